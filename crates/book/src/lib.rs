@@ -1,0 +1,1 @@
+//! Order books and the splice of snapshot and deltas; pure

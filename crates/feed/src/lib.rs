@@ -1,0 +1,1 @@
+//! Live lines: sockets, clock, rate limits, healing; the pure line inside

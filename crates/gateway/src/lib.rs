@@ -1,0 +1,1 @@
+//! APIs that clients dial: WebSocket protocol, health, metrics, the page

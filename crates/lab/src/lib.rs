@@ -1,0 +1,1 @@
+//! The checkers and the fault lab

@@ -1,0 +1,1 @@
+//! The words: instruments, exact decimals, events, marks, topics, time, and the tape's record encoding

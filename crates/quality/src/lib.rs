@@ -1,0 +1,1 @@
+//! Checks on market data: ranges, order, spread, silence; pure

@@ -1,0 +1,1 @@
+//! Simulated venues with truth and faults, written from the venues' documents

@@ -1,0 +1,1 @@
+//! The durable log and the bus in one: lanes, segments, cursors

@@ -1,0 +1,1 @@
+//! The outbound encodings, versioned: the contract with clients
