@@ -1,0 +1,252 @@
+//! What the tape says about its own data: gaps with verdicts, book validity, connection states, quality findings.
+//!
+//! A gap is opened once and gets further marks with the same `gap` number until one of them is a verdict
+//! (`healed`, `never_published`, `lost`). No gap leaves without one (P1).
+
+use crate::decimal::Decimal;
+use crate::time::Ts;
+
+/// An enum with a fixed byte and a fixed name: both are contracts (tape, wire) and never change meaning.
+macro_rules! coded {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $code:literal $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        #[repr(u8)]
+        pub enum $name { $($(#[$vdoc])* $variant = $code,)+ }
+
+        impl $name {
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            #[must_use]
+            pub const fn from_u8(v: u8) -> Option<Self> {
+                match v { $($code => Some(Self::$variant),)+ _ => None }
+            }
+
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+    };
+}
+
+coded!(GapState {
+    Open = 1 "open",
+    Healed = 2 "healed",
+    NeverPublished = 3 "never_published",
+    Lost = 4 "lost",
+});
+
+coded!(
+    /// Why something is missing.
+    GapCause {
+        /// The connection was away.
+        Disconnected = 1 "disconnected",
+        /// A venue id is not the one that follows.
+        Sequence = 2 "sequence",
+        /// We were not running.
+        Down = 3 "down",
+        /// The machine lost power, or an fsync failed; the range may have been seen by readers.
+        Power = 4 "power",
+        /// Space ran out.
+        Disk = 5 "disk",
+        /// A frame could not be read.
+        Malformed = 6 "malformed",
+        /// Subscribed, acknowledged, and nothing came.
+        Silent = 7 "silent",
+        /// We were too slow and said so.
+        Shed = 8 "shed",
+        /// The book left its sequence; until the next snapshot its deltas are unusable.
+        Resync = 9 "resync",
+        /// The tape's retention removed it.
+        Retention = 10 "retention",
+        /// A record on disk failed its checksum.
+        Corrupt = 11 "corrupt",
+    }
+);
+
+coded!(
+    /// Where missing rows came from, or were looked for in vain.
+    HealSource {
+        None = 0 "none",
+        Rest = 1 "rest",
+        Archive = 2 "archive",
+        Redundant = 3 "redundant",
+    }
+);
+
+coded!(ValidityState {
+    Live = 1 "live",
+    Syncing = 2 "syncing",
+    Stale = 3 "stale",
+});
+
+coded!(
+    /// DESIGN §4.
+    LinkState {
+        Disconnected = 1 "disconnected",
+        Connecting = 2 "connecting",
+        Connected = 3 "connected",
+        Authenticated = 4 "authenticated",
+        Subscribed = 5 "subscribed",
+        Active = 6 "active",
+        Draining = 7 "draining",
+        Blocked = 8 "blocked",
+    }
+);
+
+coded!(
+    /// Why a connection changed its state.
+    LinkCause {
+        Start = 1 "start",
+        Opened = 2 "opened",
+        OpenFailed = 3 "open_failed",
+        AuthFailed = 4 "auth_failed",
+        Acknowledged = 5 "acknowledged",
+        SubscribeRefused = 6 "subscribe_refused",
+        FirstData = 7 "first_data",
+        Closed = 8 "closed",
+        Error = 9 "error",
+        Silent = 10 "silent",
+        PingTimeout = 11 "ping_timeout",
+        BudgetSpent = 12 "budget_spent",
+        Planned = 13 "planned",
+        Stop = 14 "stop",
+        Breaker = 15 "breaker",
+        Restarted = 16 "restarted",
+        ClockStep = 17 "clock_step",
+        Resync = 18 "resync",
+    }
+);
+
+coded!(
+    /// The quality checks.
+    Check {
+        PriceRange = 1 "price_range",
+        SizeRange = 2 "size_range",
+        TimeOrder = 3 "time_order",
+        Crossed = 4 "crossed",
+        Spread = 5 "spread",
+        Stale = 6 "stale",
+        Schema = 7 "schema",
+        QuoteBook = 8 "quote_book",
+    }
+);
+
+/// A hole in the market's data. Ids are inclusive; 0 and 0 where the venue has none, then the times bound the hole.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Gap<T> {
+    /// Names the gap within its topic; verdicts repeat it.
+    pub gap: u64,
+    pub state: GapState,
+    pub cause: GapCause,
+    pub source: HealSource,
+    pub from_id: u64,
+    pub to_id: u64,
+    /// Receive time of the last record before and the first after the hole; events of the hole lie between.
+    pub from_ts: Ts,
+    pub to_ts: Ts,
+    /// How many ids this mark leaves without a row (0 when healed whole or not countable).
+    pub missing: u64,
+    /// The evidence, in words.
+    pub why: T,
+}
+
+/// From this record on the book is …
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Validity<T> {
+    pub state: ValidityState,
+    pub cause: GapCause,
+    /// The venue's last update id applied; 0 = none.
+    pub update_id: u64,
+    pub why: T,
+}
+
+/// A connection changed its state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Link<T> {
+    pub state: LinkState,
+    pub cause: LinkCause,
+    pub attempt: u32,
+    /// The delay before the next try, ns; 0 = none.
+    pub delay_ns: u64,
+    pub endpoint: T,
+    pub correlation: T,
+    pub why: T,
+}
+
+/// A failed check. The row itself carries the flag; this tells value and bound.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Finding<T> {
+    pub check: Check,
+    pub observed: Decimal,
+    pub bound: Decimal,
+    /// How many like it were folded into this one.
+    pub count: u64,
+    pub why: T,
+}
+
+impl<T: Copy> Gap<T> {
+    pub fn map<U>(self, text: impl FnOnce(T) -> U) -> Gap<U> {
+        Gap {
+            gap: self.gap,
+            state: self.state,
+            cause: self.cause,
+            source: self.source,
+            from_id: self.from_id,
+            to_id: self.to_id,
+            from_ts: self.from_ts,
+            to_ts: self.to_ts,
+            missing: self.missing,
+            why: text(self.why),
+        }
+    }
+}
+
+impl<T: Copy> Validity<T> {
+    pub fn map<U>(self, text: impl FnOnce(T) -> U) -> Validity<U> {
+        Validity { state: self.state, cause: self.cause, update_id: self.update_id, why: text(self.why) }
+    }
+}
+
+impl<T: Copy> Link<T> {
+    pub fn map<U>(self, mut text: impl FnMut(T) -> U) -> Link<U> {
+        Link {
+            state: self.state,
+            cause: self.cause,
+            attempt: self.attempt,
+            delay_ns: self.delay_ns,
+            endpoint: text(self.endpoint),
+            correlation: text(self.correlation),
+            why: text(self.why),
+        }
+    }
+}
+
+impl<T: Copy> Finding<T> {
+    pub fn map<U>(self, text: impl FnOnce(T) -> U) -> Finding<U> {
+        Finding {
+            check: self.check,
+            observed: self.observed,
+            bound: self.bound,
+            count: self.count,
+            why: text(self.why),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_read_back() {
+        for s in GapCause::ALL {
+            assert_eq!(GapCause::from_u8(*s as u8), Some(*s));
+        }
+        for s in LinkCause::ALL {
+            assert_eq!(LinkCause::from_u8(*s as u8), Some(*s));
+        }
+        assert_eq!(GapState::from_u8(0), None);
+    }
+}
