@@ -318,7 +318,10 @@ pub type View<'a> = Body<Levels<'a>, &'a str>;
 /// One event of one instrument, as a session emits it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Event {
+    /// [`crate::instrument::NO_INSTRUMENT`] for what speaks of the connection as a whole.
     pub instrument: InstrumentIx,
+    /// Which of the instrument's topics it belongs to (an aggregated and a raw trade have the same body).
+    pub kind: crate::topic::Kind,
     /// The venue's time; `Ts::ZERO` where it prints none (the line then uses the receive time).
     pub ts_event: Ts,
     pub scales: Scales,

@@ -8,6 +8,8 @@ use crate::event::TradingStatus;
 
 /// The position of an instrument in its line's table; meaningless outside that line.
 pub type InstrumentIx = u32;
+/// Stands where an event speaks of no single instrument.
+pub const NO_INSTRUMENT: InstrumentIx = u32::MAX;
 
 /// `BTCUSDT-PERP.BINANCE`: symbol, then the last dot, then the venue. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

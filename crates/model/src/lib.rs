@@ -19,7 +19,7 @@ pub use event::{
     Arena, Bar, Body, Book, BookAction, Event, Funding, Level, Levels, Liquidation, Pending, Price, Quote, Scales,
     Side, Size, Span, Status, Ticker, Trade, TradeCondition, TradingStatus, View,
 };
-pub use instrument::{InstrumentDef, InstrumentId, InstrumentIx, InstrumentKind, NameError};
+pub use instrument::{InstrumentDef, InstrumentId, InstrumentIx, InstrumentKind, NO_INSTRUMENT, NameError};
 pub use mark::{
     Check, Finding, Gap, GapCause, GapState, HealSource, Link, LinkCause, LinkState, Validity, ValidityState,
 };

@@ -1,0 +1,42 @@
+//! What can go wrong in a conversation with a venue, and what to do next: asked of the variant, never of the text.
+
+/// What the line does after a [`ProtocolError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Recovery {
+    /// Count it and go on.
+    Skip,
+    /// Something that mattered may have been in it: resync what the connection carries.
+    Resync,
+    /// The connection is of no more use.
+    Reconnect,
+    /// Trying again would fail the same way: stop and tell the user.
+    Stop,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProtocolError {
+    /// The bytes are not what the venue documents.
+    #[error("malformed {channel} frame at byte {at}: {why}")]
+    Malformed { channel: &'static str, at: usize, why: &'static str },
+    /// A number that we cannot keep exactly.
+    #[error("{channel} frame: {field} {source}")]
+    Number { channel: &'static str, field: &'static str, source: wholetape_model::DecimalError },
+    #[error("subscription refused: code {code}: {text}")]
+    Refused { code: i64, text: String },
+    #[error("reply to {what} has status {status}")]
+    Status { what: &'static str, status: u16 },
+    #[error("reply to {what} malformed: {why}")]
+    BadReply { what: &'static str, why: &'static str },
+}
+
+impl ProtocolError {
+    #[must_use]
+    pub const fn recovery(&self) -> Recovery {
+        match self {
+            // It may have been a delta or a trade.
+            Self::Malformed { .. } | Self::Number { .. } => Recovery::Resync,
+            Self::Refused { .. } => Recovery::Stop,
+            Self::Status { .. } | Self::BadReply { .. } => Recovery::Skip,
+        }
+    }
+}

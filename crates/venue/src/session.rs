@@ -1,0 +1,186 @@
+//! The seam between a venue's protocol and the line: sans-IO.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use wholetape_model::{Arena, Event, InstrumentIx, Ts};
+
+use crate::error::{ProtocolError, Recovery};
+
+/// One message of the connection, as received.
+#[derive(Debug, Clone, Copy)]
+pub enum Frame<'a> {
+    Text(&'a [u8]),
+    Binary(&'a [u8]),
+}
+
+impl<'a> Frame<'a> {
+    #[must_use]
+    pub const fn bytes(&self) -> &'a [u8] {
+        match self {
+            Self::Text(b) | Self::Binary(b) => b,
+        }
+    }
+}
+
+/// What a REST request is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FetchKind {
+    /// A full book to splice the deltas onto.
+    BookSnapshot,
+    /// Trades by id, oldest first, from `arg` (inclusive).
+    TradesFrom,
+    /// The newest trades (`arg` = how many): tells the newest id of a stream that fell silent.
+    NewestTrades,
+    OpenInterest,
+    /// Definitions and status of all instruments.
+    Instruments,
+    ServerTime,
+}
+
+/// Names one request, so that a reply finds what it answers: a Binance spot depth body holds no symbol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FetchId {
+    pub kind: FetchKind,
+    pub instrument: InstrumentIx,
+    /// First id asked for, or a count; see [`FetchKind`].
+    pub arg: u64,
+}
+
+/// A GET request to the session's REST host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// `/api/v3/depth?symbol=BTCUSDT&limit=5000`
+    pub path: String,
+    /// What it costs of the host's budget, in the venue's own weight units.
+    pub weight: u32,
+}
+
+/// What the line may ask of the venue; the session knows the address and the cost.
+pub type Want = FetchId;
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FetchFailure {
+    /// The connection failed or broke.
+    Transport(String),
+    Timeout,
+    /// Our own budget or breaker refused it; try again after this long.
+    Budget {
+        retry_after: Duration,
+    },
+}
+
+/// The answer to a fetch.
+#[derive(Debug, Clone, Copy)]
+pub enum Reply<'a> {
+    Answer { status: u16, body: &'a [u8] },
+    Failed(&'a FetchFailure),
+}
+
+/// What the shell must do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    Send(String),
+    Fetch(FetchId, Request),
+    Close(Recovery),
+    Note(Note),
+}
+
+/// What the line should know about the conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// The venue acknowledged a subscription request. On Binance this does not prove that the stream exists.
+    Subscribed { streams: Vec<String> },
+    /// The venue refused it.
+    Refused { streams: Vec<String>, code: i64, text: String },
+    /// The venue announced that it will close this connection.
+    ClosingSoon,
+    /// A frame of no known shape, or a known one with an unknown enum value; kept raw and counted.
+    Unknown { channel: String },
+}
+
+/// Where a session puts what it makes of a frame. Cleared by the caller before each call; never shrinks, so after
+/// warm-up nothing is allocated.
+#[derive(Debug, Default)]
+pub struct Out {
+    pub events: Vec<Event>,
+    pub arena: Arena,
+    pub actions: Vec<Action>,
+}
+
+impl Out {
+    pub fn clear(&mut self) {
+        self.events.clear();
+        self.arena.clear();
+        self.actions.clear();
+    }
+}
+
+/// How deltas join a snapshot and each other. The rules themselves are in `book`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BookRule {
+    /// Binance spot: `U <= L+1 <= u`, then `U == prev u + 1`.
+    SpotAnchored,
+    /// Binance futures: `U <= L <= u` (or `pu == L`), then `pu == prev u`.
+    LinkedPrev,
+}
+
+/// Counters of one connection. Public: they become metrics and the `inspect` report.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SessionStats {
+    pub frames: u64,
+    pub events: u64,
+    /// Frames (or enum values in them) that we do not know.
+    pub unknown_frames: u64,
+    /// Frames that a typed fallback read because the fast scanner did not expect their shape.
+    pub fallbacks: u64,
+    pub errors: u64,
+    /// Dropped on purpose, by reason (`st` of the other product, `unsubscribed symbol`).
+    pub filtered: u64,
+    /// Frames by channel name as in the truth files (`trade`, `aggTrade`, `depth`, `bookTicker`, `kline_1m` …).
+    pub by_channel: BTreeMap<&'static str, u64>,
+}
+
+/// One connection's conversation with a venue: no sockets, no clock, no tasks.
+///
+/// Every `ts_recv` is the caller's `now`: the time when the frame was read from the socket.
+pub trait Session: Send {
+    /// The transport is open: subscribe.
+    fn on_open(&mut self, now: Ts, out: &mut Out);
+
+    /// One frame. Events and actions are appended to `out`.
+    ///
+    /// # Errors
+    /// [`ProtocolError`]; its [`recovery`](ProtocolError::recovery) tells what to do. Nothing of a failed frame is emitted.
+    fn on_frame(&mut self, now: Ts, frame: Frame<'_>, out: &mut Out) -> Result<(), ProtocolError>;
+
+    /// The answer to a fetch that this session's `request` named. Trades fetched come out as `Kind::Trade` (or
+    /// `TradeRaw` when that is the session's only trade source) events like live ones; the line flags them as late.
+    ///
+    /// # Errors
+    /// `Status`, `BadReply`, `Number`.
+    fn on_fetched(&mut self, now: Ts, id: FetchId, reply: Reply<'_>, out: &mut Out) -> Result<(), ProtocolError>;
+
+    /// Which fetch a recorded response belongs to, by its URL, so that captures without our own requests replay.
+    fn fetch_of(&mut self, url: &str) -> Option<FetchId>;
+
+    /// The request that fulfils `want`, or `None` where the venue offers nothing of the kind.
+    fn request(&self, want: Want) -> Option<Request>;
+
+    /// Time passes: subscriptions left to send, polls due.
+    fn on_timer(&mut self, now: Ts, out: &mut Out);
+
+    /// When `on_timer` wants to be called; always moves forward after it was.
+    fn next_timer(&self) -> Option<Ts>;
+
+    fn book_rule(&self) -> BookRule;
+
+    /// The venue's spelling of `instrument`, if this session knows it.
+    fn symbol(&self, instrument: InstrumentIx) -> Option<&str>;
+
+    /// Instruments known so far: `0..len`. Grows only where the plan said `discover` (captures).
+    fn instruments(&self) -> usize;
+
+    fn stats(&self) -> &SessionStats;
+}
