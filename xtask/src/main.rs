@@ -1,1 +1,145 @@
-fn main() {}
+//! The project's chores, run as `cargo xtask <chore>`.
+//!
+//! `test` proves the tree and is what the README names; `ci` is `test` behind the quick checks (format, lints, levels, purity,
+//! licences). Each chore installs what it needs by itself, into the user's cache, and says aloud what it could not prove.
+
+mod deny;
+mod docs;
+mod graph;
+mod purity;
+mod run;
+mod steps;
+mod tools;
+mod tree;
+
+use anyhow::{Result, bail};
+use clap::{Parser, Subcommand};
+use run::{cargo_command, root, run};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use steps::{Proof, Steps};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The project's chores", max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Run every test and the documentation checks.
+    Test,
+    /// Run what CI runs: format, lints, crate levels, purity, licences, then `test`.
+    Ci {
+        /// Leave `test` out.
+        #[arg(long)]
+        fast: bool,
+    },
+    /// Check the crates' levels and the pure crates' purity.
+    Graph,
+    /// Check licences, bans and sources of dependencies, and known advisories.
+    Deny {
+        /// Fail when the advisory database cannot be fetched.
+        #[arg(long)]
+        require_advisories: bool,
+    },
+    /// Check the documentation: rustdoc without warnings, links that lead somewhere.
+    Docs,
+}
+
+fn main() -> ExitCode {
+    match chore(Cli::parse().chore) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn chore(chore: Chore) -> Result<()> {
+    let mut steps = Steps::from_env();
+    match chore {
+        Chore::Test => test(&mut steps),
+        Chore::Ci { fast } => {
+            steps.step("format", || proven(run(&mut cargo_command(&["fmt", "--all", "--check"]))));
+            levels(&mut steps);
+            steps.step("lock file", || proven(lock_file()));
+            deny::steps(&mut steps, false);
+            steps.step("lints", || proven(lints()));
+            if fast {
+                docs::links_step(&mut steps);
+            } else {
+                test(&mut steps);
+            }
+        }
+        Chore::Graph => levels(&mut steps),
+        Chore::Deny { require_advisories } => deny::steps(&mut steps, require_advisories),
+        Chore::Docs => docs::steps(&mut steps),
+    }
+    steps.finish()
+}
+
+/// Everything that `cargo xtask test` proves.
+fn test(steps: &mut Steps) {
+    let captures = captures();
+    steps.step("recordings", || {
+        Ok(match &captures {
+            Some(dir) => {
+                println!("recorded exchange traffic in {}", dir.display());
+                Proof::Proven
+            }
+            None => Proof::NotProven(
+                "that real recordings decode to their truth (set WHOLETAPE_CAPTURES to a folder of them)".into(),
+            ),
+        })
+    });
+    steps.step("tests", || {
+        let mut cargo = cargo_command(&["test", "--workspace", "--no-fail-fast"]);
+        if let Some(dir) = &captures {
+            cargo.env("WHOLETAPE_CAPTURES", dir);
+        }
+        proven(run(&mut cargo))
+    });
+    docs::steps(steps);
+}
+
+fn levels(steps: &mut Steps) {
+    steps.step("crate levels", || none_found(graph::check(&tree::Tree::load(root())?)));
+    steps.step("purity", || none_found(purity::check(&tree::Tree::load(root())?)?));
+}
+
+fn lints() -> Result<()> {
+    run(&mut cargo_command(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+}
+
+/// A lock file that cargo would rewrite makes every clone build something else than what was tested.
+fn lock_file() -> Result<()> {
+    let mut cargo = cargo_command(&["metadata", "--locked", "--format-version", "1"]);
+    run(cargo.stdout(std::process::Stdio::null()))
+}
+
+/// The folder of recordings: `WHOLETAPE_CAPTURES`, else the one beside the tree.
+fn captures() -> Option<PathBuf> {
+    let dir = match std::env::var_os("WHOLETAPE_CAPTURES") {
+        Some(dir) => PathBuf::from(dir),
+        None => root().parent()?.join("shared").join("captures"),
+    };
+    dir.is_dir().then_some(dir)
+}
+
+fn proven(result: Result<()>) -> Result<Proof> {
+    result.map(|()| Proof::Proven)
+}
+
+fn none_found<T: std::fmt::Display>(found: Vec<T>) -> Result<Proof> {
+    for breach in &found {
+        println!("{breach}");
+    }
+    match found.len() {
+        0 => Ok(Proof::Proven),
+        1 => bail!("{}", found[0]),
+        many => bail!("{many} breaches, the first: {}", found[0]),
+    }
+}
