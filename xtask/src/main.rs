@@ -3,8 +3,11 @@
 //! `test` proves the tree and is what the README names; `ci` is `test` behind the quick checks (format, lints, levels, purity,
 //! licences). Each chore installs what it needs by itself, into the user's cache, and says aloud what it could not prove.
 
+mod bench;
+mod corpus;
 mod deny;
 mod docs;
+mod fuzz;
 mod graph;
 mod purity;
 mod run;
@@ -46,6 +49,22 @@ enum Chore {
     },
     /// Check the documentation: rustdoc without warnings, links that lead somewhere.
     Docs,
+    /// Run the benchmarks, by default a quick look at each.
+    Bench {
+        /// Take criterion's full time for figures to be quoted.
+        #[arg(long)]
+        full: bool,
+        /// Only benchmarks whose name holds this.
+        filter: Option<String>,
+    },
+    /// Fuzz every target, or one, from a corpus made of the recordings.
+    Fuzz {
+        /// Seconds for each target.
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+        /// A file name in fuzz/fuzz_targets, without `.rs`.
+        target: Option<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -77,6 +96,8 @@ fn chore(chore: Chore) -> Result<()> {
         Chore::Graph => levels(&mut steps),
         Chore::Deny { require_advisories } => deny::steps(&mut steps, require_advisories),
         Chore::Docs => docs::steps(&mut steps),
+        Chore::Bench { full, filter } => return bench::run_benches(full, filter.as_deref()),
+        Chore::Fuzz { seconds, target } => fuzz::steps(&mut steps, seconds, target.as_deref(), captures().as_deref())?,
     }
     steps.finish()
 }

