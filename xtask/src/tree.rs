@@ -24,9 +24,11 @@ pub struct Package {
 }
 
 /// One line of a manifest's dependency tables.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub struct Dependency {
     pub name: String,
+    /// The name that the manifest gives it, where that is another.
+    rename: Option<String>,
     /// `None` is a normal dependency, else `dev` or `build`.
     kind: Option<String>,
 }
@@ -34,6 +36,11 @@ pub struct Dependency {
 impl Dependency {
     pub fn is_normal(&self) -> bool {
         self.kind.is_none()
+    }
+
+    /// How sources of the package spell it.
+    pub fn root(&self) -> String {
+        self.rename.as_ref().unwrap_or(&self.name).replace('-', "_")
     }
 
     pub fn is_dev(&self) -> bool {
@@ -77,11 +84,7 @@ impl Tree {
             ours.push(Package {
                 name: package.name.clone(),
                 dir: package.manifest_path.parent().unwrap_or(Path::new("")).to_owned(),
-                dependencies: package
-                    .dependencies
-                    .iter()
-                    .map(|d| Dependency { name: d.name.clone(), kind: d.kind.clone() })
-                    .collect(),
+                dependencies: package.dependencies.clone(),
                 build_script: package.targets.iter().any(|t| t.kind.iter().any(|k| k == "custom-build")),
             });
         }

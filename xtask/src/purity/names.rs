@@ -68,6 +68,9 @@ fn path(tokens: &[Token], mut at: usize, names: &mut Vec<Name>) -> usize {
         at += 2;
         path.push(tokens[at].text.clone());
     }
+    if next_is(tokens, at, "::") && next_is(tokens, at + 1, "$") {
+        path.push("$".into()); // a segment that a macro fills in
+    }
     // `a != b` is no macro call.
     let macro_call = next_is(tokens, at, "!") && !next_is(tokens, at + 1, "=");
     names.push(Name { path, line, role: if macro_call { Role::Macro } else { Role::Path } });

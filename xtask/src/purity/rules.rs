@@ -2,7 +2,7 @@
 
 use super::Violation;
 use super::names::{Name, Names, Role};
-use crate::tree::Package;
+use crate::tree::{Dependency, Package};
 use std::path::Path;
 
 /// Crates held to purity as a whole (package names without `wholetape-`).
@@ -93,11 +93,9 @@ impl Rules {
             package
                 .dependencies
                 .iter()
-                .filter(|d| d.is_normal())
-                .map(|d| d.name.as_str())
-                .filter(|name| !PURE_DEPENDENCIES.contains(name))
-                .filter(|name| !name.strip_prefix("wholetape-").is_some_and(|short| PURE_CRATES.contains(&short)))
-                .map(|name| name.replace('-', "_")),
+                .filter(|d| d.is_normal() && !PURE_DEPENDENCIES.contains(&d.name.as_str()))
+                .filter(|d| !d.name.strip_prefix("wholetape-").is_some_and(|short| PURE_CRATES.contains(&short)))
+                .map(Dependency::root),
         );
         rules
     }
@@ -140,6 +138,7 @@ impl Rules {
 fn standard(rest: &[&str], role: Role) -> Option<String> {
     let import = matches!(role, Role::Use | Role::Renamed);
     match rest {
+        ["$", ..] => Some("a module of the standard library that a macro chooses, past this check".into()),
         [] | ["*"] if import => Some("imports the standard library whole, past this check".into()),
         ["time", "Duration", ..] => None,
         ["time", ..] => Some("the clock; of `std::time` only `Duration` is plain data, named in full".into()),

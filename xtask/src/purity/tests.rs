@@ -58,6 +58,10 @@ fn planted_names_are_refused_with_file_and_line() {
         ("use tokio::net::TcpStream;", "`tokio::net::TcpStream` in pure code: not for pure code"),
         ("use tokio as t;", "`tokio` in pure code: not for pure code"),
         ("#[path = \"../../x.rs\"] mod x;", "`#[path]` in pure code: brings in source from elsewhere, past this check"),
+        (
+            "macro_rules! m { ($x:ident) => { std::$x::read() } }",
+            "`std::$` in pure code: a module of the standard library that a macro chooses, past this check",
+        ),
         ("#[cfg(not(test))] use std::fs;", "`std::fs` in pure code: files"),
     ] {
         check_line(line, Some(what));
@@ -143,6 +147,12 @@ fn the_line_inside_feed_is_pure_and_its_shell_is_not() {
         tokio,
         &files("\nfn f() { tokio::spawn(()); }"),
         &["crates/feed/src/line.rs:2: `tokio::spawn` in pure code: not for pure code"],
+    );
+    check_crate(
+        "feed",
+        "net = { path = \"../tokio\", package = \"tokio\" }",
+        &files("use net::spawn;"),
+        &["crates/feed/src/line.rs:1: `net::spawn` in pure code: not for pure code"],
     );
     check_crate(
         "feed",
