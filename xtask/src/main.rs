@@ -141,13 +141,13 @@ fn lock_file() -> Result<()> {
     run(cargo.stdout(std::process::Stdio::null()))
 }
 
-/// The folder of recordings: `WHOLETAPE_CAPTURES`, else the one beside the tree.
+/// The folder of recordings: `WHOLETAPE_CAPTURES`, else the one beside the tree. A folder without any counts as none.
 fn captures() -> Option<PathBuf> {
     let dir = match std::env::var_os("WHOLETAPE_CAPTURES") {
         Some(dir) => PathBuf::from(dir),
         None => root().parent()?.join("shared").join("captures"),
     };
-    dir.is_dir().then_some(dir)
+    tree::files_under(&dir, "zst").is_ok_and(|files| !files.is_empty()).then_some(dir)
 }
 
 fn proven(result: Result<()>) -> Result<Proof> {
