@@ -1,1 +1,27 @@
-//! Order books and the splice of snapshot and deltas; pure
+//! Order books and the splice of snapshot and deltas. Pure: no socket, file, clock or environment.
+//!
+//! [`SyncedOrderBook`] is what a line holds: it queues deltas until a snapshot comes, splices the two by the venue's
+//! documented [`Rule`], follows the venue's chain of update ids, and always knows whether its book may be believed
+//! (P3: a book is right or says it is not). [`OrderBook`] below it keeps the levels: exact mantissas in a dense window
+//! round the touch ([`side`]) and a hash table for what lies far away ([`far`]).
+//!
+//! Invariants
+//! - Validate first, then apply: an update that is refused changes nothing.
+//! - No level has size 0; a crossed book stays crossed (it is the venue's state, and quality says so).
+//! - After warm-up a delta costs no allocation.
+//! - Which ids follow which is decided in [`rule`] alone.
+
+pub mod error;
+pub mod far;
+pub mod order_book;
+mod queue;
+pub mod rule;
+pub mod side;
+pub mod stats;
+pub mod synced;
+
+pub use error::BookError;
+pub use order_book::OrderBook;
+pub use rule::Rule;
+pub use stats::SpliceStats;
+pub use synced::{Applied, BookConfig, Splice, Stamp, Step, SyncedOrderBook};
