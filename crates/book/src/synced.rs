@@ -40,6 +40,11 @@ impl Default for BookConfig {
     }
 }
 
+/// So many deltas in a row that are all older than the book are no late repeats: the venue's ids started anew, or the book
+/// stands at an id that never was. After a snapshot that is ahead of its stream some dozens are normal (42 in
+/// `binance-coinm/multi_20210722`).
+const OLD_RUN_MAX: u32 = 1_000;
+
 /// Where and when an update came from; handed back with it when a queued one is applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stamp {
@@ -119,6 +124,8 @@ pub struct SyncedOrderBook {
     stale: bool,
     /// The newest id of all deltas received: the venue's own chain.
     newest: Option<u64>,
+    /// Old deltas since the last one that was not.
+    old_run: u32,
     queue: Queue,
     stats: SpliceStats,
 }
@@ -134,6 +141,7 @@ impl SyncedOrderBook {
             cause: GapCause::Resync,
             stale: false,
             newest: None,
+            old_run: 0,
             queue: Queue::default(),
             stats: SpliceStats::default(),
         }
@@ -155,13 +163,11 @@ impl SyncedOrderBook {
             Phase::Syncing => return self.enqueue(stamp, scales, delta, ids),
         };
         match link {
-            Link::Old => {
-                self.stats.deltas_discarded_old += 1;
-                Step::Old
-            }
+            Link::Old => self.on_old(stamp, scales, delta, ids),
             Link::Follows => match self.book.apply(delta.bids, delta.asks, scales) {
                 Ok(()) => {
                     self.phase = Phase::Live { at: ids.last };
+                    self.old_run = 0;
                     self.stats.deltas_applied += 1;
                     Step::Applied
                 }
@@ -170,14 +176,33 @@ impl SyncedOrderBook {
                     Step::Rejected(error)
                 }
             },
-            Link::Breaks { expected, got } => {
-                self.resync(GapCause::Sequence);
-                match self.enqueue(stamp, scales, delta, ids) {
-                    Step::Rejected(error) => Step::Rejected(error),
-                    _ => Step::Gap { expected, got },
-                }
-            }
+            Link::Breaks { expected, got } => self.on_break(stamp, scales, delta, ids, Step::Gap { expected, got }),
         }
+    }
+
+    #[cold]
+    fn on_break(&mut self, stamp: Stamp, scales: Scales, delta: &Book<Levels<'_>>, ids: Ids, gap: Step) -> Step {
+        self.resync(GapCause::Sequence);
+        match self.enqueue(stamp, scales, delta, ids) {
+            Step::Rejected(error) => Step::Rejected(error),
+            _ => gap,
+        }
+    }
+
+    /// Old deltas are normal after a snapshot and after a repeat, but not for ever: then the book is frozen at a wrong id.
+    #[cold]
+    fn on_old(&mut self, stamp: Stamp, scales: Scales, delta: &Book<Levels<'_>>, ids: Ids) -> Step {
+        self.old_run += 1;
+        if self.old_run < OLD_RUN_MAX {
+            self.stats.deltas_discarded_old += 1;
+            return Step::Old;
+        }
+        let expected = self.last_update_id().or(self.newest).unwrap_or(0);
+        self.old_run = 0;
+        self.stats.sequence_gaps += 1;
+        self.newest = Some(ids.last);
+        self.drop_queue();
+        self.on_break(stamp, scales, delta, ids, Step::Gap { expected, got: ids.last })
     }
 
     /// Counts breaks of the venue's own chain, whatever the book's state.
@@ -205,11 +230,8 @@ impl SyncedOrderBook {
         let mut step = Step::Queued;
         if let Some(last) = self.queue.last() {
             match self.rule.follow(last.last, ids) {
-                Link::Old => {
-                    self.stats.deltas_discarded_old += 1;
-                    return Step::Old;
-                }
-                Link::Follows => {}
+                Link::Old => return self.on_old(stamp, scales, delta, ids),
+                Link::Follows => self.old_run = 0,
                 Link::Breaks { expected, got } => {
                     self.drop_queue();
                     step = Step::Gap { expected, got };
@@ -241,6 +263,8 @@ impl SyncedOrderBook {
 
     /// A snapshot arrived. If it joins the queue, the snapshot and the queued deltas that follow it are handed to `applied`
     /// in order, each with the book as it then is.
+    ///
+    /// A snapshot on a book that is live changes nothing: call [`SyncedOrderBook::resync`] first to force it.
     pub fn on_snapshot(
         &mut self,
         stamp: Stamp,
@@ -269,6 +293,7 @@ impl SyncedOrderBook {
             return Splice::Rejected { error, applied: None };
         }
         self.stats.snapshots += 1;
+        self.old_run = 0;
         applied(Applied { stamp, scales, update: *snapshot, book: &self.book });
         self.splice_queue(at, discarded, applied)
     }
