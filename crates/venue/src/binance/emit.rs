@@ -1,0 +1,204 @@
+//! From checked numbers to events: the one place where both the fast scanner and the typed fallback end.
+//!
+//! One scale holds for all prices of an event and one for all sizes, so numbers of several scales in a frame are brought
+//! to the largest, exactly. A zero has no scale of its own (a deletion prints `0` beside `0.072`) and forces nothing;
+//! otherwise the printed scale is kept, so that the venue's text can be printed again.
+
+use wholetape_model::{
+    Arena, Body, Book, BookAction, Decimal, DecimalError, Event, InstrumentIx, Kind, Level, Price, Quote, Scales, Side,
+    Size, Span, Trade, TradeCondition, Ts,
+};
+
+use super::sequence::Ids;
+
+/// Milliseconds, or microseconds where the connection asked for them (`timeUnit=MICROSECOND`): told by magnitude, as in
+/// the venue's dumps (10^14 ms is the year 5138, 10^14 µs is 1973).
+#[inline]
+#[must_use]
+pub const fn venue_time(t: i64) -> Ts {
+    if t >= 100_000_000_000_000 { Ts::from_micros(t) } else { Ts::from_millis(t) }
+}
+
+/// `m`: the buyer was the maker, so the seller took.
+#[inline]
+#[must_use]
+pub const fn aggressor(buyer_is_maker: bool) -> Option<Side> {
+    Some(if buyer_is_maker { Side::Sell } else { Side::Buy })
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct TradeParts {
+    pub kind: Kind,
+    pub id: u64,
+    pub first_id: u64,
+    pub last_id: u64,
+    pub price: Decimal,
+    pub size: Decimal,
+    pub time: i64,
+    pub buyer_is_maker: bool,
+    pub condition: TradeCondition,
+}
+
+#[inline]
+pub fn trade(events: &mut Vec<Event>, instrument: InstrumentIx, t: &TradeParts) {
+    events.push(Event {
+        instrument,
+        kind: t.kind,
+        ts_event: venue_time(t.time),
+        scales: Scales { price: t.price.scale, size: t.size.scale },
+        body: Body::Trade(Trade {
+            id: t.id,
+            first_id: t.first_id,
+            last_id: t.last_id,
+            price: Price(t.price.raw),
+            size: Size(t.size.raw),
+            aggressor: aggressor(t.buyer_is_maker),
+            condition: t.condition,
+        }),
+    });
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct QuoteParts {
+    pub bid: Decimal,
+    pub bid_size: Decimal,
+    pub ask: Decimal,
+    pub ask_size: Decimal,
+    pub update_id: u64,
+    pub time: Option<i64>,
+}
+
+/// # Errors
+/// `Overflow` when two scales have no common one in 64 bits.
+#[inline]
+pub fn quote(events: &mut Vec<Event>, instrument: InstrumentIx, q: &QuoteParts) -> Result<(), DecimalError> {
+    let mut price = q.bid.scale;
+    let (mut bid, mut ask) = (q.bid.raw, q.ask.raw);
+    if q.bid.scale != q.ask.scale {
+        price = shared_scale([q.bid, q.ask].into_iter());
+        bid = to_scale(q.bid, price)?;
+        ask = to_scale(q.ask, price)?;
+    }
+    let mut size = q.bid_size.scale;
+    let (mut bid_size, mut ask_size) = (q.bid_size.raw, q.ask_size.raw);
+    if q.bid_size.scale != q.ask_size.scale {
+        size = shared_scale([q.bid_size, q.ask_size].into_iter());
+        bid_size = to_scale(q.bid_size, size)?;
+        ask_size = to_scale(q.ask_size, size)?;
+    }
+    events.push(Event {
+        instrument,
+        kind: Kind::Quote,
+        ts_event: q.time.map_or(Ts::ZERO, venue_time),
+        scales: Scales { price, size },
+        body: Body::Quote(Quote {
+            bid: Price(bid),
+            bid_size: Size(bid_size),
+            ask: Price(ask),
+            ask_size: Size(ask_size),
+            update_id: q.update_id,
+        }),
+    });
+    Ok(())
+}
+
+#[inline]
+pub fn book(
+    events: &mut Vec<Event>,
+    instrument: InstrumentIx,
+    action: BookAction,
+    ids: Ids,
+    ts_event: Ts,
+    scales: Scales,
+    bids: Span,
+    asks: Span,
+) {
+    events.push(Event {
+        instrument,
+        kind: Kind::Book,
+        ts_event,
+        scales,
+        body: Body::Book(Book { action, first_id: ids.first, last_id: ids.last, prev_id: ids.prev, bids, asks }),
+    });
+}
+
+/// The largest scale of the numbers that are not zero; of all when every one is.
+#[must_use]
+pub fn shared_scale(numbers: impl Iterator<Item = Decimal>) -> u8 {
+    let (mut real, mut any) = (None, 0);
+    for d in numbers {
+        any = any.max(d.scale);
+        if d.raw != 0 {
+            real = real.max(Some(d.scale));
+        }
+    }
+    real.unwrap_or(any)
+}
+
+/// # Errors
+/// `Overflow`.
+pub fn to_scale(d: Decimal, scale: u8) -> Result<i64, DecimalError> {
+    if d.raw == 0 { Ok(0) } else { Ok(d.rescale(scale)?.raw) }
+}
+
+/// Stores levels at common scales. Both spans' levels are in `levels`: bids first, then asks.
+///
+/// # Errors
+/// The field's name and `Overflow`.
+pub fn store_levels(
+    arena: &mut Arena,
+    levels: &[(Decimal, Decimal)],
+    bids: usize,
+) -> Result<(Scales, Span, Span), (&'static str, DecimalError)> {
+    let scales =
+        Scales { price: shared_scale(levels.iter().map(|l| l.0)), size: shared_scale(levels.iter().map(|l| l.1)) };
+    let start = arena.levels.len() as u32;
+    for (price, size) in levels {
+        let price = to_scale(*price, scales.price).map_err(|e| ("price", e))?;
+        let size = to_scale(*size, scales.size).map_err(|e| ("size", e))?;
+        arena.levels.push(Level { price: Price(price), size: Size(size) });
+    }
+    let bid_span = Span { start, len: bids as u32 };
+    let ask_span = Span { start: start + bids as u32, len: (levels.len() - bids) as u32 };
+    Ok((scales, bid_span, ask_span))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn d(text: &str) -> Decimal {
+        Decimal::parse(text.as_bytes()).unwrap()
+    }
+
+    #[track_caller]
+    fn check(levels: &[(&str, &str)], scales: (u8, u8), first: (i64, i64)) {
+        let levels: Vec<_> = levels.iter().map(|(p, s)| (d(p), d(s))).collect();
+        let mut arena = Arena::default();
+        let (got, bids, asks) = store_levels(&mut arena, &levels, 1).unwrap();
+        assert_eq!((got.price, got.size), scales);
+        assert_eq!((arena.levels[0].price.0, arena.levels[0].size.0), first);
+        assert_eq!(bids.len + asks.len, levels.len() as u32);
+    }
+
+    #[test]
+    fn scales_grow_together_and_zero_forces_nothing() {
+        check(&[("61733.1", "0.5"), ("61733.25", "0.072")], (2, 3), (6_173_310, 500));
+        check(&[("1.0", "7"), ("1.1", "0.00000000")], (1, 0), (10, 7));
+        check(&[("1.0", "0.000"), ("1.1", "0")], (1, 3), (10, 0));
+    }
+
+    #[test]
+    fn what_has_no_common_scale_is_an_error() {
+        let mut arena = Arena::default();
+        let levels = [(d("9223372036854775807"), d("1")), (d("0.1"), d("1"))];
+        assert_eq!(store_levels(&mut arena, &levels, 1), Err(("price", DecimalError::Overflow)));
+    }
+
+    #[test]
+    fn microseconds_are_told_by_magnitude() {
+        assert_eq!(venue_time(1_723_161_256_322), Ts(1_723_161_256_322_000_000));
+        assert_eq!(venue_time(1_723_161_256_322_123), Ts(1_723_161_256_322_123_000));
+        assert_eq!(venue_time(0), Ts::ZERO);
+    }
+}

@@ -1,0 +1,267 @@
+//! Addresses, weights and rates of the four Binance variants, as data.
+//!
+//! Sources, each with the date read:
+//! - spot: <https://github.com/binance/binance-spot-api-docs> `web-socket-streams.md`, `rest-api.md`, state 2026-07-21,
+//!   read 2026-11-20.
+//! - USD-M: <https://developers.binance.com/docs/derivatives/usds-margined-futures> (Connect, Important WebSocket Change
+//!   Notice) and the official SDK <https://github.com/binance/binance-connector-rust>, state 2026-07-22, read 2026-11-20.
+//! - COIN-M and Binance.US: their recordings and `exchangeInfo.rateLimits` in them, and
+//!   <https://developers.binance.com/docs/derivatives/coin-margined-futures>,
+//!   <https://docs.binance.us/>, read 2026-11-21; weights that those do not settle are the higher of the candidates.
+
+use std::time::Duration;
+
+use crate::plan::Route;
+
+/// Which Binance. They share one implementation and differ in data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Variant {
+    Spot,
+    UsdM,
+    CoinM,
+    Us,
+}
+
+impl Variant {
+    pub const ALL: [Self; 4] = [Self::Spot, Self::UsdM, Self::CoinM, Self::Us];
+
+    /// By the name in configurations: `binance-spot` …
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|v| v.facts().name == name)
+    }
+
+    #[must_use]
+    pub const fn facts(self) -> &'static Facts {
+        match self {
+            Self::Spot => &SPOT,
+            Self::UsdM => &USDM,
+            Self::CoinM => &COINM,
+            Self::Us => &US,
+        }
+    }
+
+    /// Futures carry mark price, funding, liquidations and open interest, and link their deltas by `pu`.
+    #[must_use]
+    pub const fn is_futures(self) -> bool {
+        matches!(self, Self::UsdM | Self::CoinM)
+    }
+}
+
+/// What is true of one variant. Weights are in the venue's own units.
+#[derive(Debug)]
+pub struct Facts {
+    pub variant: Variant,
+    pub name: &'static str,
+    /// The venue part of our instrument ids.
+    pub id_venue: &'static str,
+    /// WebSocket bases in order of preference; the connection's path is appended.
+    pub ws_bases: &'static [&'static str],
+    pub rest_bases: &'static [&'static str],
+    /// Socket paths, with the route each serves. All are of the `/stream` kind: frames come wrapped with the stream's
+    /// name, without which partial depth has no symbol.
+    pub routes: &'static [(Route, &'static str)],
+    /// `/api/v3`, `/fapi/v1` …
+    pub rest_prefix: &'static str,
+    /// Largest `limit` of a step of the depth request, and its weight.
+    pub depth_weights: &'static [(u16, u32)],
+    pub depth_default: u16,
+    pub agg_trades_weight: u32,
+    /// `None` where history by id needs an API key.
+    pub historical_trades_weight: Option<u32>,
+    pub trades_weight: u32,
+    pub exchange_info_weight: u32,
+    /// `exchangeInfo?symbols=[…]` is understood.
+    pub exchange_info_by_symbols: bool,
+    pub time_weight: u32,
+    pub weight_per_minute: u32,
+    pub weight_header: &'static str,
+    pub streams_max: usize,
+    /// Incoming messages per second that the venue bears; pings and pongs count, so we use fewer.
+    pub messages_per_second: u32,
+    /// Connection attempts per window and address.
+    pub connects: (u32, Duration),
+    /// The server pings this often …
+    pub ping_every: Duration,
+    /// … and closes when no pong came for this long.
+    pub pong_within: Duration,
+    /// The longest life of a connection.
+    pub life_max: Duration,
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// `web-socket-streams.md` "General WSS information", `rest-api.md` "Market data endpoints", `faqs/market_data_only.md`.
+static SPOT: Facts = Facts {
+    variant: Variant::Spot,
+    name: "binance-spot",
+    id_venue: "BINANCE",
+    ws_bases: &["wss://stream.binance.com:9443", "wss://stream.binance.com:443", "wss://data-stream.binance.vision"],
+    rest_bases: &[
+        "https://api.binance.com",
+        "https://api-gcp.binance.com",
+        "https://api1.binance.com",
+        "https://api2.binance.com",
+        "https://api3.binance.com",
+        "https://api4.binance.com",
+    ],
+    routes: &[(Route::Any, "/stream")],
+    rest_prefix: "/api/v3",
+    depth_weights: &[(100, 5), (500, 25), (1000, 50), (5000, 250)],
+    depth_default: 5000,
+    agg_trades_weight: 4,
+    historical_trades_weight: Some(25),
+    trades_weight: 25,
+    exchange_info_weight: 20,
+    exchange_info_by_symbols: true,
+    time_weight: 1,
+    weight_per_minute: 6000,
+    weight_header: "x-mbx-used-weight-1m",
+    // 1024 are allowed; fewer bounds what one lost connection costs.
+    streams_max: 1024,
+    messages_per_second: 5,
+    connects: (300, Duration::from_secs(300)),
+    ping_every: Duration::from_secs(20),
+    pong_within: MINUTE,
+    life_max: DAY,
+};
+
+/// The change notice of 2026-03-06 split the paths; since 2026-04-23 a wrong path is acknowledged and silent.
+static USDM: Facts = Facts {
+    variant: Variant::UsdM,
+    name: "binance-usdm",
+    id_venue: "BINANCE",
+    ws_bases: &["wss://fstream.binance.com"],
+    rest_bases: &["https://fapi.binance.com"],
+    routes: &[(Route::Public, "/public/stream"), (Route::Market, "/market/stream")],
+    rest_prefix: "/fapi/v1",
+    depth_weights: &[(50, 2), (100, 5), (500, 10), (1000, 20)],
+    depth_default: 1000,
+    agg_trades_weight: 20,
+    historical_trades_weight: None,
+    trades_weight: 5,
+    exchange_info_weight: 1,
+    exchange_info_by_symbols: false,
+    time_weight: 1,
+    weight_per_minute: 2400,
+    weight_header: "x-mbx-used-weight-1m",
+    // Old official text; the 2026-10 page says 1024.
+    streams_max: 200,
+    messages_per_second: 10,
+    connects: (300, Duration::from_secs(300)),
+    ping_every: Duration::from_secs(180),
+    pong_within: Duration::from_secs(600),
+    life_max: DAY,
+};
+
+/// Not split (change notice of 2026-03-06). Weights as on USD-M.
+static COINM: Facts = Facts {
+    variant: Variant::CoinM,
+    name: "binance-coinm",
+    id_venue: "BINANCE",
+    ws_bases: &["wss://dstream.binance.com"],
+    rest_bases: &["https://dapi.binance.com"],
+    routes: &[(Route::Any, "/stream")],
+    rest_prefix: "/dapi/v1",
+    depth_weights: &[(50, 2), (100, 5), (500, 10), (1000, 20)],
+    depth_default: 1000,
+    agg_trades_weight: 20,
+    historical_trades_weight: None,
+    trades_weight: 5,
+    exchange_info_weight: 1,
+    exchange_info_by_symbols: false,
+    time_weight: 1,
+    weight_per_minute: 2400,
+    weight_header: "x-mbx-used-weight-1m",
+    streams_max: 200,
+    messages_per_second: 10,
+    connects: (300, Duration::from_secs(300)),
+    ping_every: Duration::from_secs(180),
+    pong_within: Duration::from_secs(600),
+    life_max: DAY,
+};
+
+/// The spot protocol at another house; limits from its recorded `exchangeInfo` (1200 weight a minute).
+static US: Facts = Facts {
+    variant: Variant::Us,
+    name: "binance-us",
+    id_venue: "BINANCE_US",
+    ws_bases: &["wss://stream.binance.us:9443"],
+    rest_bases: &["https://api.binance.us"],
+    routes: &[(Route::Any, "/stream")],
+    rest_prefix: "/api/v3",
+    depth_weights: &[(100, 5), (500, 25), (1000, 50), (5000, 250)],
+    depth_default: 1000,
+    agg_trades_weight: 4,
+    // Needs an API key there.
+    historical_trades_weight: None,
+    trades_weight: 25,
+    exchange_info_weight: 20,
+    exchange_info_by_symbols: true,
+    time_weight: 1,
+    weight_per_minute: 1200,
+    weight_header: "x-mbx-used-weight-1m",
+    streams_max: 1024,
+    messages_per_second: 5,
+    connects: (300, Duration::from_secs(300)),
+    ping_every: Duration::from_secs(20),
+    pong_within: MINUTE,
+    life_max: DAY,
+};
+
+impl Facts {
+    /// The weight of a depth request, and the limit to print: what is beyond the largest step is clamped by the venue.
+    #[must_use]
+    pub fn depth_weight(&self, limit: u16) -> (u16, u32) {
+        let last = self.depth_weights.len().saturating_sub(1);
+        for (i, (max, weight)) in self.depth_weights.iter().enumerate() {
+            if limit <= *max || i == last {
+                // Futures take only 5, 10, 20, 50, 100, 500, 1000.
+                let limit = if self.variant.is_futures() { *max } else { limit.clamp(1, *max) };
+                return (limit, *weight);
+            }
+        }
+        (limit, 0)
+    }
+
+    /// The time between two of our messages: four fifths of the rate that the venue bears, since pongs count too.
+    #[must_use]
+    pub fn message_spacing(&self) -> Duration {
+        Duration::from_millis(u64::from(1250 / self.messages_per_second.max(1)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn depth_steps_cost_what_the_documents_say() {
+        assert_eq!(SPOT.depth_weight(100), (100, 5));
+        assert_eq!(SPOT.depth_weight(1000), (1000, 50));
+        assert_eq!(SPOT.depth_weight(5000), (5000, 250));
+        assert_eq!(SPOT.depth_weight(9000), (5000, 250));
+        assert_eq!(USDM.depth_weight(1000), (1000, 20));
+        assert_eq!(USDM.depth_weight(700), (1000, 20));
+        assert_eq!(USDM.depth_weight(5000), (1000, 20));
+        assert_eq!(COINM.depth_weight(20), (50, 2));
+    }
+
+    #[test]
+    fn names_find_their_variant() {
+        for v in Variant::ALL {
+            assert_eq!(Variant::by_name(v.facts().name), Some(v));
+            assert_eq!(v.facts().variant, v);
+        }
+        assert_eq!(Variant::by_name("binance"), None);
+    }
+
+    #[test]
+    fn messages_stay_under_the_rate() {
+        for v in Variant::ALL {
+            let per_second = 1.0 / v.facts().message_spacing().as_secs_f64();
+            assert!(per_second <= 0.81 * f64::from(v.facts().messages_per_second), "{v:?}");
+        }
+    }
+}

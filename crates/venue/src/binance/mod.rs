@@ -1,0 +1,206 @@
+//! Binance: spot, USD-M, COIN-M and Binance.US, one implementation configured by [`limits::Variant`].
+//!
+//! [`Binance`] is the session. A frame goes to the fast scanner first ([`scan`]), which reads the four hot channels in
+//! one pass and declines whatever it does not expect; the typed decoder ([`decode`]) reads everything. Both end in
+//! [`emit`], so an event does not tell who read it. `docs/venues/binance.md` tells the venue's rules and their sources.
+//!
+//! Invariants: a frame that fails emits nothing; every frame is counted, also those dropped on purpose; a frame that is
+//! not understood is kept raw.
+
+mod decode;
+mod emit;
+pub mod frame;
+pub mod limits;
+pub mod plan;
+mod rest;
+pub mod sequence;
+pub mod symbol;
+mod timers;
+
+use std::time::Duration;
+
+use wholetape_model::{Decimal, InstrumentIx, NO_INSTRUMENT, Ts};
+
+use crate::error::ProtocolError;
+use crate::plan::{Channel, PlanError, SessionPlan};
+use crate::session::{Action, BookRule, FetchId, FetchKind, Frame, Out, Reply, Request, Session, SessionStats, Want};
+use limits::Variant;
+use symbol::SymbolTable;
+use timers::{Polls, Subscriptions};
+
+/// One connection's conversation with one of the Binance variants.
+#[derive(Debug)]
+pub struct Binance {
+    variant: Variant,
+    symbols: SymbolTable,
+    discover: bool,
+    channels: Vec<Channel>,
+    streams: Vec<String>,
+    depth_limit: u16,
+    open_interest_every: Option<Duration>,
+    instruments_every: Option<Duration>,
+    subscriptions: Subscriptions,
+    polls: Polls,
+    /// The latest time that we were told.
+    now: Ts,
+    /// Definitions already told, by instrument.
+    seen: Vec<Option<rest::Told>>,
+    /// Levels of the frame at hand.
+    scratch: Vec<(Decimal, Decimal)>,
+    stats: SessionStats,
+}
+
+impl Binance {
+    /// # Errors
+    /// A plan that names twice, or asks for what the variant does not offer.
+    pub fn new(variant: Variant, plan: &SessionPlan) -> Result<Self, PlanError> {
+        let polled = |channel, every| plan.channels.contains(&channel).then_some(every);
+        Ok(Self {
+            variant,
+            symbols: SymbolTable::new(&plan.instruments)?,
+            discover: plan.discover,
+            streams: plan::streams(variant, plan.route, &plan.instruments, &plan.channels)?,
+            channels: plan.channels.clone(),
+            depth_limit: plan.book_depth_limit.unwrap_or(variant.facts().depth_default),
+            open_interest_every: polled(Channel::OpenInterest, plan.open_interest_every),
+            instruments_every: polled(Channel::Instrument, plan.instruments_every),
+            subscriptions: Subscriptions::default(),
+            polls: Polls::default(),
+            now: Ts::ZERO,
+            seen: Vec::new(),
+            scratch: Vec::new(),
+            stats: SessionStats::default(),
+        })
+    }
+
+    #[inline]
+    fn count_channel(&mut self, channel: &'static str) {
+        match self.stats.by_channel.get_mut(channel) {
+            Some(n) => *n += 1,
+            None => {
+                self.stats.by_channel.insert(channel, 1);
+            }
+        }
+    }
+
+    /// What is due at `now`.
+    fn due(&mut self, now: Ts, out: &mut Out) {
+        if let Some(text) = self.subscriptions.poll(now) {
+            out.actions.push(Action::Send(text));
+        }
+        if self.polls.instruments(now) {
+            let id = FetchId { kind: FetchKind::Instruments, instrument: NO_INSTRUMENT, arg: 0 };
+            self.fetch(id, out);
+        }
+        if let Some(at) = self.polls.open_interest(now, self.symbols.known()) {
+            let found = self.symbols.iter().nth(at).map(|(ix, _)| ix);
+            if let Some(instrument) = found {
+                self.fetch(FetchId { kind: FetchKind::OpenInterest, instrument, arg: 0 }, out);
+            }
+        }
+    }
+
+    fn fetch(&self, id: FetchId, out: &mut Out) {
+        if let Some(request) = self.make_request(id) {
+            out.actions.push(Action::Fetch(id, request));
+        }
+    }
+}
+
+/// Lengths of `out`, so that a failed frame can be taken back.
+struct Mark(usize, usize, usize, usize);
+
+impl Mark {
+    #[inline]
+    fn of(out: &Out) -> Self {
+        Self(out.events.len(), out.arena.levels.len(), out.arena.text.len(), out.actions.len())
+    }
+
+    #[cold]
+    fn restore(&self, out: &mut Out) {
+        out.events.truncate(self.0);
+        out.arena.levels.truncate(self.1);
+        out.arena.text.truncate(self.2);
+        out.actions.truncate(self.3);
+    }
+}
+
+impl Session for Binance {
+    fn on_open(&mut self, now: Ts, out: &mut Out) {
+        self.now = now;
+        self.subscriptions.open(now, &self.streams, self.variant.facts());
+        self.polls.open(now, self.symbols.known(), self.open_interest_every, self.instruments_every);
+        self.due(now, out);
+    }
+
+    fn on_frame(&mut self, now: Ts, frame: Frame<'_>, out: &mut Out) -> Result<(), ProtocolError> {
+        self.now = now;
+        self.stats.frames += 1;
+        let mark = Mark::of(out);
+        let bytes = frame.bytes();
+        let done = self.typed(bytes, out);
+        match done {
+            Ok(()) => {
+                self.stats.events += (out.events.len() - mark.0) as u64;
+                Ok(())
+            }
+            Err(e) => {
+                self.stats.errors += 1;
+                mark.restore(out);
+                Err(e)
+            }
+        }
+    }
+
+    fn on_fetched(&mut self, now: Ts, id: FetchId, reply: Reply<'_>, out: &mut Out) -> Result<(), ProtocolError> {
+        self.now = now;
+        let Reply::Answer { status, body } = reply else { return Ok(()) };
+        let mark = Mark::of(out);
+        let done = if status == 200 {
+            self.reply(id, body, out)
+        } else {
+            Err(ProtocolError::Status { what: rest::name(id.kind), status })
+        };
+        match &done {
+            Ok(()) => self.stats.events += (out.events.len() - mark.0) as u64,
+            Err(_) => {
+                self.stats.errors += 1;
+                mark.restore(out);
+            }
+        }
+        done
+    }
+
+    fn fetch_of(&mut self, url: &str) -> Option<FetchId> {
+        self.recorded(url)
+    }
+
+    fn request(&self, want: Want) -> Option<Request> {
+        self.make_request(want)
+    }
+
+    fn on_timer(&mut self, now: Ts, out: &mut Out) {
+        self.now = now;
+        self.due(now, out);
+    }
+
+    fn next_timer(&self) -> Option<Ts> {
+        [self.subscriptions.next(), self.polls.next()].into_iter().flatten().min()
+    }
+
+    fn book_rule(&self) -> BookRule {
+        sequence::rule(self.variant)
+    }
+
+    fn symbol(&self, instrument: InstrumentIx) -> Option<&str> {
+        self.symbols.symbol(instrument)
+    }
+
+    fn instruments(&self) -> usize {
+        self.symbols.len()
+    }
+
+    fn stats(&self) -> &SessionStats {
+        &self.stats
+    }
+}

@@ -1,0 +1,152 @@
+//! Real recordings through the session: every frame is understood, and the sums are those of the truth files.
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use support::Capture;
+use wholetape_model::{Body, Decimal, Kind, Ts};
+use wholetape_venue::{Frame, Out, Reply, Session, SessionPlan, open};
+
+#[derive(Default)]
+struct Sums {
+    count: u64,
+    size: Sum,
+    notional: Sum,
+    first: Option<u64>,
+    last: u64,
+    repeats: u64,
+    gaps: u64,
+}
+
+/// An exact sum: values at the largest scale seen.
+#[derive(Default, Clone, Copy)]
+struct Sum(i128, u32);
+
+impl Sum {
+    fn add(&mut self, raw: i128, scale: u32) {
+        let top = self.1.max(scale);
+        self.0 = self.0 * 10_i128.pow(top - self.1) + raw * 10_i128.pow(top - scale);
+        self.1 = top;
+    }
+
+    fn text(self) -> String {
+        let s = format!("{:0width$}", self.0, width = self.1 as usize + 1);
+        let (a, b) = s.split_at(s.len() - self.1 as usize);
+        if b.is_empty() { a.into() } else { format!("{a}.{b}") }
+    }
+}
+
+#[derive(Default)]
+struct Seen {
+    trades: BTreeMap<String, Sums>,
+    agg_trades: BTreeMap<String, Sums>,
+    tickers: BTreeMap<String, u64>,
+    candles: BTreeMap<String, u64>,
+    funding: BTreeMap<String, u64>,
+    marks: u64,
+    indexes: u64,
+}
+
+fn replay(capture: &Capture) -> (Box<dyn Session>, Seen) {
+    let mut session = open(&SessionPlan::capture(&capture.venue)).unwrap();
+    let mut out = Out::default();
+    let mut seen = Seen::default();
+    for line in &capture.lines {
+        out.clear();
+        let now = Ts(line.recv_ns);
+        let done = match line.kind.as_str() {
+            "ws_in" => session.on_frame(now, Frame::Text(line.data.as_bytes()), &mut out),
+            "http_resp" => {
+                let id = session.fetch_of(&line.url).unwrap_or_else(|| panic!("{}", line.url));
+                session.on_fetched(now, id, Reply::Answer { status: 200, body: line.data.as_bytes() }, &mut out)
+            }
+            _ => Ok(()),
+        };
+        done.unwrap_or_else(|e| panic!("{}: {e}: {}", capture.name, &line.data[..line.data.len().min(300)]));
+        for event in &out.events {
+            let symbol = session.symbol(event.instrument).unwrap_or_default().to_owned();
+            match (event.kind, event.body) {
+                (Kind::Trade | Kind::TradeRaw, Body::Trade(t)) => {
+                    let all = if event.kind == Kind::Trade { &mut seen.agg_trades } else { &mut seen.trades };
+                    let s = all.entry(symbol).or_default();
+                    match s.first {
+                        None => s.first = Some(t.id),
+                        Some(_) if t.id == s.last => s.repeats += 1,
+                        Some(_) if t.id != s.last + 1 => s.gaps += 1,
+                        Some(_) => {}
+                    }
+                    s.last = t.id;
+                    s.count += 1;
+                    let (p, q) = (i128::from(t.price.0), i128::from(t.size.0));
+                    s.size.add(q, u32::from(event.scales.size));
+                    s.notional.add(p * q, u32::from(event.scales.price + event.scales.size));
+                }
+                (Kind::Quote, Body::Quote(_)) => *seen.tickers.entry(symbol).or_default() += 1,
+                (Kind::Bar(p), Body::Bar(bar)) => {
+                    *seen.candles.entry(format!("{symbol}:{p}")).or_default() += 1;
+                    if bar.closed {
+                        *seen.candles.entry(format!("{symbol}:{p}:closed")).or_default() += 1;
+                    }
+                }
+                (Kind::Funding, Body::Funding(_)) => *seen.funding.entry(symbol).or_default() += 1,
+                (Kind::Mark, Body::MarkPrice(_)) => seen.marks += 1,
+                (Kind::Index, Body::IndexPrice(_)) => seen.indexes += 1,
+                _ => {}
+            }
+        }
+    }
+    (session, seen)
+}
+
+fn check_sums(capture: &Capture, key: &str, got: &BTreeMap<String, Sums>) {
+    let empty = serde_json::Map::new();
+    let truth = capture.truth[key].as_object().unwrap_or(&empty);
+    assert_eq!(got.len(), truth.len(), "{} {key}", capture.name);
+    for (symbol, want) in truth {
+        let s = &got[symbol];
+        let have = [
+            ("count", serde_json::json!(s.count)),
+            ("sum_size", serde_json::json!(s.size.text())),
+            ("sum_price_x_size", serde_json::json!(s.notional.text())),
+            ("first_id", serde_json::json!(s.first.unwrap())),
+            ("last_id", serde_json::json!(s.last)),
+            ("id_gaps", serde_json::json!(s.gaps)),
+            ("id_repeats", serde_json::json!(s.repeats)),
+        ];
+        for (field, value) in have {
+            assert_eq!(value, want[field], "{} {key} {symbol} {field}", capture.name);
+        }
+    }
+}
+
+fn check_counts(capture: &Capture, key: &str, got: &BTreeMap<String, u64>) {
+    let empty = serde_json::json!({});
+    assert_eq!(&serde_json::json!(got), capture.truth.get(key).unwrap_or(&empty), "{} {key}", capture.name);
+}
+
+#[test]
+fn every_recording_decodes_to_its_truth() {
+    for capture in support::binance() {
+        let (session, seen) = replay(&capture);
+        let stats = session.stats();
+        assert_eq!((stats.unknown_frames, stats.errors, stats.filtered), (0, 0, 0), "{}", capture.name);
+        assert_eq!(serde_json::json!(stats.by_channel), capture.truth["messages_by_channel"], "{}", capture.name);
+        check_sums(&capture, "trades", &seen.trades);
+        check_sums(&capture, "agg_trades", &seen.agg_trades);
+        check_counts(&capture, "ticker_updates", &seen.tickers);
+        check_counts(&capture, "candle_updates", &seen.candles);
+        for (symbol, want) in capture.truth["funding"].as_object().unwrap() {
+            assert_eq!(serde_json::json!(seen.funding[symbol]), want["updates"], "{}", capture.name);
+            assert_eq!((seen.marks, seen.indexes), (seen.funding[symbol], seen.funding[symbol]));
+        }
+    }
+}
+
+#[test]
+fn sums_are_exact() {
+    let mut s = Sum::default();
+    s.add(15, 1);
+    s.add(5, 3);
+    assert_eq!(s.text(), Decimal::new(1505, 3).to_string());
+}
