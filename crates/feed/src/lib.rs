@@ -1,1 +1,3 @@
-//! Live lines: sockets, clock, rate limits, healing; the pure line inside
+//! Live lines: sockets, clock, rate limits, healing; the pure line inside.
+
+pub mod line;

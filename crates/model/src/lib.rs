@@ -16,7 +16,7 @@ pub mod topic;
 
 pub use decimal::{Decimal, DecimalError};
 pub use event::{
-    Arena, Bar, Body, Book, BookAction, Event, Funding, Level, Levels, Liquidation, Pending, Price, Quote, Scales,
+    Arena, Bar, Body, Book, BookAction, Event, Funding, Level, Levels, Liquidation, Pending, Price, Quote, Raw, Scales,
     Side, Size, Span, Status, Ticker, Trade, TradeCondition, TradingStatus, View,
 };
 pub use instrument::{InstrumentDef, InstrumentId, InstrumentIx, InstrumentKind, NO_INSTRUMENT, NameError};

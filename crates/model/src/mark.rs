@@ -186,7 +186,7 @@ pub struct Finding<T> {
     pub why: T,
 }
 
-impl<T: Copy> Gap<T> {
+impl<T> Gap<T> {
     pub fn map<U>(self, text: impl FnOnce(T) -> U) -> Gap<U> {
         Gap {
             gap: self.gap,
@@ -203,13 +203,13 @@ impl<T: Copy> Gap<T> {
     }
 }
 
-impl<T: Copy> Validity<T> {
+impl<T> Validity<T> {
     pub fn map<U>(self, text: impl FnOnce(T) -> U) -> Validity<U> {
         Validity { state: self.state, cause: self.cause, update_id: self.update_id, why: text(self.why) }
     }
 }
 
-impl<T: Copy> Link<T> {
+impl<T> Link<T> {
     pub fn map<U>(self, mut text: impl FnMut(T) -> U) -> Link<U> {
         Link {
             state: self.state,
@@ -223,7 +223,7 @@ impl<T: Copy> Link<T> {
     }
 }
 
-impl<T: Copy> Finding<T> {
+impl<T> Finding<T> {
     pub fn map<U>(self, text: impl FnOnce(T) -> U) -> Finding<U> {
         Finding {
             check: self.check,

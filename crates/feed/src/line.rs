@@ -1,0 +1,475 @@
+//! The pure line: session → heal → book → quality → judged events and marks.
+//!
+//! One line owns some instruments of one venue. It is a plain state machine: frames, answers and time come in as
+//! arguments, rows and actions go out in a [`LineOut`]. It names no socket, file, clock or task, so the same code runs
+//! behind sockets, over captures (`wholetape inspect`), in the fuzzer and in the simulated world.
+//!
+//! Invariants
+//! - A trade id of the chosen trade source is appended once, whoever delivered it; a hole is marked before the row that
+//!   showed it, and leaves with a verdict.
+//! - A book row is appended only when the book accepted it; from a break until the next splice the book is `syncing`, and
+//!   what was published meanwhile is a gap.
+//! - Streams that no id protects confess every broken connection.
+//! - After warm-up an event costs no allocation; whatever allocates happens once per change of state.
+
+mod books;
+mod conn;
+mod emit;
+mod judge;
+pub mod ledger;
+mod out;
+pub mod plan;
+mod timers;
+pub mod topics;
+pub mod trades;
+
+use std::time::Duration;
+
+use wholetape_model::{InstrumentIx, Kind, LinkCause, NO_INSTRUMENT, RowFlags, Ts};
+use wholetape_venue::{Action, FetchFailure, FetchId, FetchKind, Frame, Note, ProtocolError, Recovery, Reply, Session};
+
+pub use books::BookFlow;
+use conn::Conn;
+pub use out::{ConnIx, Judged, LineAction, LineOut, LineTopic, Priority};
+pub use plan::{ConnPlan, Instrument, LinePlan, Resume, TopicResume};
+use topics::Topics;
+use trades::Live;
+
+/// What the shell says of a connection that it opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnMeta {
+    /// Names the connection in every row that it brought, unique in the epoch.
+    pub number: u32,
+}
+
+/// Counters of the line. Those of sessions and books are asked of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LineStats {
+    pub frames: u64,
+    pub rows: u64,
+    /// Frames that could not be read: garbage, cut off, numbers that do not fit.
+    pub errors: u64,
+    pub unknown: u64,
+    pub repeats: u64,
+    pub late: u64,
+    pub gaps_opened: u64,
+    pub gaps_healed: u64,
+    pub gaps_never_published: u64,
+    pub gaps_lost: u64,
+    pub resyncs: u64,
+    pub fetches: u64,
+    pub fetch_failures: u64,
+    pub findings: u64,
+    pub silences: u64,
+}
+
+/// See the module.
+pub struct Line {
+    plan: LinePlan,
+    conns: Vec<Conn>,
+    instruments: Vec<Instrument>,
+    topics: Topics,
+    stats: LineStats,
+    next_gap: u64,
+    due: Ts,
+    last_scan: Ts,
+    last_activity: u64,
+}
+
+impl Line {
+    /// A line at rest: nothing is open yet.
+    pub fn new(mut plan: LinePlan) -> Self {
+        let conns = std::mem::take(&mut plan.conns).into_iter().map(Conn::new).collect();
+        let mut line = Self {
+            conns,
+            instruments: Vec::new(),
+            topics: Topics::default(),
+            stats: LineStats::default(),
+            next_gap: 0,
+            due: Ts::MAX,
+            last_scan: Ts::ZERO,
+            last_activity: 0,
+            plan,
+        };
+        for ix in 0..line.plan.instruments.len() {
+            line.add_instrument(ix as InstrumentIx);
+        }
+        line.expect_topics();
+        line
+    }
+
+    pub fn name(&self) -> &str {
+        &self.plan.name
+    }
+
+    pub fn connections(&self) -> usize {
+        self.conns.len()
+    }
+
+    pub fn session(&self, conn: ConnIx) -> &dyn Session {
+        self.conns[conn].session.as_ref()
+    }
+
+    pub fn stats(&self) -> &LineStats {
+        &self.stats
+    }
+
+    /// The line's topics, in the order of their [`LineTopic`]; grows, never shrinks.
+    pub fn topics(&self) -> &[topics::TopicState] {
+        &self.topics.list
+    }
+
+    pub fn instruments(&self) -> &[Instrument] {
+        &self.instruments
+    }
+
+    /// Which fetch a recorded response belongs to, asked of every session in turn.
+    pub fn fetch_of(&mut self, url: &str) -> Option<(ConnIx, FetchId)> {
+        self.conns.iter_mut().enumerate().find_map(|(ix, c)| c.session.fetch_of(url).map(|id| (ix, id)))
+    }
+
+    /// The transport of `conn` is open.
+    pub fn on_open(&mut self, conn: ConnIx, meta: ConnMeta, now: Ts, out: &mut LineOut) {
+        self.conns[conn].opened(meta.number, now);
+        self.call(conn, now, out, |session, out| {
+            session.on_open(now, out);
+            Ok(())
+        });
+        self.wake_at(now);
+    }
+
+    /// One frame. Never fails: what is wrong with it is counted and answered by actions.
+    pub fn on_frame(&mut self, conn: ConnIx, now: Ts, frame: Frame<'_>, out: &mut LineOut) {
+        self.stats.frames += 1;
+        let c = &mut self.conns[conn];
+        c.frame = c.frame.wrapping_add(1);
+        let before = out.scratch.events.len();
+        debug_assert_eq!(before, 0, "events of the last frame were taken");
+        match c.session.on_frame(now, frame, &mut out.scratch) {
+            Ok(()) => {
+                self.take_events(conn, now, RowFlags::default(), out);
+                let c = &mut self.conns[conn];
+                c.last_frame = now;
+                if !out.scratch.actions.is_empty() {
+                    self.take_actions(conn, now, out);
+                }
+            }
+            Err(error) => self.on_error(conn, now, &error, frame, out),
+        }
+    }
+
+    /// The answer to a fetch.
+    pub fn on_fetched(&mut self, conn: ConnIx, now: Ts, id: FetchId, reply: Reply<'_>, out: &mut LineOut) {
+        out.scratch.events.clear();
+        let result = self.conns[conn].session.on_fetched(now, id, reply, &mut out.scratch);
+        let failure = match (&reply, &result) {
+            (Reply::Failed(FetchFailure::Budget { retry_after }), _) => Some((Some(*retry_after), "budget".to_owned())),
+            (Reply::Failed(failure), _) => Some((None, failure_text(failure))),
+            (_, Err(error)) => Some((None, error.to_string())),
+            _ => None,
+        };
+        if let Some((retry_after, why)) = failure {
+            out.scratch.events.clear();
+            self.stats.fetch_failures += u64::from(retry_after.is_none());
+            self.fetch_failed(id, retry_after, &why, now, out);
+        } else {
+            match id.kind {
+                FetchKind::TradesFrom | FetchKind::NewestTrades => self.take_trades(conn, id, now, out),
+                FetchKind::BookSnapshot => self.take_snapshot(conn, id, now, out),
+                _ => self.take_events(conn, now, RowFlags::default(), out),
+            }
+        }
+        self.take_actions(conn, now, out);
+        self.wake_at(now);
+    }
+
+    /// The connection is gone.
+    pub fn on_closed(&mut self, conn: ConnIx, now: Ts, _cause: LinkCause, out: &mut LineOut) {
+        let since = self.conns[conn].closed(now);
+        let Some(since) = since else { return };
+        for t in 0..self.topics.list.len() {
+            let topic = &self.topics.list[t];
+            if topic.conn == Some(conn) && topic.is_unprotected() && topic.losing.is_none() {
+                self.begin_loss(t as LineTopic, since, wholetape_model::GapCause::Disconnected, now, out);
+            }
+            if self.topics.list[t].conn == Some(conn) {
+                self.topics.list[t].open_since = Ts::ZERO;
+            }
+        }
+        for ix in 0..self.instruments.len() {
+            if self.instruments[ix].trade_conn == conn {
+                self.instruments[ix].trades.on_closed();
+            }
+            if self.instruments[ix].book_conn == conn {
+                self.book_lost(
+                    ix as InstrumentIx,
+                    wholetape_model::GapCause::Disconnected,
+                    "connection closed",
+                    now,
+                    out,
+                );
+            }
+        }
+    }
+
+    /// The tape began a new segment, or an hour passed: each live book is appended whole.
+    pub fn on_segment(&mut self, now: Ts, out: &mut LineOut) {
+        for ix in 0..self.instruments.len() {
+            self.checkpoint(ix as InstrumentIx, now, out);
+        }
+    }
+
+    fn wake_at(&mut self, at: Ts) {
+        self.due = self.due.min(at);
+    }
+
+    /// When `on_timer` wants to be called.
+    pub fn next_timer(&self) -> Option<Ts> {
+        (self.due < Ts::MAX).then_some(self.due)
+    }
+
+    /// Runs one call of a session and takes what came of it.
+    fn call(
+        &mut self,
+        conn: ConnIx,
+        now: Ts,
+        out: &mut LineOut,
+        f: impl FnOnce(&mut dyn Session, &mut wholetape_venue::Out) -> Result<(), ProtocolError>,
+    ) {
+        out.scratch.events.clear();
+        if f(self.conns[conn].session.as_mut(), &mut out.scratch).is_ok() {
+            self.take_events(conn, now, RowFlags::default(), out);
+        }
+        self.take_actions(conn, now, out);
+    }
+
+    /// Judges the session's events and turns them into rows.
+    fn take_events(&mut self, conn: ConnIx, now: Ts, flags: RowFlags, out: &mut LineOut) {
+        for i in 0..out.scratch.events.len() {
+            let event = out.scratch.events[i];
+            if event.instrument == NO_INSTRUMENT {
+                let topic = self.topics.own(event.kind, &self.plan.name);
+                self.push(topic, event.ts_event, now, conn, flags, event.scales, event.body, out);
+                continue;
+            }
+            if event.instrument as usize >= self.instruments.len() {
+                self.discover(event.instrument);
+            }
+            if event.ts_event > self.conns[conn].last_event {
+                self.conns[conn].last_event = event.ts_event;
+            }
+            match event.kind {
+                Kind::Book => self.on_book(conn, &event, now, out),
+                kind if kind == self.plan.trade_source => self.on_trade(conn, &event, now, out),
+                _ => self.on_state(conn, &event, now, flags, out),
+            }
+        }
+        out.scratch.events.clear();
+    }
+
+    fn on_trade(&mut self, conn: ConnIx, event: &wholetape_model::Event, now: Ts, out: &mut LineOut) {
+        let wholetape_model::Body::Trade(trade) = event.body else { return };
+        let ix = event.instrument as usize;
+        let topic = self.topic_of(event.instrument, Kind::Trade);
+        let state = self.topics.get(topic);
+        state.received += 1;
+        state.conn = Some(conn);
+        let gap = self.next_gap.max(now.0 as u64);
+        match self.instruments[ix].trades.on_live(trade.id, now, gap) {
+            Live::Row => self.push_trade(topic, event, conn, now, RowFlags::default(), out),
+            Live::Repeat => {
+                self.stats.repeats += 1;
+                self.topics.get(topic).repeats += 1;
+            }
+            Live::AfterGap(mark) => {
+                self.next_gap = gap + 1;
+                self.stats.gaps_opened += 1;
+                self.gap_mark(topic, &mark, conn, now, out);
+                self.push_trade(topic, event, conn, now, RowFlags::default(), out);
+                for lost in self.instruments[ix].trades.give_up_all() {
+                    self.stats.gaps_lost += 1;
+                    self.gap_mark(topic, &lost, conn, now, out);
+                }
+                if let Some(at) = self.instruments[ix].trades.next_ask() {
+                    self.wake_at(at);
+                }
+            }
+            Live::Filled(verdicts) => {
+                self.push_trade(topic, event, conn, now, RowFlags::default(), out);
+                for verdict in verdicts {
+                    self.gap_mark(topic, &verdict, conn, now, out);
+                    self.stats.gaps_healed += 1;
+                }
+            }
+        }
+    }
+
+    fn push_trade(
+        &mut self,
+        topic: LineTopic,
+        event: &wholetape_model::Event,
+        conn: ConnIx,
+        now: Ts,
+        flags: RowFlags,
+        out: &mut LineOut,
+    ) {
+        let instrument = &mut self.instruments[event.instrument as usize];
+        instrument.activity += 1;
+        let activity = instrument.activity;
+        let flags = flags.with(self.judge(event, now, out));
+        self.topics.get(topic).spoke(now, event.ts_event, activity);
+        self.push(topic, event.ts_event, now, conn, flags, event.scales, event.body, out);
+    }
+
+    /// A page of trades by id: rows that are new are late, and say so.
+    fn take_trades(&mut self, conn: ConnIx, id: FetchId, now: Ts, out: &mut LineOut) {
+        let ix = id.instrument as usize;
+        if ix >= self.instruments.len() {
+            out.scratch.events.clear();
+            return;
+        }
+        let topic = self.topic_of(id.instrument, Kind::Trade);
+        let gap = self.next_gap.max(now.0 as u64);
+        self.next_gap = gap + 1;
+        let mut bounds: Option<(u64, u64)> = None;
+        let mut unheard = false;
+        for i in 0..out.scratch.events.len() {
+            let event = out.scratch.events[i];
+            let wholetape_model::Body::Trade(trade) = event.body else { continue };
+            bounds = Some(bounds.map_or((trade.id, trade.id), |(a, b)| (a.min(trade.id), b.max(trade.id))));
+            let beyond = self.instruments[ix].trades.ledger().head().is_none_or(|head| trade.id > head);
+            let (new, mark) = self.instruments[ix].trades.on_late(trade.id, now, gap);
+            if let Some(mark) = mark {
+                self.stats.gaps_opened += 1;
+                self.gap_mark(topic, &mark, conn, now, out);
+            }
+            if new {
+                self.stats.late += 1;
+                unheard |= beyond && now.since(event.ts_event) > trades::SILENT_AFTER;
+                let flags = RowFlags::LATE_REST.with(self.judge(&event, now, out));
+                self.push(topic, event.ts_event, now, conn, flags, event.scales, event.body, out);
+            }
+        }
+        out.scratch.events.clear();
+        for verdict in self.instruments[ix].trades.after_answer(bounds, now) {
+            self.count_verdict(verdict.state);
+            self.gap_mark(topic, &verdict, conn, now, out);
+        }
+        if unheard {
+            self.trade_stream_silent(ix, topic, now, out);
+        }
+    }
+
+    /// REST knows trades that the open stream should have brought seconds ago: accepted, and silent.
+    fn trade_stream_silent(&mut self, ix: usize, topic: LineTopic, now: Ts, out: &mut LineOut) {
+        let conn = self.instruments[ix].trade_conn;
+        let open = self.topics.get(topic).open_since;
+        if !self.conns[conn].is_open() || open == Ts::ZERO || now.since(open) < trades::SILENT_AFTER {
+            return;
+        }
+        if self.instruments[ix].trades.last_live() > open
+            && now.since(self.instruments[ix].trades.last_live()) < trades::SILENT_AFTER
+        {
+            return;
+        }
+        let why = format!(
+            "{} is subscribed and silent, while the venue's REST has newer trades",
+            self.topics.get(topic).topic
+        );
+        self.silent(conn, why, out);
+    }
+
+    /// Everything that no id protects: quotes, bars, funding, and the second trade source.
+    fn on_state(&mut self, conn: ConnIx, event: &wholetape_model::Event, now: Ts, flags: RowFlags, out: &mut LineOut) {
+        let topic = self.topic_of(event.instrument, self.topic_kind(event.kind));
+        let state = self.topics.get(topic);
+        state.received += 1;
+        state.conn = Some(conn);
+        if state.is_repeat(event.ts_event, &event.body) {
+            self.stats.repeats += 1;
+            return;
+        }
+        if let wholetape_model::Body::Trade(trade) = event.body {
+            let raw = &mut self.instruments[event.instrument as usize].raw_trades;
+            if raw.arrive(trade.id) == ledger::Arrival::Repeat {
+                self.topics.get(topic).repeats += 1;
+                self.stats.repeats += 1;
+                return;
+            }
+        }
+        let instrument = &mut self.instruments[event.instrument as usize];
+        if matches!(event.kind, Kind::Quote | Kind::TradeRaw | Kind::Trade) {
+            instrument.activity += 1;
+        }
+        let activity = instrument.activity;
+        if self.topics.get(topic).losing.is_some() {
+            self.end_loss(topic, conn, now, out);
+        }
+        let flags = flags.with(self.judge(event, now, out));
+        self.topics.get(topic).spoke(now, event.ts_event, activity);
+        self.push(topic, event.ts_event, now, conn, flags, event.scales, event.body, out);
+    }
+
+    fn take_actions(&mut self, conn: ConnIx, now: Ts, out: &mut LineOut) {
+        if out.scratch.actions.is_empty() {
+            return;
+        }
+        for action in std::mem::take(&mut out.scratch.actions) {
+            match action {
+                Action::Send(text) => out.actions.push(LineAction::Send(conn, text)),
+                Action::Fetch(id, request) => {
+                    self.stats.fetches += 1;
+                    out.actions.push(LineAction::Fetch(conn, id, request, Priority::Poll));
+                }
+                Action::Close(Recovery::Stop) => out.actions.push(LineAction::Stop(conn, "the session gave up".into())),
+                Action::Close(_) => {
+                    out.actions.push(LineAction::Reconnect(
+                        conn,
+                        LinkCause::Error,
+                        "the session asks for a new one".into(),
+                    ));
+                }
+                Action::Note(Note::Subscribed { streams }) => self.subscribed(conn, streams.len(), now, out),
+                Action::Note(Note::Refused { streams, code, text }) => {
+                    let what = streams.join(" ");
+                    out.actions
+                        .push(LineAction::Stop(conn, format!("subscription refused: code {code}: {text} ({what})")));
+                }
+                Action::Note(Note::ClosingSoon) => out.actions.push(LineAction::ClosingSoon(conn)),
+                Action::Note(Note::Unknown { channel }) => {
+                    self.stats.unknown += 1;
+                    out.actions.push(LineAction::Odd(conn, format!("unknown frame or value in `{channel}`: kept raw")));
+                }
+            }
+        }
+    }
+
+    /// A frame that could not be read: counted, kept raw, and answered by a resync of what it may have carried.
+    fn on_error(&mut self, conn: ConnIx, now: Ts, error: &ProtocolError, frame: Frame<'_>, out: &mut LineOut) {
+        self.stats.errors += 1;
+        out.scratch.events.clear();
+        self.keep_raw(conn, frame, now, out);
+        out.actions.push(LineAction::Odd(conn, error.to_string()));
+        match error.recovery() {
+            Recovery::Skip => {}
+            Recovery::Resync => self.resync_connection(conn, now, out),
+            Recovery::Reconnect => out.actions.push(LineAction::Reconnect(conn, LinkCause::Error, error.to_string())),
+            Recovery::Stop => out.actions.push(LineAction::Stop(conn, error.to_string())),
+        }
+        self.take_actions(conn, now, out);
+    }
+}
+
+fn failure_text(failure: &FetchFailure) -> String {
+    match failure {
+        FetchFailure::Transport(why) => why.clone(),
+        FetchFailure::Timeout => "timeout".into(),
+        FetchFailure::Budget { retry_after } => format!("budget spent for {} ms", retry_after.as_millis()),
+    }
+}
+
+/// How long an unchanged book goes without a checkpoint.
+pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(3_600);
+
+#[cfg(test)]
+mod tests;

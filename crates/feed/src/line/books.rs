@@ -1,0 +1,408 @@
+//! One instrument's book within the line: when to ask for a snapshot, what to confess between two valid states, and the
+//! rows that a splice becomes.
+
+use std::time::Duration;
+
+use wholetape_book::{BookConfig, Rule, Splice, Stamp, Step, SyncedOrderBook};
+use wholetape_model::{
+    Arena, Body, Book, Event, Gap, GapCause, GapState, HealSource, InstrumentIx, Kind, Levels, RowFlags, Span, Ts,
+    Validity, ValidityState,
+};
+use wholetape_venue::{FetchId, FetchKind};
+
+use super::out::{ConnIx, Judged, LineAction, LineOut, LineTopic, Priority};
+use super::{CHECKPOINT_EVERY, Line};
+
+const RETRY_FIRST: Duration = Duration::from_millis(200);
+const RETRY_MAX: Duration = Duration::from_secs(30);
+/// No answer within this long counts as none; the shell's own timeout is shorter.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+
+/// What is missing between the last valid state and the next.
+#[derive(Debug, Clone, Copy)]
+struct Lost {
+    gap: u64,
+    from_id: u64,
+    since: Ts,
+    cause: GapCause,
+}
+
+/// A book and its way back to validity.
+#[derive(Debug)]
+pub struct BookFlow {
+    book: SyncedOrderBook,
+    asked_at: Option<Ts>,
+    next_ask: Ts,
+    retry: Duration,
+    lost: Option<Lost>,
+    last_checkpoint: Ts,
+    /// Time of the last delta applied.
+    last_applied: Ts,
+}
+
+impl BookFlow {
+    /// `held` is the last update id on the tape, 0 on a first start.
+    pub fn new(rule: Rule, held: u64, since: Ts) -> Self {
+        let lost = (held > 0).then_some(Lost { gap: 0, from_id: held.saturating_add(1), since, cause: GapCause::Down });
+        Self {
+            book: SyncedOrderBook::new(rule, BookConfig::default()),
+            asked_at: None,
+            next_ask: Ts::MAX,
+            retry: RETRY_FIRST,
+            lost,
+            last_checkpoint: Ts::ZERO,
+            last_applied: since,
+        }
+    }
+
+    /// The book, with its validity.
+    #[must_use]
+    pub fn book(&self) -> &SyncedOrderBook {
+        &self.book
+    }
+
+    /// A snapshot is wanted from `at` on.
+    fn want(&mut self, at: Ts) {
+        self.next_ask = self.next_ask.min(at);
+    }
+
+    fn poll_ask(&mut self, now: Ts) -> bool {
+        if self.asked_at.is_some_and(|asked| now.since(asked) < ANSWER_MAX) || now < self.next_ask {
+            return false;
+        }
+        if !self.book.needs_snapshot() {
+            self.next_ask = Ts::MAX;
+            return false;
+        }
+        self.asked_at = Some(now);
+        // Should the answer never come, the question is asked again.
+        self.next_ask = now + ANSWER_MAX;
+        true
+    }
+
+    fn next_ask(&self) -> Option<Ts> {
+        (self.next_ask < Ts::MAX).then_some(self.next_ask)
+    }
+
+    fn retry_later(&mut self, now: Ts) {
+        self.next_ask = now + self.retry;
+        self.retry = (self.retry * 2).min(RETRY_MAX);
+    }
+
+    pub(super) fn fetch_failed(&mut self, retry_after: Option<Duration>, now: Ts) {
+        self.asked_at = None;
+        match retry_after {
+            Some(wait) => self.next_ask = now + wait,
+            None => self.retry_later(now),
+        }
+    }
+}
+
+impl Line {
+    pub(super) fn on_book(&mut self, conn: ConnIx, event: &Event, now: Ts, out: &mut LineOut) {
+        let Body::Book(update) = event.body else { return };
+        let topic = self.topic_of(event.instrument, Kind::Book);
+        let state = self.topics.get(topic);
+        state.received += 1;
+        state.conn = Some(conn);
+        let stamp = Stamp {
+            ts_event: event.ts_event,
+            ts_recv: now,
+            conn: self.conns[conn].number,
+            frame: self.conns[conn].frame,
+        };
+        let view = Book {
+            action: update.action,
+            first_id: update.first_id,
+            last_id: update.last_id,
+            prev_id: update.prev_id,
+            bids: Levels::Native(out.scratch.arena.level_slice(update.bids)),
+            asks: Levels::Native(out.scratch.arena.level_slice(update.asks)),
+        };
+        let flow = self.book_of(event.instrument, conn);
+        let before = flow.book.last_update_id();
+        let step = flow.book.on_delta(stamp, event.scales, &view);
+        match step {
+            Step::Applied => {
+                flow.last_applied = now;
+                let instrument = &mut self.instruments[event.instrument as usize];
+                instrument.activity += 1;
+                let activity = instrument.activity;
+                let flags = self.judge(event, now, out);
+                self.topics.get(topic).spoke(now, event.ts_event, activity);
+                self.push(topic, event.ts_event, now, conn, flags, event.scales, event.body, out);
+                return;
+            }
+            Step::Queued => flow.want(now),
+            Step::Old => {
+                self.stats.repeats += 1;
+                return;
+            }
+            Step::Gap { .. } | Step::Overflow { .. } => flow.want(now),
+            Step::Rejected(error) => {
+                self.stats.errors += 1;
+                out.actions.push(LineAction::Odd(conn, format!("{} rejected: {error}", self.topics.get(topic).topic)));
+                if before.is_some() {
+                    self.book_lost(event.instrument, GapCause::Malformed, "an update was rejected", now, out);
+                }
+                return;
+            }
+        }
+        // The stream speaks, though the book cannot use it yet.
+        let activity = self.instruments[event.instrument as usize].activity;
+        self.topics.get(topic).spoke(now, event.ts_event, activity);
+        if let (Some(at), Step::Gap { expected, got }) = (before, step) {
+            let why = format!("expected {expected}, got {got}");
+            self.lose(event.instrument, at, GapCause::Sequence, &why, now, out);
+        }
+        if let Some(at) = self.instruments[event.instrument as usize].book.as_ref().and_then(BookFlow::next_ask) {
+            self.wake_at(at);
+        }
+    }
+
+    /// The book's chain cannot be trusted any more.
+    pub(super) fn book_lost(&mut self, ix: InstrumentIx, cause: GapCause, why: &str, now: Ts, out: &mut LineOut) {
+        let Some(flow) = &mut self.instruments[ix as usize].book else { return };
+        let at = flow.book.last_update_id();
+        match cause {
+            GapCause::Disconnected => flow.book.restart(cause),
+            _ => flow.book.resync(cause),
+        }
+        flow.asked_at = None;
+        // After a disconnect the first delta of the new connection asks.
+        flow.next_ask = if cause == GapCause::Disconnected { Ts::MAX } else { now };
+        if let Some(at) = at {
+            self.lose(ix, at, cause, why, now, out);
+        }
+        self.wake_at(now);
+    }
+
+    /// Says that the book is no longer right, and from which id on updates are missing.
+    fn lose(&mut self, ix: InstrumentIx, at: u64, cause: GapCause, why: &str, now: Ts, out: &mut LineOut) {
+        self.stats.resyncs += 1;
+        self.stats.gaps_opened += 1;
+        let gap = self.new_gap(now);
+        let topic = self.topic_of(ix, Kind::Book);
+        let conn = self.instruments[ix as usize].book_conn;
+        let Some(flow) = &mut self.instruments[ix as usize].book else { return };
+        let lost = Lost { gap, from_id: at.saturating_add(1), since: flow.last_applied, cause };
+        flow.lost = Some(lost);
+        let text = out.scratch.arena.text(why);
+        let validity = Validity { state: ValidityState::Syncing, cause, update_id: at, why: text };
+        self.push_mark(topic, Body::Validity(validity), conn, now, out);
+        let mark = gap_of(&lost, GapState::Open, lost.from_id, now, why.to_owned());
+        self.gap_mark(topic, &mark, conn, now, out);
+    }
+
+    pub(super) fn ask_book(&mut self, ix: InstrumentIx, now: Ts, out: &mut LineOut) {
+        let conn = self.instruments[ix as usize].book_conn;
+        let open = self.conns[conn].is_open();
+        let Some(flow) = &mut self.instruments[ix as usize].book else { return };
+        if open && flow.poll_ask(now) {
+            let want = FetchId { kind: FetchKind::BookSnapshot, instrument: ix, arg: 0 };
+            match self.conns[conn].session.request(want) {
+                Some(request) => {
+                    self.stats.fetches += 1;
+                    out.actions.push(LineAction::Fetch(conn, want, request, Priority::BookResync));
+                }
+                None => flow.fetch_failed(None, now),
+            }
+        }
+        let next = self.instruments[ix as usize].book.as_ref().and_then(BookFlow::next_ask);
+        if let Some(at) = next.filter(|_| open) {
+            self.wake_at(at.max(now + Duration::from_millis(1)));
+        }
+    }
+
+    /// A snapshot came: if it joins what is queued, the book is right again, and the tape gets all of it.
+    pub(super) fn take_snapshot(&mut self, conn: ConnIx, id: FetchId, now: Ts, out: &mut LineOut) {
+        let events = std::mem::take(&mut out.scratch.events);
+        for event in &events {
+            let Body::Book(update) = event.body else { continue };
+            if event.instrument as usize >= self.instruments.len() {
+                self.discover(event.instrument);
+            }
+            self.splice(conn, event, &update, now, out);
+        }
+        if events.is_empty() {
+            self.fetch_failed(id, None, "empty", now, out);
+        }
+        out.scratch.events = events;
+        out.scratch.events.clear();
+    }
+
+    fn splice(&mut self, conn: ConnIx, event: &Event, update: &Book<Span>, now: Ts, out: &mut LineOut) {
+        let ix = event.instrument;
+        let topic = self.topic_of(ix, Kind::Book);
+        let number = self.conns[conn].number;
+        self.book_of(ix, conn);
+        // The snapshot's levels stand in the arena to which the splice appends: they are copied out first.
+        let arena = &mut out.scratch.arena;
+        let bids = arena.level_slice(update.bids).to_vec();
+        let asks = arena.level_slice(update.asks).to_vec();
+        let view = Book {
+            action: update.action,
+            first_id: update.first_id,
+            last_id: update.last_id,
+            prev_id: update.prev_id,
+            bids: Levels::Native(&bids),
+            asks: Levels::Native(&asks),
+        };
+        let Some(flow) = &mut self.instruments[ix as usize].book else { return };
+        flow.asked_at = None;
+        let stamp = Stamp { ts_event: event.ts_event, ts_recv: now, conn: number, frame: 0 };
+        let rows = &mut out.rows;
+        let first_row = rows.len();
+        let result = flow.book.on_snapshot(stamp, event.scales, &view, &mut |applied| {
+            let body = Body::Book(Book {
+                action: applied.update.action,
+                first_id: applied.update.first_id,
+                last_id: applied.update.last_id,
+                prev_id: applied.update.prev_id,
+                bids: copy(applied.update.bids, arena),
+                asks: copy(applied.update.asks, arena),
+            });
+            let queued = rows.len() > first_row;
+            let flags = if queued { RowFlags::SPLICED } else { RowFlags::default() };
+            let (ts_event, flags) = match applied.stamp.ts_event {
+                Ts::ZERO => (now, flags.with(RowFlags::TS_LOCAL)),
+                ts => (ts, flags),
+            };
+            rows.push(Judged {
+                topic,
+                ts_event,
+                // The moment of the splice: in time order the snapshot comes first, then what follows it.
+                ts_recv: now,
+                conn: applied.stamp.conn,
+                frame: applied.stamp.frame,
+                flags,
+                scales: applied.scales,
+                body,
+            });
+        });
+        let appended = out.rows.len() - first_row;
+        self.stats.rows += appended as u64;
+        self.topics.get(topic).rows += appended as u64;
+        match result {
+            Splice::Live { .. } => self.book_live(ix, topic, update.last_id, conn, now, out),
+            Splice::TooOld { .. } => {
+                flow.retry_later(now);
+                if let Some(at) = flow.next_ask() {
+                    self.wake_at(at);
+                }
+            }
+            Splice::NotNeeded => flow.next_ask = Ts::MAX,
+            Splice::Rejected { error, .. } => {
+                flow.retry_later(now);
+                self.stats.errors += 1;
+                out.actions.push(LineAction::Odd(conn, format!("snapshot rejected: {error}")));
+                // Rows may have been appended; from here on they are not to be believed.
+                let at = flow.next_ask();
+                self.lose(
+                    ix,
+                    update.last_id,
+                    GapCause::Malformed,
+                    "a snapshot or a queued update was rejected",
+                    now,
+                    out,
+                );
+                if let Some(at) = at {
+                    self.wake_at(at);
+                }
+            }
+        }
+    }
+
+    fn book_live(
+        &mut self,
+        ix: InstrumentIx,
+        topic: LineTopic,
+        snapshot: u64,
+        conn: ConnIx,
+        now: Ts,
+        out: &mut LineOut,
+    ) {
+        let Some(flow) = &mut self.instruments[ix as usize].book else { return };
+        flow.next_ask = Ts::MAX;
+        flow.retry = RETRY_FIRST;
+        flow.last_checkpoint = now;
+        flow.last_applied = now;
+        let at = flow.book.last_update_id().unwrap_or(snapshot);
+        let lost = flow.lost.take();
+        if let Some(mut lost) = lost {
+            if lost.gap == 0 {
+                lost.gap = self.new_gap(now);
+                self.stats.gaps_opened += 1;
+            }
+            let (state, to_id, why) = if snapshot >= lost.from_id {
+                let why = "updates between the last valid state and the snapshot; the state itself is whole";
+                (GapState::Lost, snapshot, why)
+            } else {
+                (GapState::Healed, lost.from_id, "the snapshot joined: no update is missing")
+            };
+            self.count_verdict(state);
+            let mark = gap_of(&lost, state, to_id, now, why.to_owned());
+            self.gap_mark(topic, &mark, conn, now, out);
+        }
+        let cause = lost.map_or(GapCause::Resync, |l| l.cause);
+        let why = out.scratch.arena.text("");
+        let validity = Validity { state: ValidityState::Live, cause, update_id: at, why };
+        self.push_mark(topic, Body::Validity(validity), conn, now, out);
+    }
+
+    /// A live book is appended whole, for readers that start here.
+    pub(super) fn checkpoint(&mut self, ix: InstrumentIx, now: Ts, out: &mut LineOut) {
+        let Some(flow) = &mut self.instruments[ix as usize].book else { return };
+        if !flow.book.is_live() {
+            return;
+        }
+        let scales = flow.book.unverified().scales();
+        let Some(book) = flow.book.checkpoint(&mut out.scratch.arena) else { return };
+        flow.last_checkpoint = now;
+        let conn = self.instruments[ix as usize].book_conn;
+        let topic = self.topic_of(ix, Kind::Book);
+        self.push_mark(topic, Body::Book(book), conn, now, out);
+        if let Some(row) = out.rows.last_mut() {
+            row.scales = scales;
+            row.flags = RowFlags::CHECKPOINT.with(RowFlags::TS_LOCAL);
+        }
+    }
+
+    pub(super) fn hourly_checkpoints(&mut self, now: Ts, out: &mut LineOut) {
+        for ix in 0..self.instruments.len() {
+            let due = self.instruments[ix]
+                .book
+                .as_ref()
+                .is_some_and(|b| b.book.is_live() && now.since(b.last_checkpoint) >= CHECKPOINT_EVERY);
+            if due {
+                self.checkpoint(ix as InstrumentIx, now, out);
+            }
+        }
+    }
+}
+
+fn copy(levels: Levels<'_>, arena: &mut Arena) -> Span {
+    match levels {
+        Levels::Native(levels) => arena.levels(levels),
+        packed @ Levels::Packed(_) => {
+            let start = arena.levels.len() as u32;
+            arena.levels.extend(packed.iter());
+            Span { start, len: packed.len() as u32 }
+        }
+    }
+}
+
+fn gap_of(lost: &Lost, state: GapState, to_id: u64, now: Ts, why: String) -> Gap<String> {
+    Gap {
+        gap: lost.gap,
+        state,
+        cause: lost.cause,
+        source: if state == GapState::Healed { HealSource::Rest } else { HealSource::None },
+        from_id: lost.from_id,
+        to_id,
+        from_ts: lost.since,
+        to_ts: now,
+        missing: 0,
+        why,
+    }
+}

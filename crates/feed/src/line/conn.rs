@@ -1,0 +1,76 @@
+//! One connection of the line: its session, its number and what it last brought.
+
+use wholetape_model::{InstrumentIx, Kind, Ts};
+use wholetape_venue::Session;
+
+use super::plan::ConnPlan;
+
+pub(super) struct Conn {
+    pub session: Box<dyn Session>,
+    /// What its streams bring, known before the first frame: a stream that never speaks must be missed.
+    pub expects: Vec<(InstrumentIx, Kind)>,
+    pub streams: usize,
+    pub acknowledged: usize,
+    /// The number in rows; 0 while closed.
+    pub number: u32,
+    pub frame: u32,
+    pub last_frame: Ts,
+    pub last_event: Ts,
+    pub opened_at: Ts,
+    open: bool,
+    spoke: bool,
+    /// Garbage came between these two times; confessed at the next tick.
+    pub garbled: Option<(Ts, Ts)>,
+    pub next_resync: Ts,
+}
+
+impl Conn {
+    pub fn new(plan: ConnPlan) -> Self {
+        Self {
+            session: plan.session,
+            expects: plan.expects,
+            streams: plan.streams,
+            acknowledged: 0,
+            number: 0,
+            frame: 0,
+            last_frame: Ts::ZERO,
+            last_event: Ts::ZERO,
+            opened_at: Ts::ZERO,
+            open: false,
+            spoke: false,
+            garbled: None,
+            next_resync: Ts::ZERO,
+        }
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
+    pub fn opened(&mut self, number: u32, now: Ts) {
+        self.number = number;
+        self.frame = 0;
+        self.acknowledged = 0;
+        self.open = true;
+        self.spoke = false;
+        self.opened_at = now;
+        self.garbled = None;
+    }
+
+    /// Closes, and says since when things may be missing; `None` if it was not open.
+    ///
+    /// The earlier of receive time and event time of the last frame: what the venue created after that event may have
+    /// been on its way.
+    pub fn closed(&mut self, now: Ts) -> Option<Ts> {
+        if !std::mem::take(&mut self.open) {
+            return None;
+        }
+        let heard = if self.last_frame > Ts::ZERO { self.last_frame } else { now };
+        Some(if self.last_event > Ts::ZERO { heard.min(self.last_event) } else { heard })
+    }
+
+    /// True once per opening: at the first frame with data.
+    pub fn first_data(&mut self) -> bool {
+        !std::mem::replace(&mut self.spoke, true)
+    }
+}

@@ -1,0 +1,152 @@
+//! Rows out: events, marks and the operators' copies of gaps.
+
+use wholetape_model::{
+    Body, Gap, GapCause, GapState, HealSource, Kind, NO_INSTRUMENT, Pending, Raw, RowFlags, Scales, Span, Ts,
+};
+use wholetape_venue::Frame;
+
+use super::Line;
+use super::out::{ConnIx, Judged, LineAction, LineOut, LineTopic};
+use super::topics::Loss;
+use super::trades::GapMark;
+
+/// A raw frame longer than this is kept cut off: it is evidence, not data.
+const RAW_MAX: usize = 64 << 10;
+
+impl Line {
+    #[inline]
+    pub(super) fn push(
+        &mut self,
+        topic: LineTopic,
+        ts_event: Ts,
+        now: Ts,
+        conn: ConnIx,
+        flags: RowFlags,
+        scales: Scales,
+        body: Pending,
+        out: &mut LineOut,
+    ) {
+        self.stats.rows += 1;
+        let c = &mut self.conns[conn];
+        let (ts_event, flags) =
+            if ts_event == Ts::ZERO { (now, flags.with(RowFlags::TS_LOCAL)) } else { (ts_event, flags) };
+        out.rows.push(Judged { topic, ts_event, ts_recv: now, conn: c.number, frame: c.frame, flags, scales, body });
+        self.topics.list[topic as usize].rows += 1;
+        if c.first_data() {
+            out.actions.push(LineAction::FirstData(conn));
+        }
+    }
+
+    /// A mark is a row of the topic it speaks of; it has no venue time.
+    pub(super) fn push_mark(&mut self, topic: LineTopic, body: Pending, conn: ConnIx, now: Ts, out: &mut LineOut) {
+        self.stats.rows += 1;
+        let number = self.conns[conn].number;
+        let flags = RowFlags::TS_LOCAL;
+        let scales = Scales::default();
+        out.rows.push(Judged { topic, ts_event: now, ts_recv: now, conn: number, frame: 0, flags, scales, body });
+        self.topics.list[topic as usize].rows += 1;
+    }
+
+    /// Writes a gap mark into its topic and its copy into `gap.<instrument>`, where operators read all kinds together.
+    pub(super) fn gap_mark(&mut self, topic: LineTopic, mark: &GapMark, conn: ConnIx, now: Ts, out: &mut LineOut) {
+        let why = out.scratch.arena.text(&mark.why);
+        let gap: Gap<Span> = mark.clone().map(|_| why);
+        self.push_mark(topic, Body::Gap(gap), conn, now, out);
+        let state = &self.topics.list[topic as usize];
+        let (instrument, kind) = (state.instrument, state.kind);
+        if instrument != NO_INSTRUMENT {
+            let copy = self.topic_of(instrument, Kind::Gap);
+            let why = out.scratch.arena.text(&format!("{kind}: {}", mark.why));
+            self.push_mark(copy, Body::Gap(Gap { why, ..gap }), conn, now, out);
+        }
+    }
+
+    pub(super) fn count_verdict(&mut self, state: GapState) {
+        match state {
+            GapState::Open => self.stats.gaps_opened += 1,
+            GapState::Healed => self.stats.gaps_healed += 1,
+            GapState::NeverPublished => self.stats.gaps_never_published += 1,
+            GapState::Lost => self.stats.gaps_lost += 1,
+        }
+    }
+
+    pub(super) fn new_gap(&mut self, now: Ts) -> u64 {
+        let gap = self.next_gap.max(now.0 as u64);
+        self.next_gap = gap + 1;
+        gap
+    }
+
+    /// From `since` on, rows of this topic may be missing.
+    pub(super) fn begin_loss(&mut self, topic: LineTopic, since: Ts, cause: GapCause, now: Ts, out: &mut LineOut) {
+        let state = self.topics.get(topic);
+        if state.rows == 0 && state.last_recv == Ts::ZERO && state.open_since == Ts::ZERO {
+            // Never subscribed: nothing was promised.
+            return;
+        }
+        let conn = state.conn.unwrap_or(0);
+        // A stream that was silent while its connection lived has missed things for longer.
+        let since = if state.losing_since_silence() { state.last_recv.max(state.open_since).min(since) } else { since };
+        let gap = self.new_gap(now);
+        self.topics.get(topic).losing = Some(Loss { gap, since, cause });
+        self.stats.gaps_opened += 1;
+        let mark = unprotected(gap, GapState::Open, cause, since, now, "no id protects this stream");
+        self.gap_mark(topic, &mark, conn, now, out);
+    }
+
+    /// The stream is back: what was published meanwhile is lost.
+    pub(super) fn end_loss(&mut self, topic: LineTopic, conn: ConnIx, now: Ts, out: &mut LineOut) {
+        let Some(Loss { gap, since, cause }) = self.topics.get(topic).losing.take() else { return };
+        let gap = if gap == 0 { self.new_gap(now) } else { gap };
+        self.stats.gaps_lost += 1;
+        let ahead = now.max(self.conns[conn].last_event);
+        let why = "state kinds are not healed after the fact";
+        let mark = unprotected(gap, GapState::Lost, cause, since, ahead, why);
+        self.gap_mark(topic, &mark, conn, now, out);
+    }
+
+    /// A closed hole of an unprotected stream, confessed in one mark.
+    pub(super) fn confess(
+        &mut self,
+        topic: LineTopic,
+        cause: GapCause,
+        from: Ts,
+        to: Ts,
+        why: &str,
+        now: Ts,
+        out: &mut LineOut,
+    ) {
+        let gap = self.new_gap(now);
+        self.stats.gaps_opened += 1;
+        self.stats.gaps_lost += 1;
+        let conn = self.topics.get(topic).conn.unwrap_or(0);
+        let mark = unprotected(gap, GapState::Lost, cause, from, to, why);
+        self.gap_mark(topic, &mark, conn, now, out);
+    }
+
+    /// A frame that nobody understood is kept as it came.
+    pub(super) fn keep_raw(&mut self, conn: ConnIx, frame: Frame<'_>, now: Ts, out: &mut LineOut) {
+        let bytes = frame.bytes();
+        let text = String::from_utf8_lossy(&bytes[..bytes.len().min(RAW_MAX)]);
+        let text = out.scratch.arena.text(&text);
+        let channel = out.scratch.arena.text("unreadable");
+        let topic = self.topics.own(Kind::Raw, &self.plan.name);
+        self.push_mark(topic, Body::Raw(Raw { channel, text }), conn, now, out);
+        let last = out.rows.len() - 1;
+        out.rows[last].frame = self.conns[conn].frame;
+    }
+}
+
+fn unprotected(gap: u64, state: GapState, cause: GapCause, from_ts: Ts, to_ts: Ts, why: &str) -> GapMark {
+    Gap {
+        gap,
+        state,
+        cause,
+        source: HealSource::None,
+        from_id: 0,
+        to_id: 0,
+        from_ts,
+        to_ts,
+        missing: 0,
+        why: why.into(),
+    }
+}

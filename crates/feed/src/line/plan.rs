@@ -1,0 +1,181 @@
+//! What a line is made of: instruments, sessions, and what the tape already holds.
+
+use std::collections::BTreeMap;
+
+use wholetape_book::Rule;
+use wholetape_model::{GapCause, InstrumentId, InstrumentIx, Kind, Ts};
+use wholetape_venue::{BookRule, Session};
+
+use super::books::BookFlow;
+use super::ledger::Ledger;
+use super::out::ConnIx;
+use super::topics::{Loss, Topics};
+use super::trades::{GapMark, TradeFlow};
+use super::{Line, LineTopic};
+
+/// One connection to be.
+pub struct ConnPlan {
+    pub session: Box<dyn Session>,
+    /// The topics that its streams bring.
+    pub expects: Vec<(InstrumentIx, Kind)>,
+    /// How many streams it subscribes: all acknowledged means subscribed.
+    pub streams: usize,
+}
+
+/// Everything a line needs to know before it starts.
+pub struct LinePlan {
+    pub name: String,
+    /// By [`InstrumentIx`]: the numbering that all sessions share.
+    pub instruments: Vec<InstrumentId>,
+    pub conns: Vec<ConnPlan>,
+    /// Which of `Kind::Trade` (aggregated) and `Kind::TradeRaw` fills the topic `trade`; the other one fills `trade-raw`.
+    pub trade_source: Kind,
+    /// Ask for missing trades. Off, every hole is lost at once.
+    pub heal: bool,
+    /// Names instruments that only the data names (captures): the venue's suffix.
+    pub discover: Option<String>,
+    pub resume: Resume,
+}
+
+/// What the tape holds of this line's topics, by topic name. Empty on a first start.
+#[derive(Debug, Clone, Default)]
+pub struct Resume {
+    pub topics: BTreeMap<String, TopicResume>,
+}
+
+/// One topic as the tape knows it.
+#[derive(Debug, Clone, Default)]
+pub struct TopicResume {
+    /// Trade ids held or settled by a verdict, as closed intervals in any order.
+    pub held: Vec<(u64, u64)>,
+    /// Gaps without a verdict.
+    pub open_gaps: Vec<GapMark>,
+    pub last_recv: Ts,
+    pub last_event: Ts,
+    /// Of the book: the venue's last update id on the tape.
+    pub last_update_id: u64,
+}
+
+/// One instrument of the line.
+pub struct Instrument {
+    pub id: InstrumentId,
+    pub trades: TradeFlow,
+    /// Ids of the second trade source: for repeats only, its ids prove nothing.
+    pub raw_trades: Ledger,
+    pub book: Option<BookFlow>,
+    /// Trades, quotes and book updates so far: the evidence against a silent sibling.
+    pub activity: u64,
+    pub trade_conn: ConnIx,
+    pub book_conn: ConnIx,
+}
+
+impl Line {
+    pub(super) fn add_instrument(&mut self, ix: InstrumentIx) {
+        let id = self.plan.instruments[ix as usize].clone();
+        let resume = self.plan.resume.topics.get(&format!("trade.{id}"));
+        let trades = match resume {
+            Some(r) => TradeFlow::new(self.plan.heal, Ledger::from_runs(r.held.clone()), &r.open_gaps, r.last_recv),
+            None => TradeFlow::new(self.plan.heal, Ledger::default(), &[], Ts::ZERO),
+        };
+        let carries = |kind| {
+            let wanted = (ix, kind);
+            self.conns.iter().position(|c| c.expects.contains(&wanted)).unwrap_or(0)
+        };
+        let instrument = Instrument {
+            trade_conn: carries(self.plan.trade_source),
+            book_conn: carries(Kind::Book),
+            trades,
+            raw_trades: Ledger::default(),
+            book: None,
+            activity: 0,
+            id,
+        };
+        self.instruments.push(instrument);
+    }
+
+    /// Captures name their instruments as they go.
+    pub(super) fn discover(&mut self, ix: InstrumentIx) {
+        while self.instruments.len() <= ix as usize {
+            let next = self.instruments.len() as InstrumentIx;
+            if self.plan.instruments.len() <= next as usize {
+                let symbol = self.conns.iter().find_map(|c| c.session.symbol(next)).unwrap_or("UNKNOWN");
+                let venue = self.plan.discover.as_deref().unwrap_or("UNKNOWN");
+                self.plan.instruments.push(InstrumentId::new(symbol, venue));
+            }
+            self.add_instrument(next);
+        }
+    }
+
+    /// Topics of the streams that are subscribed exist from the start, with what the tape knows of them.
+    pub(super) fn expect_topics(&mut self) {
+        for conn in 0..self.conns.len() {
+            for (ix, kind) in self.conns[conn].expects.clone() {
+                if ix as usize >= self.instruments.len() {
+                    continue;
+                }
+                let kind = self.topic_kind(kind);
+                let topic = self.topic_of(ix, kind);
+                self.topics.get(topic).conn = Some(conn);
+                if kind == Kind::Book {
+                    self.book_of(ix, conn);
+                }
+            }
+        }
+    }
+
+    /// The chosen trade source fills `trade`, the other one `trade-raw`.
+    pub(super) fn topic_kind(&self, kind: Kind) -> Kind {
+        match kind {
+            k if k == self.plan.trade_source => Kind::Trade,
+            Kind::Trade => Kind::TradeRaw,
+            k => k,
+        }
+    }
+
+    /// The topic of `kind`, which is made on first use.
+    pub(super) fn topic_of(&mut self, ix: InstrumentIx, kind: Kind) -> LineTopic {
+        if let Some(topic) = self.topics.find(ix, kind) {
+            return topic;
+        }
+        let name = wholetape_model::Topic::new(kind, &self.instruments[ix as usize].id);
+        let resume = self.plan.resume.topics.get(name.as_str()).map(|r| (r.last_recv, r.last_event));
+        let at = self.topics.add(name, ix, kind);
+        if let Some((last_recv, last_event)) = resume {
+            let state = self.topics.get(at);
+            state.last_recv = last_recv;
+            state.last_event = last_event;
+            if state.is_unprotected() {
+                // What was published while we were down is gone; said when the stream is back.
+                state.losing = Some(Loss { gap: 0, since: last_recv.min(last_event), cause: GapCause::Down });
+            }
+        }
+        at
+    }
+
+    pub(super) fn book_of(&mut self, ix: InstrumentIx, conn: ConnIx) -> &mut BookFlow {
+        if self.instruments[ix as usize].book.is_none() {
+            self.add_book(ix, conn);
+        }
+        self.instruments[ix as usize].book.as_mut().expect("added above")
+    }
+
+    #[cold]
+    fn add_book(&mut self, ix: InstrumentIx, conn: ConnIx) {
+        let rule = match self.conns[conn].session.book_rule() {
+            BookRule::SpotAnchored => Rule::SpotAnchored,
+            BookRule::LinkedPrev => Rule::LinkedPrev,
+        };
+        let held = {
+            let name = format!("book.{}", self.instruments[ix as usize].id);
+            self.plan.resume.topics.get(&name).map_or((0, Ts::ZERO), |r| (r.last_update_id, r.last_recv))
+        };
+        self.instruments[ix as usize].book = Some(BookFlow::new(rule, held.0, held.1));
+    }
+}
+
+impl Topics {
+    /// Every topic that a connection carries.
+    pub(super) fn of_conn(&self, conn: ConnIx) -> impl Iterator<Item = LineTopic> + '_ {
+        (0..self.list.len() as LineTopic).filter(move |t| self.list[*t as usize].conn == Some(conn))
+    }
+}

@@ -1,0 +1,369 @@
+//! The line against a scripted venue: one word a frame, so that each rule is seen alone.
+
+use wholetape_model::{
+    Body, Book, BookAction, Event, GapState, HealSource, InstrumentId, Level, Price, Quote, Scales, Size, Trade,
+    TradeCondition, ValidityState,
+};
+use wholetape_venue::{BookRule, Out, Request, SessionStats, Want};
+
+use super::*;
+
+const T0: Ts = Ts(1_700_000_000_000_000_000);
+
+fn at(ms: u64) -> Ts {
+    T0 + Duration::from_millis(ms)
+}
+
+/// `T id` trade · `Q id` quote · `D U u price size` bid delta · `ack n` · anything else is garbage.
+#[derive(Default)]
+struct Script {
+    stats: SessionStats,
+}
+
+fn trade(id: u64) -> Event {
+    let body = Body::Trade(Trade {
+        id,
+        first_id: id,
+        last_id: id,
+        price: Price(100),
+        size: Size(1),
+        aggressor: None,
+        condition: TradeCondition::Regular,
+    });
+    Event { instrument: 0, kind: Kind::Trade, ts_event: Ts(T0.0 + id as i64), scales: Scales::default(), body }
+}
+
+fn book(out: &mut Out, action: BookAction, first: u64, last: u64, price: i64, size: i64) {
+    let bids = out.arena.levels(&[Level { price: Price(price), size: Size(size) }]);
+    let asks = out.arena.levels(&[Level { price: Price(200), size: Size(7) }]);
+    let body = Body::Book(Book { action, first_id: first, last_id: last, prev_id: 0, bids, asks });
+    out.events.push(Event {
+        instrument: 0,
+        kind: Kind::Book,
+        ts_event: Ts(T0.0 + last as i64),
+        scales: Scales::default(),
+        body,
+    });
+}
+
+impl Session for Script {
+    fn on_open(&mut self, _: Ts, _: &mut Out) {}
+
+    fn on_frame(&mut self, _: Ts, frame: Frame<'_>, out: &mut Out) -> Result<(), ProtocolError> {
+        let text = std::str::from_utf8(frame.bytes()).unwrap();
+        let words: Vec<&str> = text.split(' ').collect();
+        let n = |i: usize| words[i].parse::<u64>().unwrap();
+        match words[0] {
+            "T" => out.events.push(trade(n(1))),
+            "Q" => {
+                let quote =
+                    Quote { bid: Price(1), bid_size: Size(1), ask: Price(2), ask_size: Size(1), update_id: n(1) };
+                out.events.push(Event {
+                    instrument: 0,
+                    kind: Kind::Quote,
+                    ts_event: Ts::ZERO,
+                    scales: Scales::default(),
+                    body: Body::Quote(quote),
+                });
+            }
+            "D" => book(out, BookAction::Delta, n(1), n(2), n(3) as i64, n(4) as i64),
+            "ack" => out.actions.push(Action::Note(Note::Subscribed { streams: vec![String::new(); n(1) as usize] })),
+            _ => return Err(ProtocolError::Malformed { channel: "script", at: 0, why: "garbage" }),
+        }
+        Ok(())
+    }
+
+    fn on_fetched(&mut self, _: Ts, id: FetchId, reply: Reply<'_>, out: &mut Out) -> Result<(), ProtocolError> {
+        let Reply::Answer { body, .. } = reply else { return Ok(()) };
+        let numbers: Vec<u64> =
+            std::str::from_utf8(body).unwrap().split_whitespace().map(|w| w.parse().unwrap()).collect();
+        match id.kind {
+            FetchKind::BookSnapshot => book(out, BookAction::Snapshot, numbers[0], numbers[0], 90, 5),
+            _ => out.events.extend(numbers.into_iter().map(trade)),
+        }
+        Ok(())
+    }
+
+    fn fetch_of(&mut self, _: &str) -> Option<FetchId> {
+        None
+    }
+
+    fn request(&self, want: Want) -> Option<Request> {
+        Some(Request { path: format!("{want:?}"), weight: 1 })
+    }
+
+    fn on_timer(&mut self, _: Ts, _: &mut Out) {}
+
+    fn next_timer(&self) -> Option<Ts> {
+        None
+    }
+
+    fn book_rule(&self) -> BookRule {
+        BookRule::SpotAnchored
+    }
+
+    fn symbol(&self, _: InstrumentIx) -> Option<&str> {
+        Some("BTCUSDT")
+    }
+
+    fn instruments(&self) -> usize {
+        1
+    }
+
+    fn stats(&self) -> &SessionStats {
+        &self.stats
+    }
+}
+
+struct Bench {
+    line: Line,
+    out: LineOut,
+    rows: Vec<(String, String)>,
+    actions: Vec<LineAction>,
+}
+
+fn bench(heal: bool, resume: Resume) -> Bench {
+    let plan = LinePlan {
+        name: "test".into(),
+        instruments: vec![InstrumentId::new("BTCUSDT", "BINANCE")],
+        conns: vec![ConnPlan {
+            session: Box::new(Script::default()),
+            expects: vec![(0, Kind::Trade), (0, Kind::Quote), (0, Kind::Book)],
+            streams: 3,
+        }],
+        trade_source: Kind::Trade,
+        heal,
+        discover: None,
+        resume,
+    };
+    Bench { line: Line::new(plan), out: LineOut::default(), rows: Vec::new(), actions: Vec::new() }
+}
+
+impl Bench {
+    fn open(mut self, now: Ts) -> Self {
+        self.line.on_open(0, ConnMeta { number: 7 }, now, &mut self.out);
+        self.take();
+        self.frame(now, "ack 3");
+        self
+    }
+
+    fn frame(&mut self, now: Ts, text: &str) {
+        self.line.on_frame(0, now, Frame::Text(text.as_bytes()), &mut self.out);
+        self.take();
+    }
+
+    fn timer(&mut self, now: Ts) {
+        self.line.on_timer(now, &mut self.out);
+        self.take();
+    }
+
+    fn answer(&mut self, now: Ts, kind: FetchKind, body: &str) {
+        let id = self.asked(kind).expect("nothing of the kind was asked for");
+        self.actions.retain(|a| !matches!(a, LineAction::Fetch(_, f, ..) if *f == id));
+        self.line.on_fetched(0, now, id, Reply::Answer { status: 200, body: body.as_bytes() }, &mut self.out);
+        self.take();
+    }
+
+    fn asked(&self, kind: FetchKind) -> Option<FetchId> {
+        self.actions.iter().find_map(|a| match a {
+            LineAction::Fetch(_, id, ..) if id.kind == kind => Some(*id),
+            _ => None,
+        })
+    }
+
+    fn take(&mut self) {
+        for row in &self.out.rows {
+            let topic = self.line.topics()[row.topic as usize].topic.to_string();
+            let text = match self.out.arena().view(&row.body) {
+                Body::Trade(t) => format!("trade {}{}", t.id, if row.flags.is_late() { " late" } else { "" }),
+                Body::Quote(q) => format!("quote {}", q.update_id),
+                Body::Book(b) => format!(
+                    "{:?} {}{}",
+                    b.action,
+                    b.last_id,
+                    if row.flags.has(RowFlags::SPLICED) { " spliced" } else { "" }
+                ),
+                Body::Gap(g) => format!("gap {} {} {}-{}", g.state.as_str(), g.cause.as_str(), g.from_id, g.to_id),
+                Body::Validity(v) => format!("validity {} {}", v.state.as_str(), v.update_id),
+                Body::Raw(r) => format!("raw {}", r.text),
+                other => format!("{other:?}"),
+            };
+            self.rows.push((topic, text));
+        }
+        self.actions.append(&mut self.out.actions);
+        self.out.clear();
+    }
+
+    fn of(&self, topic: &str) -> Vec<&str> {
+        self.rows.iter().filter(|(t, _)| t == topic).map(|(_, r)| r.as_str()).collect()
+    }
+}
+
+const TRADES: &str = "trade.BTCUSDT.BINANCE";
+const QUOTES: &str = "quote.BTCUSDT.BINANCE";
+const BOOK: &str = "book.BTCUSDT.BINANCE";
+
+#[test]
+fn a_hole_is_marked_before_the_row_that_showed_it_and_healed_by_id() {
+    let mut b = bench(true, Resume::default()).open(T0);
+    b.frame(at(1), "T 1");
+    b.frame(at(2), "T 1");
+    b.frame(at(3), "T 4");
+    b.timer(at(400));
+    assert_eq!(b.asked(FetchKind::TradesFrom).unwrap().arg, 2);
+    b.answer(at(420), FetchKind::TradesFrom, "2 3 4");
+    let expected =
+        ["trade 1", "gap open sequence 2-3", "trade 4", "trade 2 late", "trade 3 late", "gap healed sequence 2-3"];
+    assert_eq!(b.of(TRADES), expected);
+    assert_eq!(b.of("gap.BTCUSDT.BINANCE").len(), 2, "operators read a copy");
+    assert_eq!((b.line.stats().repeats, b.line.stats().late, b.line.stats().gaps_healed), (1, 2, 1));
+}
+
+#[test]
+fn without_healing_the_hole_is_lost_at_once() {
+    let mut b = bench(false, Resume::default()).open(T0);
+    b.frame(at(1), "T 1");
+    b.frame(at(2), "T 3");
+    b.timer(at(5_000));
+    assert_eq!(b.asked(FetchKind::TradesFrom), None);
+    assert_eq!(b.of(TRADES), ["trade 1", "gap open sequence 2-2", "trade 3", "gap lost sequence 2-2"]);
+}
+
+#[test]
+fn no_snapshot_no_book() {
+    let mut b = bench(true, Resume::default()).open(T0);
+    for i in 1..50 {
+        b.frame(at(i), &format!("D {i} {i} 80 1"));
+    }
+    assert!(b.of(BOOK).iter().all(|r| !r.starts_with("Delta") && !r.starts_with("Snapshot")), "{:?}", b.of(BOOK));
+    assert!(b.line.instruments()[0].book.as_ref().unwrap().book().best_bid().is_none());
+}
+
+#[test]
+fn deltas_queue_for_the_snapshot_and_are_appended_at_the_splice() {
+    let mut b = bench(true, Resume::default()).open(T0);
+    for i in 10..14 {
+        b.frame(at(i), &format!("D {i} {i} 80 {i}"));
+    }
+    b.timer(at(20));
+    b.answer(at(30), FetchKind::BookSnapshot, "11");
+    b.frame(at(40), "D 14 15 81 3");
+    let rows: Vec<&str> = b.of(BOOK).into_iter().filter(|r| !r.starts_with("validity syncing")).collect();
+    assert_eq!(rows, ["Snapshot 11", "Delta 12 spliced", "Delta 13 spliced", "validity live 13", "Delta 15"]);
+}
+
+#[test]
+fn a_break_is_confessed_and_mended_by_a_new_snapshot() {
+    let mut b = bench(true, Resume::default()).open(T0);
+    b.frame(at(1), "D 10 10 80 1");
+    b.timer(at(2));
+    b.answer(at(3), FetchKind::BookSnapshot, "10");
+    b.frame(at(4), "D 11 11 80 2");
+    b.rows.clear();
+    b.frame(at(5), "D 14 14 80 3");
+    assert!(b.of(BOOK).contains(&"validity syncing 11"), "{:?}", b.of(BOOK));
+    for ms in [10, 300, 600, 2_000] {
+        b.timer(at(ms));
+    }
+    b.answer(at(2_010), FetchKind::BookSnapshot, "13");
+    let rows = b.of(BOOK);
+    assert_eq!(rows.iter().filter(|r| r.starts_with("gap lost")).collect::<Vec<_>>(), [&"gap lost sequence 12-13"]);
+    assert_eq!(rows[rows.len() - 1], "validity live 14");
+    assert!(rows.contains(&"Delta 14 spliced"));
+}
+
+#[test]
+fn garbage_costs_one_error_and_a_resync_not_the_line() {
+    let mut b = bench(true, Resume::default()).open(T0);
+    b.frame(at(1), "D 10 10 80 1");
+    b.timer(at(2));
+    b.answer(at(3), FetchKind::BookSnapshot, "10");
+    b.frame(at(3), "Q 1");
+    b.rows.clear();
+    b.actions.clear();
+    for i in 0..10_000 {
+        b.frame(at(4) + Duration::from_micros(i * 100), "{{{");
+    }
+    assert_eq!(b.line.stats().errors, 10_000);
+    b.timer(at(1_500));
+    b.timer(at(2_600));
+    let fetches =
+        b.actions.iter().filter(|a| matches!(a, LineAction::Fetch(_, f, ..) if f.kind == FetchKind::BookSnapshot));
+    assert_eq!(fetches.count(), 1, "a flood of garbage is no flood of snapshots");
+    assert!(b.of(BOOK).contains(&"validity syncing 10"));
+    assert_eq!(b.of(QUOTES), ["gap lost malformed 0-0"], "it may have been a quote: confessed once");
+    b.frame(at(3_000), "T 1");
+    assert_eq!(b.of(TRADES), ["trade 1"]);
+}
+
+#[test]
+fn a_cut_is_confessed_by_every_stream_that_no_id_protects() {
+    let mut b = bench(true, Resume::default()).open(T0);
+    b.frame(at(1), "Q 1");
+    b.frame(at(2), "T 1");
+    b.line.on_closed(0, at(10), LinkCause::Closed, &mut b.out);
+    b.take();
+    b.line.on_open(0, ConnMeta { number: 8 }, at(500), &mut b.out);
+    b.take();
+    b.frame(at(510), "ack 3");
+    b.frame(at(520), "Q 9");
+    b.frame(at(530), "T 3");
+    assert_eq!(b.of(QUOTES), ["quote 1", "gap open disconnected 0-0", "gap lost disconnected 0-0", "quote 9"]);
+    assert_eq!(b.of(TRADES), ["trade 1", "gap open disconnected 2-2", "trade 3"]);
+}
+
+#[test]
+fn what_the_tape_holds_is_not_appended_again() {
+    let mut resume = Resume::default();
+    let held = TopicResume { held: vec![(1, 5)], last_recv: at(0), last_event: at(0), ..TopicResume::default() };
+    resume.topics.insert(TRADES.into(), held);
+    resume.topics.insert(QUOTES.into(), TopicResume { last_recv: at(0), last_event: at(0), ..TopicResume::default() });
+    let mut b = bench(true, resume).open(at(60_000));
+    b.frame(at(60_001), "T 5");
+    b.frame(at(60_002), "T 8");
+    b.frame(at(60_003), "Q 4");
+    assert_eq!(b.of(TRADES), ["gap open down 6-7", "trade 8"]);
+    assert_eq!(b.of(QUOTES), ["gap lost down 0-0", "quote 4"]);
+}
+
+#[test]
+fn an_accepted_and_silent_trade_stream_is_named_within_seconds() {
+    let mut b = bench(true, Resume::default()).open(T0);
+    b.frame(at(1), "T 1");
+    b.line.on_closed(0, at(10), LinkCause::Closed, &mut b.out);
+    b.take();
+    b.line.on_open(0, ConnMeta { number: 8 }, at(20), &mut b.out);
+    b.take();
+    b.frame(at(30), "ack 3");
+    b.timer(at(2_100));
+    b.answer(at(2_110), FetchKind::TradesFrom, "");
+    b.timer(at(6_200));
+    b.answer(at(6_210), FetchKind::TradesFrom, "2 3");
+    let named = b.actions.iter().any(|a| matches!(a, LineAction::Silent(0, why) if why.contains(TRADES)));
+    assert!(named, "{:?}", b.actions);
+    let rows = b.of(TRADES);
+    assert_eq!(rows[rows.len() - 3..], ["trade 2 late", "trade 3 late", "gap healed disconnected 2-3"]);
+}
+
+#[test]
+fn a_silent_book_is_named_while_its_siblings_speak() {
+    let mut b = bench(true, Resume::default()).open(T0);
+    for i in 0..100 {
+        b.frame(at(i * 100), &format!("T {}", i + 1));
+        b.timer(at(i * 100 + 1));
+    }
+    let named: Vec<_> =
+        b.actions.iter().filter(|a| matches!(a, LineAction::Silent(0, why) if why.contains("book."))).collect();
+    assert!(!named.is_empty());
+    let mut quiet = bench(true, Resume::default()).open(T0);
+    for i in 0..100 {
+        quiet.timer(at(i * 1_000));
+    }
+    assert!(!quiet.actions.iter().any(|a| matches!(a, LineAction::Silent(..))), "a quiet market is not broken");
+}
+
+#[test]
+fn validity_and_sources_keep_their_names() {
+    assert_eq!(ValidityState::Syncing.as_str(), "syncing");
+    assert_eq!((GapState::Healed.as_str(), HealSource::Rest.as_str()), ("healed", "rest"));
+}

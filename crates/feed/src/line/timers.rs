@@ -1,0 +1,211 @@
+//! What time does to a line: requests fall due, silences are noticed, garbled stretches are confessed.
+
+use std::time::Duration;
+
+use wholetape_model::{GapCause, InstrumentIx, Kind, LinkCause, Ts};
+use wholetape_venue::{FetchId, FetchKind};
+
+use super::Line;
+use super::out::{ConnIx, LineAction, LineOut, LineTopic, Priority};
+use super::trades::Ask;
+
+/// How often silences and garbled stretches are looked at.
+const SCAN_EVERY: Duration = Duration::from_secs(1);
+
+impl Line {
+    /// Time passes.
+    pub fn on_timer(&mut self, now: Ts, out: &mut LineOut) {
+        self.due = Ts::MAX;
+        for conn in 0..self.conns.len() {
+            if self.conns[conn].is_open() && self.conns[conn].session.next_timer().is_some_and(|at| at <= now) {
+                self.call(conn, now, out, |session, out| {
+                    session.on_timer(now, out);
+                    Ok(())
+                });
+            }
+            if self.conns[conn].is_open()
+                && let Some(at) = self.conns[conn].session.next_timer()
+            {
+                self.wake_at(at.max(now + Duration::from_millis(1)));
+            }
+        }
+        for ix in 0..self.instruments.len() {
+            self.ask_trades(ix, now, out);
+            self.ask_book(ix as InstrumentIx, now, out);
+        }
+        if now.since(self.last_scan) >= SCAN_EVERY {
+            self.last_scan = now;
+            self.scan(now, out);
+            self.hourly_checkpoints(now, out);
+        }
+        self.wake_at(self.last_scan + SCAN_EVERY);
+    }
+
+    fn ask_trades(&mut self, ix: usize, now: Ts, out: &mut LineOut) {
+        let instrument = &mut self.instruments[ix];
+        let topic = match self.topics.find(ix as InstrumentIx, Kind::Trade) {
+            Some(topic) => topic,
+            None => return,
+        };
+        let conn = instrument.trade_conn;
+        if let Some(ask) = instrument.trades.poll_ask(now) {
+            let (kind, arg, priority) = match ask {
+                Ask::From { id, hole: true } => (FetchKind::TradesFrom, id, Priority::LiveHole),
+                Ask::From { id, hole: false } => (FetchKind::TradesFrom, id, Priority::Backlog),
+                Ask::Newest => (FetchKind::NewestTrades, 1, Priority::Backlog),
+            };
+            let want = FetchId { kind, instrument: ix as InstrumentIx, arg };
+            match self.conns[conn].session.request(want) {
+                Some(request) => {
+                    self.stats.fetches += 1;
+                    out.actions.push(LineAction::Fetch(conn, want, request, priority));
+                }
+                None => {
+                    for lost in self.instruments[ix].trades.on_failed(None, "the venue offers no trades by id", now) {
+                        self.count_verdict(lost.state);
+                        self.gap_mark(topic, &lost, conn, now, out);
+                    }
+                }
+            }
+        }
+        if let Some(at) = self.instruments[ix].trades.next_ask() {
+            self.wake_at(at.max(now + Duration::from_millis(10)));
+        }
+    }
+
+    /// A fetch brought nothing usable.
+    pub(super) fn fetch_failed(
+        &mut self,
+        id: FetchId,
+        retry_after: Option<Duration>,
+        why: &str,
+        now: Ts,
+        out: &mut LineOut,
+    ) {
+        let ix = id.instrument as usize;
+        if ix >= self.instruments.len() {
+            return;
+        }
+        match id.kind {
+            FetchKind::TradesFrom | FetchKind::NewestTrades => {
+                let topic = self.topic_of(id.instrument, Kind::Trade);
+                let conn = self.instruments[ix].trade_conn;
+                for lost in self.instruments[ix].trades.on_failed(retry_after, why, now) {
+                    self.count_verdict(lost.state);
+                    self.gap_mark(topic, &lost, conn, now, out);
+                }
+            }
+            FetchKind::BookSnapshot => {
+                if let Some(book) = &mut self.instruments[ix].book {
+                    book.fetch_failed(retry_after, now);
+                }
+            }
+            FetchKind::OpenInterest | FetchKind::Instruments | FetchKind::ServerTime => {}
+        }
+    }
+
+    fn scan(&mut self, now: Ts, out: &mut LineOut) {
+        let line_rows: u64 = self.instruments.iter().map(|i| i.activity).sum();
+        let speaking = line_rows.saturating_sub(std::mem::replace(&mut self.last_activity, line_rows));
+        let mut silent: Vec<(ConnIx, String)> = Vec::new();
+        for state in &mut self.topics.list {
+            let Some(conn) = state.conn else { continue };
+            let Some(instrument) = self.instruments.get(state.instrument as usize) else { continue };
+            if !self.conns[conn].is_open() {
+                continue;
+            }
+            if let Some(quiet) = state.fell_silent(now, instrument.activity, speaking) {
+                state.mark_silent();
+                silent.push((
+                    conn,
+                    format!(
+                        "{} is subscribed and silent for {:.1} s, while its siblings speak",
+                        state.topic,
+                        quiet.as_secs_f64()
+                    ),
+                ));
+            }
+        }
+        for conn in 0..self.conns.len() {
+            let whys: Vec<String> = silent.iter().filter(|s| s.0 == conn).map(|s| s.1.clone()).collect();
+            if !whys.is_empty() {
+                self.silent(conn, whys.join("; "), out);
+            }
+        }
+        for conn in 0..self.conns.len() {
+            self.confess_garbled(conn, now, out);
+        }
+    }
+
+    /// One silent stream costs its connection: nothing less makes the venue send it again.
+    pub(super) fn silent(&mut self, conn: ConnIx, why: String, out: &mut LineOut) {
+        self.stats.silences += 1;
+        out.actions.push(LineAction::Silent(conn, why.clone()));
+        out.actions.push(LineAction::Reconnect(conn, LinkCause::Silent, why));
+    }
+
+    /// Streams were acknowledged; when all are, losses end here and silence counts from here.
+    pub(super) fn subscribed(&mut self, conn: ConnIx, streams: usize, now: Ts, out: &mut LineOut) {
+        let c = &mut self.conns[conn];
+        c.acknowledged += streams;
+        if c.acknowledged < c.streams {
+            return;
+        }
+        let carried: Vec<LineTopic> = self.topics.of_conn(conn).collect();
+        for topic in carried {
+            let state = self.topics.get(topic);
+            let (ix, kind) = (state.instrument as usize, state.kind);
+            let activity = self.instruments.get(ix).map_or(0, |i| i.activity);
+            state.opened(now, activity);
+            if state.losing.is_some() {
+                self.end_loss(topic, conn, now, out);
+            }
+            if kind == Kind::Trade
+                && let Some(instrument) = self.instruments.get_mut(ix)
+            {
+                instrument.trades.on_open(now);
+            }
+        }
+        out.actions.push(LineAction::Subscribed(conn));
+        self.wake_at(now);
+    }
+
+    /// Garbage may have been anything that this connection carries.
+    pub(super) fn resync_connection(&mut self, conn: ConnIx, now: Ts, out: &mut LineOut) {
+        let c = &mut self.conns[conn];
+        let from = if c.last_frame > Ts::ZERO { c.last_frame } else { c.opened_at };
+        c.garbled = Some(c.garbled.map_or((from, now), |(start, _)| (start, now)));
+        if now < c.next_resync {
+            // A flood of garbage does not become a flood of snapshots: sequence ids prove the books meanwhile.
+            return;
+        }
+        c.next_resync = now + RESYNC_EVERY;
+        for ix in 0..self.instruments.len() {
+            if self.instruments[ix].book_conn == conn && self.instruments[ix].book.is_some() {
+                self.book_lost(ix as InstrumentIx, GapCause::Malformed, "a frame could not be read", now, out);
+            }
+        }
+    }
+
+    fn confess_garbled(&mut self, conn: ConnIx, now: Ts, out: &mut LineOut) {
+        let Some((from, to)) = self.conns[conn].garbled.take() else { return };
+        let carried: Vec<LineTopic> = self.topics.of_conn(conn).collect();
+        for topic in carried {
+            let state = self.topics.get(topic);
+            if state.is_unprotected() && state.losing.is_none() && state.open_since > Ts::ZERO {
+                self.confess(
+                    topic,
+                    GapCause::Malformed,
+                    from,
+                    to,
+                    "a frame of this connection could not be read",
+                    now,
+                    out,
+                );
+            }
+        }
+    }
+}
+
+/// At most one resync for garbage per connection in this time.
+const RESYNC_EVERY: Duration = Duration::from_secs(10);

@@ -1,0 +1,250 @@
+//! The line's topics: which there are, when each last spoke, and what is confessed about those that no id protects.
+//!
+//! Trades have their ledger and books their sequence. For everything else (quotes, bars, funding …) the only proof of
+//! completeness is an unbroken connection, so a broken one is confessed per topic: a gap from the last thing received to
+//! the moment when the stream is subscribed again, verdict `lost` (state kinds are never healed late).
+
+use std::time::Duration;
+
+use wholetape_model::{GapCause, InstrumentIx, Kind, Pending, Topic, Ts};
+
+use super::out::{ConnIx, LineTopic};
+
+/// Silence shorter than this is never remarked on.
+pub const SILENT_MIN: Duration = Duration::from_secs(5);
+/// What the instrument's other streams must have said meanwhile, before a silence counts as one.
+const EVIDENCE: u64 = 20;
+
+/// A stretch that no id protects, from its start to the moment when the stream is back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Loss {
+    /// The gap's number; 0 while no mark has named it yet (a loss from before a restart).
+    pub gap: u64,
+    pub since: Ts,
+    pub cause: GapCause,
+}
+
+#[derive(Debug)]
+pub struct TopicState {
+    pub topic: Topic,
+    pub instrument: InstrumentIx,
+    pub kind: Kind,
+    /// The connection that carries it.
+    pub conn: Option<ConnIx>,
+    /// Frames received, repeats included.
+    pub received: u64,
+    pub rows: u64,
+    pub repeats: u64,
+    /// Of the last row (or, after a restart, of the last one on the tape).
+    pub last_recv: Ts,
+    pub last_event: Ts,
+    /// Subscribed and acknowledged since then.
+    pub open_since: Ts,
+    /// A loss that goes on.
+    pub losing: Option<Loss>,
+    /// Typical time between rows, ns: jumps up at once, decays slowly.
+    cadence: i64,
+    /// The instrument's activity when this topic last spoke.
+    activity: u64,
+    next_alarm: Ts,
+    alarms: u32,
+    last_body: Option<(Ts, Pending)>,
+    /// Its silence was named; the loss reaches back to when it last spoke.
+    silent: bool,
+}
+
+impl TopicState {
+    pub fn new(topic: Topic, instrument: InstrumentIx, kind: Kind) -> Self {
+        Self {
+            topic,
+            instrument,
+            kind,
+            conn: None,
+            received: 0,
+            rows: 0,
+            repeats: 0,
+            last_recv: Ts::ZERO,
+            last_event: Ts::ZERO,
+            open_since: Ts::ZERO,
+            losing: None,
+            cadence: 0,
+            activity: 0,
+            next_alarm: Ts::ZERO,
+            alarms: 0,
+            last_body: None,
+            silent: false,
+        }
+    }
+
+    /// The stream spoke. `activity` is the instrument's count of trades, quotes and book updates.
+    #[inline]
+    pub fn spoke(&mut self, now: Ts, ts_event: Ts, activity: u64) {
+        if self.open_since > Ts::ZERO && self.last_recv >= self.open_since {
+            let gap = now.0 - self.last_recv.0;
+            self.cadence = gap.max(self.cadence - self.cadence / 64);
+        }
+        self.last_recv = now;
+        self.last_event = ts_event;
+        self.activity = activity;
+        self.alarms = 0;
+        self.silent = false;
+    }
+
+    pub fn mark_silent(&mut self) {
+        self.silent = true;
+    }
+
+    pub fn losing_since_silence(&self) -> bool {
+        self.silent
+    }
+
+    /// The same event once more: same venue time and same content.
+    ///
+    /// Kinds without a venue time are compared by content alone only if that holds an id (`Quote` has one).
+    pub fn is_repeat(&mut self, ts_event: Ts, body: &Pending) -> bool {
+        let comparable = match body {
+            Pending::Quote(q) => q.update_id != 0,
+            Pending::Instrument(_) | Pending::Status(_) | Pending::Raw(_) => false,
+            _ => ts_event.0 > 0,
+        };
+        if !comparable {
+            return false;
+        }
+        if self.last_body.as_ref() == Some(&(ts_event, *body)) {
+            self.repeats += 1;
+            return true;
+        }
+        self.last_body = Some((ts_event, *body));
+        false
+    }
+
+    /// No id tells whether anything is missing here.
+    pub fn is_unprotected(&self) -> bool {
+        !matches!(
+            self.kind,
+            Kind::Trade | Kind::Book | Kind::Instrument | Kind::Link | Kind::Gap | Kind::Quality | Kind::Raw
+        )
+    }
+
+    /// Subscribed, speaking until a while ago (or never), and silent now although its siblings speak: says so once, then
+    /// again after twice as long.
+    pub fn fell_silent(&mut self, now: Ts, activity: u64, line_rows: u64) -> Option<Duration> {
+        if self.open_since == Ts::ZERO || self.losing.is_some() || now < self.next_alarm {
+            return None;
+        }
+        let evidence = match self.kind {
+            Kind::Book | Kind::Quote | Kind::Ticker | Kind::Bar(_) => {
+                activity.saturating_sub(self.activity) >= EVIDENCE
+            }
+            // Driven by the venue's clock, not by the market: any life on the line is evidence.
+            Kind::Mark | Kind::Index | Kind::Funding => line_rows >= EVIDENCE,
+            _ => false,
+        };
+        let usual = Duration::from_nanos(u64::try_from(self.cadence).unwrap_or(0)) * 8;
+        let quiet = now.since(self.last_recv.max(self.open_since));
+        let slow = if matches!(self.kind, Kind::Bar(_)) { SILENT_MIN * 2 } else { SILENT_MIN };
+        if !evidence || quiet < slow.max(usual.min(Duration::from_secs(300))) {
+            return None;
+        }
+        self.alarms += 1;
+        self.next_alarm = now + Duration::from_secs(15) * 2_u32.pow(self.alarms.min(6));
+        Some(quiet)
+    }
+
+    /// (Re)subscribed: silence counts from here.
+    pub fn opened(&mut self, now: Ts, activity: u64) {
+        self.open_since = now;
+        self.activity = activity;
+    }
+}
+
+/// All topics of the line, found by (instrument, kind) without hashing.
+#[derive(Debug, Default)]
+pub struct Topics {
+    pub list: Vec<TopicState>,
+    /// Per instrument, its topics in the order of first use: rarely more than ten.
+    by_instrument: Vec<Vec<(Kind, LineTopic)>>,
+    /// Topics about the line itself.
+    own: Vec<(Kind, LineTopic)>,
+}
+
+impl Topics {
+    #[inline]
+    pub fn find(&self, instrument: InstrumentIx, kind: Kind) -> Option<LineTopic> {
+        let table = self.by_instrument.get(instrument as usize)?;
+        table.iter().find(|(k, _)| *k == kind).map(|(_, t)| *t)
+    }
+
+    pub fn add(&mut self, topic: Topic, instrument: InstrumentIx, kind: Kind) -> LineTopic {
+        let at = self.list.len() as LineTopic;
+        self.list.push(TopicState::new(topic, instrument, kind));
+        let ix = instrument as usize;
+        if self.by_instrument.len() <= ix {
+            self.by_instrument.resize_with(ix + 1, Vec::new);
+        }
+        self.by_instrument[ix].push((kind, at));
+        at
+    }
+
+    /// A topic of the line itself (`gap.<line>`, `raw.<line>`).
+    pub fn own(&mut self, kind: Kind, line: &str) -> LineTopic {
+        if let Some((_, at)) = self.own.iter().find(|(k, _)| *k == kind) {
+            return *at;
+        }
+        let at = self.list.len() as LineTopic;
+        self.list.push(TopicState::new(Topic::about(kind, line), wholetape_model::NO_INSTRUMENT, kind));
+        self.own.push((kind, at));
+        at
+    }
+
+    #[inline]
+    pub fn get(&mut self, topic: LineTopic) -> &mut TopicState {
+        &mut self.list[topic as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wholetape_model::{InstrumentId, Price, Quote, Size};
+
+    fn state(kind: Kind) -> TopicState {
+        TopicState::new(Topic::new(kind, &InstrumentId::new("BTCUSDT", "BINANCE")), 0, kind)
+    }
+
+    const S: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn silence_needs_evidence() {
+        let mut t = state(Kind::Quote);
+        t.opened(Ts(1), 100);
+        assert_eq!(t.fell_silent(Ts(1) + S * 60, 100, 9_999), None, "a quiet market is not broken");
+        assert_eq!(t.fell_silent(Ts(1) + S * 4, 500, 0), None, "too early");
+        assert_eq!(t.fell_silent(Ts(1) + S * 6, 500, 0), Some(S * 6));
+        assert_eq!(t.fell_silent(Ts(1) + S * 7, 900, 0), None, "named once");
+        assert!(t.fell_silent(Ts(1) + S * 60, 900, 0).is_some(), "and again later");
+    }
+
+    #[test]
+    fn a_slow_stream_is_given_its_time() {
+        let mut t = state(Kind::Bar(wholetape_model::Period { count: 1, unit: b'm' }));
+        t.opened(Ts(1), 0);
+        t.spoke(Ts(1) + S * 10, Ts::ZERO, 10);
+        t.spoke(Ts(1) + S * 20, Ts::ZERO, 20);
+        assert_eq!(t.fell_silent(Ts(1) + S * 60, 9_000, 0), None, "10 s apart: 80 s of patience");
+        assert!(t.fell_silent(Ts(1) + S * 101, 9_000, 0).is_some());
+    }
+
+    #[test]
+    fn repeats_are_told_from_equals() {
+        let mut t = state(Kind::Quote);
+        let q = |u| {
+            Pending::Quote(Quote { bid: Price(1), bid_size: Size(1), ask: Price(2), ask_size: Size(1), update_id: u })
+        };
+        assert!(!t.is_repeat(Ts::ZERO, &q(1)));
+        assert!(t.is_repeat(Ts::ZERO, &q(1)));
+        assert!(!t.is_repeat(Ts::ZERO, &q(2)));
+        assert!(!t.is_repeat(Ts::ZERO, &q(0)));
+        assert!(!t.is_repeat(Ts::ZERO, &q(0)), "without an id equal quotes are two quotes");
+    }
+}
