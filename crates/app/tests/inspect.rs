@@ -1,0 +1,106 @@
+//! `wholetape inspect --json` against the truth of every Binance recording: what a stranger would run.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+/// Third-party data: read where it lies, never shipped.
+fn captures() -> Option<PathBuf> {
+    let dir = std::env::var_os("WHOLETAPE_CAPTURES")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/captures"), PathBuf::from);
+    if dir.join("binance-usdm").is_dir() {
+        return Some(dir);
+    }
+    println!("skipped: no captures");
+    None
+}
+
+fn inspect(file: &Path) -> Value {
+    let out = Command::new(env!("CARGO_BIN_EXE_wholetape")).arg("inspect").arg(file).arg("--json").output().unwrap();
+    assert!(out.status.success(), "{}: {}", file.display(), String::from_utf8_lossy(&out.stderr));
+    serde_json::from_slice(&out.stdout).expect("JSON")
+}
+
+/// Only the keys that we print; everything else in the truth is about the recording.
+fn only(value: &Value, keys: &[&str]) -> Value {
+    match value.as_object() {
+        Some(map) => {
+            map.iter().filter(|(k, _)| keys.contains(&k.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect()
+        }
+        None => value.clone(),
+    }
+}
+
+fn each(value: &Value, keys: &[&str]) -> Value {
+    value.as_object().map_or(json!({}), |m| m.iter().map(|(k, v)| (k.clone(), only(v, keys))).collect())
+}
+
+const TRADES: [&str; 7] = ["count", "sum_size", "sum_price_x_size", "first_id", "last_id", "id_gaps", "id_repeats"];
+const BOOKS: [&str; 11] = [
+    "deltas_seen",
+    "deltas_applied",
+    "deltas_discarded_old",
+    "sequence_gaps",
+    "final_update_id",
+    "final_bids_top10",
+    "final_asks_top10",
+    "best_path_sha256",
+    "final_book_sha256",
+    "checksums_checked",
+    "checksums_failed",
+];
+
+#[test]
+fn every_binance_recording_equals_its_truth() {
+    let Some(dir) = captures() else { return };
+    let mut checked = 0;
+    for venue in ["binance-spot", "binance-usdm", "binance-coinm", "binance-us"] {
+        for entry in std::fs::read_dir(dir.join(venue)).unwrap() {
+            let path = entry.unwrap().path();
+            let Some(stem) = path.to_str().and_then(|p| p.strip_suffix(".truth.json")) else { continue };
+            let truth: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+            let ours = inspect(Path::new(&format!("{stem}.jsonl.zst")));
+            for (key, fields) in [("trades", &TRADES[..]), ("agg_trades", &TRADES[..]), ("books", &BOOKS[..])] {
+                let mut expected = each(&truth[key], fields);
+                if key == "books" {
+                    // A book that never had a snapshot has no top in the truth either way.
+                    for book in expected.as_object_mut().unwrap().values_mut() {
+                        for side in ["final_bids_top10", "final_asks_top10"] {
+                            book[side] = if book[side].is_null() { json!([]) } else { book[side].clone() };
+                        }
+                    }
+                }
+                assert_eq!(ours[key], expected, "{stem} {key}");
+            }
+            for key in ["funding", "liquidations", "candle_updates", "ticker_updates"] {
+                let expected = if truth[key].is_null() { json!({}) } else { truth[key].clone() };
+                assert_eq!(ours[key], expected, "{stem} {key}");
+            }
+            assert_eq!((&ours["unknown_frames"], &ours["errors"]), (&json!(0), &json!(0)), "{stem}");
+            assert_eq!(ours["lines"], truth["lines"], "{stem}");
+            checked += 1;
+        }
+    }
+    assert!(checked >= 10, "only {checked} recordings");
+}
+
+#[test]
+fn without_a_snapshot_no_book_is_published() {
+    let Some(dir) = captures() else { return };
+    let ours = inspect(&dir.join("binance-spot/btcusdt_20230405_nosnapshot.jsonl.zst"));
+    let book = &ours["books"]["BTCUSDT"];
+    assert_eq!((&book["deltas_applied"], &book["final_update_id"]), (&json!(0), &Value::Null));
+    assert_eq!(book["final_bids_top10"], json!([]));
+}
+
+#[test]
+fn a_file_that_is_none_is_named_in_one_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("x.jsonl");
+    std::fs::write(&file, "{\"recv_ns\":1}\n").unwrap();
+    let out = Command::new(env!("CARGO_BIN_EXE_wholetape")).arg("inspect").arg(&file).output().unwrap();
+    let text = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(out.status.code(), Some(2));
+    assert!(text.contains("line 1 is no recorded message") && text.trim_end().lines().count() == 1, "{text}");
+}
