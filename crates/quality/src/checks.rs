@@ -1,0 +1,197 @@
+//! All checks of one instrument, called by the line for every event and now and then by its timer.
+
+use wholetape_book::OrderBook;
+use wholetape_model::{Body, Check, Decimal, Event, Kind, Quote, RowFlags, Scales, Trade, TradeCondition, Ts};
+
+use crate::config::CheckConfig;
+use crate::finding::{Failure, Findings, Fold};
+use crate::price_range::PriceRange;
+use crate::size_range::SizeRange;
+use crate::stale::Stale;
+use crate::time_order::TimeOrder;
+use crate::{crossed, spread};
+
+/// The kinds that have a time order and a cadence of their own.
+const KINDS: usize = 5;
+
+const fn slot(kind: Kind) -> Option<usize> {
+    match kind {
+        Kind::Trade => Some(0),
+        Kind::TradeRaw => Some(1),
+        Kind::Quote => Some(2),
+        Kind::Book => Some(3),
+        Kind::Mark => Some(4),
+        _ => None,
+    }
+}
+
+/// The state of all checks of one instrument. No allocation, ever.
+#[derive(Debug, Clone)]
+pub struct Checks {
+    config: CheckConfig,
+    /// Trades and raw trades are one market but two id spaces in two paces: each has its own reference.
+    prices: [PriceRange; 2],
+    sizes: SizeRange,
+    times: [TimeOrder; KINDS],
+    cadence: [Stale; KINDS],
+    folds: [Fold; 6],
+}
+
+/// What the checks say of one event, while they run.
+struct Verdict<'a> {
+    flags: RowFlags,
+    findings: &'a mut Findings,
+}
+
+/// Where a failure goes: the fold, and the row's flag.
+const PRICE: (usize, RowFlags) = (0, RowFlags::BAD_PRICE);
+const SIZE: (usize, RowFlags) = (1, RowFlags::BAD_SIZE);
+const TIME: (usize, RowFlags) = (2, RowFlags::BAD_TIME);
+const CROSSED: (usize, RowFlags) = (3, RowFlags::CROSSED);
+const SPREAD: (usize, RowFlags) = (4, RowFlags::WIDE_SPREAD);
+const STALE: usize = 5;
+
+impl Checks {
+    #[must_use]
+    pub fn for_instrument(config: CheckConfig) -> Self {
+        let fold = |check| Fold::new(check, config.fold_every);
+        Self {
+            prices: [PriceRange::new(config.price_band_bps, config.price_age_max); 2],
+            sizes: SizeRange::new(config.size_max),
+            times: [TimeOrder::new(config.time_backwards_max, config.time_ahead_max); KINDS],
+            cadence: [Stale::new(config.stale_factor, config.stale_floor); KINDS],
+            folds: [
+                fold(Check::PriceRange),
+                fold(Check::SizeRange),
+                fold(Check::TimeOrder),
+                fold(Check::Crossed),
+                fold(Check::Spread),
+                fold(Check::Stale),
+            ],
+            config,
+        }
+    }
+
+    /// The instrument's own largest order, once its definition is known. 0 means that the venue sets none.
+    pub fn set_size_max(&mut self, size_max: Decimal) {
+        if size_max.raw > 0 {
+            self.sizes = SizeRange::new(size_max);
+        }
+    }
+
+    /// A live event. `book` is the instrument's book as it stands after a book event, if it is live; otherwise `None`.
+    /// Returns the flags for its row; what is to be told goes to `findings` (for the instrument's `quality` topic).
+    #[inline]
+    pub fn on_event(
+        &mut self,
+        event: &Event,
+        ts_recv: Ts,
+        book: Option<&OrderBook>,
+        findings: &mut Findings,
+    ) -> RowFlags {
+        let mut verdict = Verdict { flags: RowFlags::default(), findings };
+        if let Some(slot) = slot(event.kind) {
+            self.cadence[slot].on_event(ts_recv);
+            let failure = self.times[slot].on_event(event.ts_event, ts_recv);
+            self.judge(TIME, ts_recv, failure, &mut verdict);
+        }
+        match &event.body {
+            Body::Trade(trade) => {
+                let at = usize::from(event.kind == Kind::TradeRaw);
+                let price = event.scales.price(trade.price);
+                let failure = match trade.condition {
+                    TradeCondition::Regular => self.prices[at].on_price(ts_recv, price),
+                    // Insurance fund, ADL and the like print away from the market by design (204 bps in
+                    // `binance-usdm/btcusdt_20230404`): neither judged by it nor a measure for it.
+                    _ => PriceRange::positive(price),
+                };
+                self.judge(PRICE, ts_recv, failure, &mut verdict);
+                self.judge_size(trade, event.scales, ts_recv, &mut verdict);
+            }
+            Body::Quote(quote) => self.on_quote(quote, event.scales, ts_recv, &mut verdict),
+            Body::Book(_) => {
+                if let Some(book) = book {
+                    self.on_book(book, ts_recv, &mut verdict);
+                }
+            }
+            Body::MarkPrice(price) | Body::IndexPrice(price) => {
+                self.judge(PRICE, ts_recv, PriceRange::positive(*price), &mut verdict);
+            }
+            Body::Liquidation(l) => {
+                self.judge(PRICE, ts_recv, PriceRange::positive(l.price), &mut verdict);
+                self.judge(SIZE, ts_recv, self.sizes.traded(l.order_size), &mut verdict);
+            }
+            _ => {}
+        }
+        verdict.flags
+    }
+
+    /// A healed event: its ranges are checked; order, cadence and references belong to the live stream.
+    pub fn on_late_event(&mut self, event: &Event, ts_recv: Ts, findings: &mut Findings) -> RowFlags {
+        let mut verdict = Verdict { flags: RowFlags::default(), findings };
+        if let Body::Trade(trade) = &event.body {
+            self.judge(PRICE, ts_recv, PriceRange::positive(event.scales.price(trade.price)), &mut verdict);
+            self.judge_size(trade, event.scales, ts_recv, &mut verdict);
+        }
+        verdict.flags
+    }
+
+    /// Time passed: silences, and failures that were held back. Once a second is enough.
+    pub fn on_timer(&mut self, now: Ts, findings: &mut Findings) {
+        for cadence in &mut self.cadence {
+            if let Some(failure) = cadence.on_timer(now) {
+                findings.push(self.folds[STALE].on_failure(now, failure));
+            }
+        }
+        for fold in &mut self.folds {
+            findings.push(fold.on_timer(now));
+        }
+    }
+
+    /// This kind of event has fallen silent ([`crate::stale`]).
+    #[must_use]
+    pub fn is_stale(&self, kind: Kind) -> bool {
+        slot(kind).is_some_and(|s| self.cadence[s].is_stale())
+    }
+
+    fn on_quote(&mut self, quote: &Quote, scales: Scales, now: Ts, verdict: &mut Verdict<'_>) {
+        let (bid, ask) = (scales.price(quote.bid), scales.price(quote.ask));
+        let (bid_size, ask_size) = (scales.size(quote.bid_size), scales.size(quote.ask_size));
+        self.judge(SIZE, now, self.sizes.displayed(bid_size).or(self.sizes.displayed(ask_size)), verdict);
+        let there = |price, size: Decimal| if size.is_zero() { None } else { PriceRange::positive(price) };
+        self.judge(PRICE, now, there(bid, bid_size).or(there(ask, ask_size)), verdict);
+        if !bid_size.is_zero() && !ask_size.is_zero() {
+            self.on_best(bid, ask, now, verdict);
+        }
+    }
+
+    fn on_book(&mut self, book: &OrderBook, now: Ts, verdict: &mut Verdict<'_>) {
+        if let (Some(bid), Some(ask)) = (book.best_bid(), book.best_ask()) {
+            self.on_best(book.scales().price(bid.price), book.scales().price(ask.price), now, verdict);
+        }
+    }
+
+    #[inline]
+    fn on_best(&mut self, bid: Decimal, ask: Decimal, now: Ts, verdict: &mut Verdict<'_>) {
+        self.judge(CROSSED, now, crossed::check(bid, ask), verdict);
+        self.judge(SPREAD, now, spread::check(bid, ask, self.config.spread_bps_max), verdict);
+    }
+
+    /// An off-market print may be empty: some venues use such rows to tell of a transfer.
+    fn judge_size(&mut self, trade: &Trade, scales: Scales, now: Ts, verdict: &mut Verdict<'_>) {
+        let size = scales.size(trade.size);
+        let failure = match trade.condition {
+            TradeCondition::Regular => self.sizes.traded(size),
+            _ => self.sizes.displayed(size),
+        };
+        self.judge(SIZE, now, failure, verdict);
+    }
+
+    #[inline]
+    fn judge(&mut self, to: (usize, RowFlags), now: Ts, failure: Option<Failure>, verdict: &mut Verdict<'_>) {
+        if let Some(failure) = failure {
+            verdict.flags = verdict.flags.with(to.1);
+            verdict.findings.push(self.folds[to.0].on_failure(now, failure));
+        }
+    }
+}
