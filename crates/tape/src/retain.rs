@@ -1,0 +1,151 @@
+//! Whole segments go: by age, by size, or because the file system is full.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::clock;
+use crate::lane::{Lane, LaneShared, Wanted};
+use crate::lock;
+use crate::segment::Segment;
+use crate::tape::Inner;
+
+/// Why a segment goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// As configured: readers are told `missed`, the topic needs no mark.
+    Retention,
+    /// Space ran out: each of its topics gets a mark `lost(disk)`.
+    Disk,
+}
+
+impl Inner {
+    /// Age, size, free space; and the marks owed by lanes that nobody writes.
+    pub fn tick(&self) {
+        if self.check_writable().is_err() {
+            return;
+        }
+        self.retire();
+        self.look_at_space();
+    }
+
+    fn retire(&self) {
+        let retention = self.config.retention;
+        if let Some(age) = retention.age_max {
+            let before = clock::wall().saturating_sub(i64::try_from(age.as_nanos()).unwrap_or(i64::MAX));
+            while let Some((lane, segment)) = self.oldest_sealed(false).filter(|(_, s)| sealed_at(s) < before) {
+                if !self.remove(&lane, &segment, Cause::Retention) {
+                    break;
+                }
+            }
+        }
+        if let Some(max) = retention.bytes_max {
+            while self.disk_bytes() > max {
+                let Some((lane, segment)) = self.oldest_sealed(false) else { break };
+                if !self.remove(&lane, &segment, Cause::Retention) {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn look_at_space(&self) {
+        let marks = self.config.low_space;
+        let mut state = 0;
+        // Bounded: what one removal frees may not show at once.
+        for _ in 0..64 {
+            let Ok(free) = self.config.disk.free_bytes(&self.dir) else { return };
+            self.counts.free_bytes.store(free, Ordering::Relaxed);
+            state = u8::from(free < marks.soft_bytes) + u8::from(free < marks.soft_bytes && free < marks.hard_bytes);
+            if state < 2 || !self.make_room() {
+                break;
+            }
+        }
+        self.counts.space.store(state, Ordering::Relaxed);
+    }
+
+    /// Removes the oldest sealed segment, raw lanes first. False when there is none.
+    pub fn make_room(&self) -> bool {
+        self.counts.space.store(2, Ordering::Relaxed);
+        self.oldest_sealed(true).is_some_and(|(lane, segment)| self.remove(&lane, &segment, Cause::Disk))
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        self.lanes().iter().map(|l| crate::read(&l.segments).iter().map(|s| s.len()).sum::<u64>()).sum()
+    }
+
+    fn oldest_sealed(&self, raw_first: bool) -> Option<(Arc<LaneShared>, Arc<Segment>)> {
+        let oldest = |lane: Arc<LaneShared>| {
+            let segment = crate::read(&lane.segments).first().filter(|s| s.is_sealed()).cloned();
+            segment.map(|s| (lane, s))
+        };
+        let key = |(lane, segment): &(Arc<LaneShared>, Arc<Segment>)| {
+            (raw_first && !lane.name.starts_with("raw"), sealed_at(segment))
+        };
+        self.lanes().into_iter().filter_map(oldest).min_by_key(key)
+    }
+
+    /// False when it could not be removed.
+    fn remove(&self, lane: &Arc<LaneShared>, segment: &Arc<Segment>, cause: Cause) -> bool {
+        // A lane's only segment holds the topics' last seqs; a newer one must repeat them before it may go.
+        if crate::read(&lane.segments).len() < 2 {
+            return self.succeed(lane) && self.remove(lane, segment, cause);
+        }
+        let Ok(directory) = lane.directory(segment) else { return false };
+        let topics = crate::read(&lane.topics).clone();
+        for entry in &directory.entries {
+            let Some(Some(topic)) = topics.get(entry.no as usize) else { continue };
+            topic.oldest.fetch_max(entry.end + 1, Ordering::AcqRel);
+        }
+        crate::write(&lane.segments).retain(|s| s.number != segment.number);
+        lock(&lane.to_sync).retain(|s| s.number != segment.number);
+        if fs::remove_file(&segment.path).is_err() && segment.path.exists() {
+            crate::write(&lane.segments).insert(0, segment.clone());
+            return false;
+        }
+        match cause {
+            Cause::Retention => {
+                self.counts.retired.fetch_add(1, Ordering::Relaxed);
+            }
+            Cause::Disk => {
+                self.counts.lost.fetch_add(1, Ordering::Relaxed);
+                for entry in &directory.entries {
+                    let Some(Some(topic)) = topics.get(entry.no as usize) else { continue };
+                    self.want(Wanted {
+                        topic: topic.clone(),
+                        from: entry.start + 1,
+                        to: entry.end,
+                        from_ts: entry.first_ts,
+                        to_ts: entry.last_ts,
+                        why: "space ran out, the oldest segment was removed",
+                    });
+                }
+            }
+        }
+        true
+    }
+
+    /// Begins a segment in a lane that nobody writes and whose only segment is sealed.
+    fn succeed(&self, lane: &Arc<LaneShared>) -> bool {
+        let Some(mut core) = lock(&lane.idle).take() else { return false };
+        let made = core.segment.is_none() && crate::roll::begin(&mut core, lane, self).is_ok();
+        *lock(&lane.idle) = Some(core);
+        made
+    }
+}
+
+/// Writes the marks owed by lanes that have no writer just now.
+pub(crate) fn pay_marks(inner: &Arc<Inner>) {
+    for lane in inner.lanes() {
+        if lane.wants.load(Ordering::Acquire)
+            && let Some(mut writer) = Lane::take(inner, &lane, None)
+            && writer.commit().is_err()
+        {
+            writer.abort();
+        }
+    }
+}
+
+fn sealed_at(segment: &Segment) -> i64 {
+    segment.sealed.load(Ordering::Acquire)
+}

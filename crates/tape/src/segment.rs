@@ -1,0 +1,217 @@
+//! One segment file: opened and indexed when somebody asks, forgotten again when others were asked more lately.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::UNIX_EPOCH;
+
+use crate::format::{self, Entry, Header, TRAILER, TableRow, Trailer};
+use crate::index::TopicIndex;
+use crate::lock;
+use crate::scan::{self, Scan};
+
+/// Who is in a segment and where; offsets are read per topic when needed.
+#[derive(Debug, Default)]
+pub(crate) struct Directory {
+    /// Every topic of the lane at the end of the segment.
+    pub table: Vec<TableRow>,
+    /// The topics with records in it, by number.
+    pub entries: Vec<Entry>,
+    /// Beside `entries`, where the segment had no whole index and was scanned.
+    scanned: Option<Vec<TopicIndex>>,
+}
+
+impl Directory {
+    /// The topic's last seq at the end of the segment; 0 when the lane did not know it.
+    pub fn last_seq(&self, no: u32) -> u64 {
+        self.table.iter().find(|r| r.no == no).map_or(0, |r| r.last_seq)
+    }
+
+    pub fn entry(&self, no: u32) -> Option<&Entry> {
+        self.entries.binary_search_by_key(&no, |e| e.no).ok().map(|i| &self.entries[i])
+    }
+
+    pub const fn new(table: Vec<TableRow>, entries: Vec<Entry>) -> Self {
+        Self { table, entries, scanned: None }
+    }
+
+    /// Offsets in memory, for a segment whose index is not in the file.
+    pub fn scanned(table: Vec<TableRow>, parts: Vec<(Entry, TopicIndex)>) -> Self {
+        let (entries, scanned) = parts.into_iter().unzip();
+        Self { table, entries, scanned: Some(scanned) }
+    }
+
+    pub fn of_scan(scan: Scan) -> Self {
+        let (entries, scanned) = scan.topics.into_iter().unzip();
+        Self { table: scan.table, entries, scanned: Some(scanned) }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub number: u64,
+    pub path: PathBuf,
+    file: Mutex<Option<Arc<File>>>,
+    directory: Mutex<Option<Arc<Directory>>>,
+    /// Length of the file as far as it is ours.
+    pub bytes: AtomicU64,
+    /// When it was sealed (ns); 0 while it is written.
+    pub sealed: AtomicI64,
+    /// Somebody saw damage in it.
+    pub damaged: AtomicBool,
+}
+
+pub(crate) fn path_of(lane: &Path, number: u64) -> PathBuf {
+    lane.join(format!("{number:020}.seg"))
+}
+
+impl Segment {
+    pub fn new(number: u64, path: PathBuf, file: Option<Arc<File>>, bytes: u64, sealed: i64) -> Self {
+        Self {
+            number,
+            path,
+            file: Mutex::new(file),
+            directory: Mutex::new(None),
+            bytes: AtomicU64::new(bytes),
+            sealed: AtomicI64::new(sealed),
+            damaged: AtomicBool::new(false),
+        }
+    }
+
+    /// A segment found in a directory; its age is the file's.
+    pub fn found(number: u64, path: PathBuf) -> io::Result<Self> {
+        let meta = std::fs::metadata(&path)?;
+        let age = meta.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
+        let sealed = age.and_then(|d| i64::try_from(d.as_nanos()).ok()).unwrap_or(1).max(1);
+        Ok(Self::new(number, path, None, meta.len(), sealed))
+    }
+
+    pub fn is_sealed(&self) -> bool {
+        self.sealed.load(Ordering::Acquire) != 0
+    }
+
+    pub fn len(&self) -> u64 {
+        self.bytes.load(Ordering::Acquire)
+    }
+
+    pub fn file(&self) -> io::Result<Arc<File>> {
+        let mut slot = lock(&self.file);
+        if let Some(file) = &*slot {
+            return Ok(file.clone());
+        }
+        let file = Arc::new(File::open(&self.path)?);
+        *slot = Some(file.clone());
+        Ok(file)
+    }
+
+    pub fn set_file(&self, file: File) {
+        *lock(&self.file) = Some(Arc::new(file));
+    }
+
+    /// The handle that the writer opened.
+    pub fn file_for_write(&self) -> io::Result<Arc<File>> {
+        lock(&self.file).clone().ok_or_else(|| io::Error::other("segment is not open for writing"))
+    }
+
+    /// Forgets what can be read again.
+    pub fn cool(&self) {
+        if self.is_sealed() {
+            *lock(&self.file) = None;
+            *lock(&self.directory) = None;
+        }
+    }
+
+    pub fn header(&self) -> io::Result<Option<Header>> {
+        let file = self.file()?;
+        let mut first = [0_u8; 16];
+        if file.read_exact_at(&mut first, 0).is_err() {
+            return Ok(None);
+        }
+        let Some(len) = Header::len(&first) else { return Ok(None) };
+        if len as u64 > self.len() {
+            return Ok(None);
+        }
+        let mut bytes = vec![0; len];
+        file.read_exact_at(&mut bytes, 0)?;
+        Ok(Header::decode(&bytes))
+    }
+
+    pub fn trailer(&self) -> io::Result<Option<Trailer>> {
+        let file = self.file()?;
+        let len = file.metadata()?.len();
+        let Some(at) = len.checked_sub(TRAILER as u64) else { return Ok(None) };
+        let mut bytes = [0_u8; TRAILER];
+        file.read_exact_at(&mut bytes, at)?;
+        Ok(Trailer::decode(&bytes)
+            .filter(|t| t.index_at.checked_add(t.index_len) == Some(at) && t.first_len <= t.index_len))
+    }
+
+    /// The directory from the index, if the index is whole.
+    pub fn indexed(&self) -> io::Result<Option<Directory>> {
+        let Some(trailer) = self.trailer()? else { return Ok(None) };
+        let mut bytes = vec![0; usize::try_from(trailer.first_len).map_err(io::Error::other)?];
+        self.file()?.read_exact_at(&mut bytes, trailer.index_at)?;
+        Ok(format::decode_index(&bytes).map(|(table, entries)| Directory { table, entries, scanned: None }))
+    }
+
+    /// The directory, from the index or by a scan. `before` is asked for the lane's topics when the header is gone too.
+    pub fn directory(&self, before: impl FnOnce() -> Vec<TableRow>) -> io::Result<Arc<Directory>> {
+        if let Some(directory) = &*lock(&self.directory) {
+            return Ok(directory.clone());
+        }
+        let directory = match self.indexed()? {
+            Some(directory) => directory,
+            None => {
+                self.damaged.store(true, Ordering::Relaxed);
+                Directory::of_scan(self.scan(before)?)
+            }
+        };
+        let directory = Arc::new(directory);
+        *lock(&self.directory) = Some(directory.clone());
+        Ok(directory)
+    }
+
+    pub fn set_directory(&self, directory: Directory) {
+        *lock(&self.directory) = Some(Arc::new(directory));
+    }
+
+    /// Reads every record.
+    pub fn scan(&self, before: impl FnOnce() -> Vec<TableRow>) -> io::Result<Scan> {
+        let file = self.file()?;
+        let header = self.header()?;
+        let mut end = file.metadata()?.len();
+        if let Some(trailer) = self.trailer()? {
+            end = trailer.index_at;
+        }
+        let mut bytes = vec![0; usize::try_from(end).map_err(io::Error::other)?];
+        file.read_exact_at(&mut bytes, 0)?;
+        let (from, table) = match &header {
+            Some(h) => (h.encode().len(), h.table.clone()),
+            None => (0, before()),
+        };
+        scan::scan(&bytes, from, table)
+    }
+
+    /// The offsets of one topic.
+    pub fn topic_index(&self, directory: &Directory, no: u32) -> io::Result<Option<Arc<TopicIndex>>> {
+        let Ok(i) = directory.entries.binary_search_by_key(&no, |e| e.no) else { return Ok(None) };
+        let entry = &directory.entries[i];
+        if let Some(scanned) = &directory.scanned {
+            return Ok(Some(Arc::new(scanned[i].clone())));
+        }
+        let mut bytes = vec![0; entry.index_len()];
+        self.file()?.read_exact_at(&mut bytes, entry.at)?;
+        if crc32fast::hash(&bytes) == entry.crc
+            && let Some(index) = TopicIndex::decode(entry.start, entry.count as usize, entry.breaks as usize, &bytes)
+        {
+            return Ok(Some(Arc::new(index)));
+        }
+        // The offsets are damaged, the records need not be: look at each.
+        self.damaged.store(true, Ordering::Relaxed);
+        let scan = self.scan(Vec::new)?;
+        Ok(scan.topics.into_iter().find(|(e, _)| e.no == no).map(|(_, ix)| Arc::new(ix)))
+    }
+}

@@ -1,0 +1,583 @@
+//! The tape itself: opening, the registry of lanes and topics, closing.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, Weak};
+use std::task::{Context, Poll, Waker};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use wholetape_model::{Topic, Ts};
+
+use crate::block::Shared;
+use crate::config::TapeConfig;
+use crate::error::TapeError;
+use crate::identity::{self, State};
+use crate::index::TopicIndex;
+use crate::lane::{Lane, LaneShared, Wanted};
+use crate::lock;
+use crate::reader::{Delivery, From, Reader, ReaderOptions};
+use crate::recover;
+use crate::stats::{Histogram, LaneStats, ReaderStats, SpaceState, TapeStats};
+use crate::subscribe::Dispatch;
+use crate::sync::{self, Sync};
+use crate::topic::{Place, TopicShared, TopicState};
+use crate::wake::Watch;
+
+/// A tape: one data directory. Cheap to clone; the directory is freed when the last clone and the last [`Lane`] are gone.
+#[derive(Debug, Clone)]
+pub struct Tape {
+    handle: Arc<Handle>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Handle {
+    inner: Arc<Inner>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    pub dispatch: Mutex<Option<Arc<Dispatch>>>,
+}
+
+/// Counters of rare things.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub retired: AtomicU64,
+    pub lost: AtomicU64,
+    pub corrupt: AtomicU64,
+    pub read_errors: AtomicU64,
+    pub power_marks: AtomicU64,
+    pub torn_bytes: AtomicU64,
+    pub holes: AtomicU64,
+    pub handler_failures: AtomicU64,
+    pub free_bytes: AtomicU64,
+    pub space: AtomicU8,
+}
+
+/// Where writers wait for readers with policy `block`.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    state: Mutex<()>,
+    moved: Condvar,
+}
+
+impl Progress {
+    pub fn moved(&self) {
+        let _guard = lock(&self.state);
+        self.moved.notify_all();
+    }
+
+    pub fn wait_until(&self, reached: impl Fn() -> bool) {
+        let mut guard = lock(&self.state);
+        while !reached() {
+            guard =
+                self.moved.wait_timeout(guard, Duration::from_millis(100)).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub dir: PathBuf,
+    pub config: TapeConfig,
+    pub epoch: String,
+    run: u32,
+    boot: String,
+    read_only: bool,
+    closed: AtomicBool,
+    /// Commits under way, so that `close` knows when the last one is done.
+    committing: AtomicUsize,
+    pub sync: Sync,
+    pub progress: Progress,
+    pub counts: Counts,
+    pub wake_latency: Histogram,
+    lanes: RwLock<Vec<Arc<LaneShared>>>,
+    topics: RwLock<HashMap<Topic, Arc<TopicShared>>>,
+    /// Moves when a topic was registered.
+    pub topics_changed: AtomicU64,
+    claims: Mutex<()>,
+    watches: Mutex<Vec<Weak<Watch>>>,
+    synced_wakers: Mutex<Vec<Waker>>,
+    lock_file: Mutex<Option<File>>,
+}
+
+/// A commit under way; see [`Inner::begin_commit`].
+pub(crate) struct Committing<'a>(&'a Inner);
+
+impl Drop for Committing<'_> {
+    fn drop(&mut self) {
+        self.0.committing.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Tape {
+    /// Opens the tape of `dir`, or makes one. Recovers whatever the last owner left: cuts torn tails, marks what a power
+    /// loss may have cost, and syncs the rest, so that everything readers meet is on the disk.
+    ///
+    /// # Errors
+    /// [`TapeError::Locked`] (names the owner), [`TapeError::Format`] when the files are of a newer version or another
+    /// epoch (nothing is changed then), [`TapeError::Io`].
+    pub fn open(dir: &Path, mut config: TapeConfig) -> Result<Self, TapeError> {
+        config.unsynced_records_max = config.unsynced_records_max.clamp(1, crate::POWER_SPAN - 1);
+        fs::create_dir_all(dir.join("lanes")).map_err(|e| TapeError::io("create", dir, e))?;
+        let lock_file = identity::lock(dir)?;
+        let epoch = identity::epoch(dir, true)?;
+        let before = State::read(dir)?;
+        let boot = config.boot_id.clone().unwrap_or_else(identity::boot_id);
+        let doubtful = before.as_ref().is_some_and(|s| s.doubtful(&boot));
+        let rewrite = before.as_ref().is_some_and(|s| s.sync_failed);
+        let run = before.as_ref().map_or(0, |s| s.run) + 1;
+        let inner = Arc::new(Inner::new(dir, config, epoch, run, boot, false, Some(lock_file)));
+        let plan = recover::Plan { writable: true, rewrite };
+        let suspects = recover::load(&inner, plan)?;
+        // The doubt stands in the state file until its marks are on the disk.
+        let doubt = State {
+            run,
+            boot: before.map_or_else(|| inner.boot.clone(), |s| s.boot),
+            clean: false,
+            sync_failed: rewrite,
+        };
+        doubt.write(dir)?;
+        let thread = {
+            let inner = inner.clone();
+            thread::Builder::new()
+                .name("tape-sync".into())
+                .spawn(move || sync::run(&inner))
+                .map_err(|e| TapeError::io("start the sync thread of", dir, e))?
+        };
+        let tape =
+            Self { handle: Arc::new(Handle { inner, thread: Mutex::new(Some(thread)), dispatch: Mutex::default() }) };
+        recover::settle(&tape, doubtful, &suspects)?;
+        let inner = tape.inner();
+        State { run, boot: inner.boot.clone(), clean: false, sync_failed: false }.write(dir)?;
+        inner.tick();
+        Ok(tape)
+    }
+
+    /// A fresh look at the files, for checkers and queries, also beside a running owner: no lock, no thread, nothing is
+    /// changed. It sees what was written when it was opened; heads do not move.
+    ///
+    /// # Errors
+    /// [`TapeError::Io`] (no tape there), [`TapeError::Format`].
+    pub fn open_reader(dir: &Path) -> Result<Self, TapeError> {
+        let epoch = identity::epoch(dir, false)?;
+        let run = State::read(dir)?.map_or(0, |s| s.run);
+        let inner = Arc::new(Inner::new(dir, TapeConfig::default(), epoch, run, String::new(), true, None));
+        recover::load(&inner, recover::Plan { writable: false, rewrite: false })?;
+        Ok(Self { handle: Arc::new(Handle { inner, thread: Mutex::default(), dispatch: Mutex::default() }) })
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.handle.inner
+    }
+
+    pub(crate) fn dispatch_slot(&self) -> &Mutex<Option<Arc<Dispatch>>> {
+        &self.handle.dispatch
+    }
+
+    /// The identity of this directory: seqs are comparable only within one epoch.
+    #[must_use]
+    pub fn epoch(&self) -> &str {
+        &self.inner().epoch
+    }
+
+    /// How often the directory was opened for writing, this time included: 1, 2, 3 …
+    #[must_use]
+    pub fn run(&self) -> u32 {
+        self.inner().run
+    }
+
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.inner().dir
+    }
+
+    /// The writer of a lane, made if it is new. One at a time; again after it was dropped.
+    ///
+    /// # Errors
+    /// [`TapeError::LaneTaken`], [`TapeError::LaneName`], [`TapeError::ReadOnly`], [`TapeError::Io`].
+    pub fn lane(&self, name: &str) -> Result<Lane, TapeError> {
+        let inner = self.inner();
+        inner.check_writable()?;
+        let good = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if name.is_empty() || name.len() > 64 || !name.chars().all(good) || name.starts_with(['-', '_', '.']) {
+            return Err(TapeError::LaneName(name.to_owned()));
+        }
+        let shared = inner.lane_shared(name)?;
+        let mut lane = Lane::take(inner, &shared, Some(self.handle.clone()))
+            .ok_or_else(|| TapeError::LaneTaken(name.to_owned()))?;
+        lane.begin_segment().map_err(|e| TapeError::io("begin a segment in", &shared.dir, e))?;
+        Ok(lane)
+    }
+
+    /// All topics that any lane ever registered, by name.
+    #[must_use]
+    pub fn topics(&self) -> Vec<TopicState> {
+        let inner = self.inner();
+        let lanes = inner.lanes();
+        let mut all: Vec<TopicState> = crate::read(&inner.topics)
+            .values()
+            .filter(|t| t.placed.load(Ordering::Acquire))
+            .map(|t| TopicState {
+                topic: t.topic.clone(),
+                lane: lanes.get(t.lane.load(Ordering::Acquire)).map_or_else(String::new, |l| l.name.clone()),
+                class: t.topic.class(),
+                head: t.head(),
+                oldest: t.oldest(),
+                synced: t.synced.load(Ordering::Acquire),
+                last_ts_recv: Ts(t.last_ts.load(Ordering::Relaxed)),
+            })
+            .collect();
+        all.sort_by(|a, b| a.topic.cmp(&b.topic));
+        all
+    }
+
+    /// The newest seq of a topic; 0 before its first record, `None` when no lane ever had it.
+    #[must_use]
+    pub fn head(&self, topic: &Topic) -> Option<u64> {
+        self.inner().known(topic).map(|t| t.head())
+    }
+
+    /// The newest seq of a topic that is on the disk.
+    #[must_use]
+    pub fn synced_seq(&self, topic: &Topic) -> Option<u64> {
+        self.inner().known(topic).map(|t| t.synced.load(Ordering::Acquire))
+    }
+
+    /// A cursor. The topic need not exist yet.
+    ///
+    /// # Errors
+    /// [`TapeError::Position`] beyond the head, [`TapeError::BlockRefused`], [`TapeError::Io`] when looking up
+    /// [`From::Last`] or [`From::Time`] fails.
+    pub fn reader(&self, topic: &Topic, from: From, options: ReaderOptions) -> Result<Reader, TapeError> {
+        Reader::open(self.inner(), topic, from, options)
+    }
+
+    /// The seq of the newest book snapshot or checkpoint: where a reader that has nothing can start
+    /// (`From::Seq(seq − 1)`).
+    #[must_use]
+    pub fn last_book_start(&self, topic: &Topic) -> Option<u64> {
+        self.inner().known(topic).map(|t| t.book_start.load(Ordering::Acquire)).filter(|s| *s > 0)
+    }
+
+    /// The newest `n` records, oldest first (marks included). Fewer when there are fewer, or when some are damaged.
+    ///
+    /// # Errors
+    /// As [`Tape::reader`].
+    pub fn last_records(&self, topic: &Topic, n: usize) -> Result<Vec<Shared>, TapeError> {
+        let mut reader = self.reader(topic, From::Last(n as u64), ReaderOptions::default())?;
+        let mut out = Vec::new();
+        while reader.poll_next(&mut out, n.max(1)) > 0 && out.len() < n {}
+        let records = out.into_iter().filter_map(|d| match d {
+            Delivery::Record(r) => Some(r),
+            _ => None,
+        });
+        Ok(records.take(n).collect())
+    }
+
+    /// Waits until `seq` of `topic` is on the disk; asks for it at once. False when `timeout` passed first.
+    ///
+    /// # Errors
+    /// [`TapeError::SyncFailed`].
+    pub fn wait_synced(&self, topic: &Topic, seq: u64, timeout: Duration) -> Result<bool, TapeError> {
+        let shared = self.inner().topic_shared(topic);
+        if shared.synced.load(Ordering::Acquire) >= seq {
+            return Ok(true);
+        }
+        self.inner().sync.request();
+        self.inner().sync.wait(Some(timeout), || shared.synced.load(Ordering::Acquire) >= seq)
+    }
+
+    /// As [`Tape::wait_synced`], for tasks.
+    ///
+    /// # Errors
+    /// [`TapeError::SyncFailed`].
+    pub async fn synced(&self, topic: &Topic, seq: u64) -> Result<(), TapeError> {
+        let shared = self.inner().topic_shared(topic);
+        std::future::poll_fn(|cx| self.inner().poll_synced(cx, &shared, seq)).await
+    }
+
+    /// Looks at age, size and free space now, as the sync thread does twice a second.
+    pub fn check_space(&self) {
+        self.inner().tick();
+    }
+
+    /// Figures for metrics.
+    #[must_use]
+    pub fn stats(&self) -> TapeStats {
+        self.inner().stats()
+    }
+
+    /// Syncs everything and writes the clean-end marker. Lanes that are still held take nothing more.
+    ///
+    /// # Errors
+    /// [`TapeError::SyncFailed`], [`TapeError::Io`]: then the end is not marked clean.
+    pub fn close(self) -> Result<(), TapeError> {
+        let inner = self.inner().clone();
+        if inner.read_only {
+            return Ok(());
+        }
+        if let Some(dispatch) = lock(&self.handle.dispatch).take() {
+            dispatch.stop();
+        }
+        inner.closed.store(true, Ordering::SeqCst);
+        let end = Instant::now() + Duration::from_secs(5);
+        while inner.committing.load(Ordering::SeqCst) > 0 && Instant::now() < end {
+            thread::sleep(Duration::from_millis(1));
+        }
+        self.handle.join();
+        if inner.sync.failed.load(Ordering::Acquire) {
+            return Err(TapeError::SyncFailed);
+        }
+        let clean = inner.committing.load(Ordering::SeqCst) == 0;
+        State { run: inner.run, boot: inner.boot.clone(), clean, sync_failed: false }.write(&inner.dir)?;
+        *lock(&inner.lock_file) = None;
+        Ok(())
+    }
+}
+
+impl Handle {
+    fn join(&self) {
+        self.inner.sync.stop();
+        if let Some(thread) = lock(&self.thread).take() {
+            // The thread's panic was its own; what it did not sync stays unsynced, and the end is not marked clean.
+            if thread.join().is_err() {
+                self.inner.sync.failed.store(true, Ordering::Release);
+            }
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if let Some(dispatch) = lock(&self.dispatch).take() {
+            dispatch.stop();
+        }
+        self.inner.closed.store(true, Ordering::SeqCst);
+        self.join();
+        *lock(&self.inner.lock_file) = None;
+    }
+}
+
+impl Inner {
+    fn new(
+        dir: &Path,
+        config: TapeConfig,
+        epoch: String,
+        run: u32,
+        boot: String,
+        read_only: bool,
+        lock_file: Option<File>,
+    ) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            sync: Sync::new(config.sync_bytes),
+            config,
+            epoch,
+            run,
+            boot,
+            read_only,
+            closed: AtomicBool::new(false),
+            committing: AtomicUsize::new(0),
+            progress: Progress::default(),
+            counts: Counts::default(),
+            wake_latency: Histogram::default(),
+            lanes: RwLock::default(),
+            topics: RwLock::default(),
+            topics_changed: AtomicU64::new(1),
+            claims: Mutex::default(),
+            watches: Mutex::default(),
+            synced_wakers: Mutex::default(),
+            lock_file: Mutex::new(lock_file),
+        }
+    }
+
+    pub fn lanes(&self) -> Vec<Arc<LaneShared>> {
+        crate::read(&self.lanes).clone()
+    }
+
+    pub fn lane_at(&self, ix: usize) -> Option<Arc<LaneShared>> {
+        crate::read(&self.lanes).get(ix).cloned()
+    }
+
+    pub fn add_lane(&self, make: impl FnOnce(usize) -> LaneShared) -> Arc<LaneShared> {
+        let mut lanes = crate::write(&self.lanes);
+        let lane = Arc::new(make(lanes.len()));
+        lanes.push(lane.clone());
+        lane
+    }
+
+    fn lane_shared(&self, name: &str) -> Result<Arc<LaneShared>, TapeError> {
+        let _guard = lock(&self.claims);
+        if let Some(lane) = crate::read(&self.lanes).iter().find(|l| l.name == name) {
+            return Ok(lane.clone());
+        }
+        let dir = self.dir.join("lanes").join(name);
+        fs::create_dir_all(&dir).map_err(|e| TapeError::io("create", &dir, e))?;
+        crate::disk::sync_dir(&self.dir.join("lanes")).map_err(|e| TapeError::io("sync", &dir, e))?;
+        let lane = self.add_lane(|ix| LaneShared::new(name.to_owned(), ix, dir));
+        *lock(&lane.idle) = Some(Box::default());
+        Ok(lane)
+    }
+
+    /// The topic, known or not.
+    pub fn topic_shared(&self, topic: &Topic) -> Arc<TopicShared> {
+        if let Some(shared) = crate::read(&self.topics).get(topic) {
+            return shared.clone();
+        }
+        let mut topics = crate::write(&self.topics);
+        topics.entry(topic.clone()).or_insert_with(|| Arc::new(TopicShared::new(topic.clone()))).clone()
+    }
+
+    fn known(&self, topic: &Topic) -> Option<Arc<TopicShared>> {
+        crate::read(&self.topics).get(topic).filter(|t| t.placed.load(Ordering::Acquire)).cloned()
+    }
+
+    pub fn placed_topics(&self) -> Vec<Arc<TopicShared>> {
+        crate::read(&self.topics).values().filter(|t| t.placed.load(Ordering::Acquire)).cloned().collect()
+    }
+
+    pub fn check_writable(&self) -> Result<(), TapeError> {
+        if self.read_only {
+            return Err(TapeError::ReadOnly);
+        }
+        if self.sync.failed.load(Ordering::Acquire) {
+            return Err(TapeError::SyncFailed);
+        }
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(TapeError::Closed);
+        }
+        Ok(())
+    }
+
+    /// Says that a commit is under way, unless the tape takes none.
+    pub fn begin_commit(&self) -> Result<Committing<'_>, TapeError> {
+        self.committing.fetch_add(1, Ordering::SeqCst);
+        let guard = Committing(self);
+        self.check_writable()?;
+        Ok(guard)
+    }
+
+    /// Gives `topic` to `lane` under the number `no`: a new place behind those it had.
+    pub fn claim(&self, topic: &Topic, lane: &Arc<LaneShared>, no: u32) -> Result<Arc<TopicShared>, TapeError> {
+        let _guard = lock(&self.claims);
+        let shared = self.topic_shared(topic);
+        let owner = shared.placed.load(Ordering::Acquire).then(|| self.lane_at(shared.lane.load(Ordering::Acquire)));
+        if let Some(owner) = owner.flatten() {
+            if owner.ix != lane.ix && !shared.released.load(Ordering::Acquire) {
+                let mut idle = lock(&owner.idle);
+                let Some(core) = idle.as_mut() else {
+                    return Err(TapeError::Owned { topic: topic.clone(), lane: owner.name.clone() });
+                };
+                for t in core.topics.iter_mut().filter(|t| Arc::ptr_eq(&t.shared, &shared)) {
+                    t.owned = false;
+                }
+            }
+            // Its last seq must not be taken back by a power loss once the new lane has named it.
+            let upto = owner.written_bytes.load(Ordering::Acquire);
+            self.sync.wait_bytes_requesting(&owner, upto)?;
+        }
+        let head = shared.head();
+        {
+            let mut core = lock(&shared.core);
+            let generation = core.places.last().map_or(0, |p| p.generation + 1);
+            core.places.push(Place { lane: lane.ix, no, generation, start: head, active: TopicIndex::new(head) });
+        }
+        self.place(&shared, lane, no);
+        Ok(shared)
+    }
+
+    /// Makes `lane` the owner in the registry.
+    pub fn place(&self, shared: &Arc<TopicShared>, lane: &LaneShared, no: u32) {
+        shared.released.store(false, Ordering::Release);
+        shared.lane.store(lane.ix, Ordering::Release);
+        shared.placed.store(true, Ordering::Release);
+        lane.set_topic(no, shared);
+        self.topics_changed.fetch_add(1, Ordering::Release);
+    }
+
+    /// Queues a mark for the lane that owns the topic.
+    pub fn want(&self, wanted: Wanted) {
+        if let Some(lane) = self.lane_at(wanted.topic.lane.load(Ordering::Acquire)) {
+            lock(&lane.wanted).push(wanted);
+            lane.wants.store(true, Ordering::Release);
+        }
+    }
+
+    pub fn watch(&self, watch: &Arc<Watch>) {
+        let mut watches = lock(&self.watches);
+        if watches.len() == watches.capacity() {
+            watches.retain(|w| w.strong_count() > 0);
+        }
+        watches.push(Arc::downgrade(watch));
+    }
+
+    /// An fsync failed: nothing more is taken, and the next open doubts what is there.
+    pub fn sync_failed(&self) {
+        self.sync.failed.store(true, Ordering::Release);
+        let state = State { run: self.run, boot: self.boot.clone(), clean: false, sync_failed: true };
+        // When this write fails too, an unclean end remains; a reboot makes that doubtful as well.
+        let _ = state.write(&self.dir);
+        self.wake_synced();
+    }
+
+    pub fn wake_synced(&self) {
+        let wakers = std::mem::take(&mut *lock(&self.synced_wakers));
+        for waker in wakers {
+            waker.wake();
+        }
+    }
+
+    fn poll_synced(&self, cx: &mut Context<'_>, topic: &TopicShared, seq: u64) -> Poll<Result<(), TapeError>> {
+        let done = || topic.synced.load(Ordering::Acquire) >= seq;
+        if done() {
+            return Poll::Ready(Ok(()));
+        }
+        lock(&self.synced_wakers).push(cx.waker().clone());
+        if done() {
+            return Poll::Ready(Ok(()));
+        }
+        if self.sync.failed.load(Ordering::Acquire) {
+            return Poll::Ready(Err(TapeError::SyncFailed));
+        }
+        self.sync.request();
+        Poll::Pending
+    }
+
+    fn stats(&self) -> TapeStats {
+        let mut s = TapeStats::default();
+        for lane in self.lanes() {
+            let written = lane.written.load(Ordering::Acquire);
+            let segments = crate::read(&lane.segments);
+            let l = LaneStats {
+                name: lane.name.clone(),
+                records: written,
+                bytes: lane.written_bytes.load(Ordering::Acquire),
+                batches: lane.batches.load(Ordering::Relaxed),
+                unsynced_records: written.saturating_sub(lane.synced.load(Ordering::Acquire)),
+                segments: segments.len(),
+                disk_bytes: segments.iter().map(|s| s.len()).sum(),
+                memory_bytes: lane.memory.load(Ordering::Relaxed),
+                writing: lock(&lane.idle).is_none(),
+            };
+            drop(segments);
+            s.records += l.records;
+            s.bytes += l.bytes;
+            s.batches += l.batches;
+            s.lanes.push(l);
+        }
+        s.readers = lock(&self.watches).iter().filter_map(Weak::upgrade).map(|w| ReaderStats::of(&w)).collect();
+        let get = |a: &AtomicU64| a.load(Ordering::Relaxed);
+        let c = &self.counts;
+        s.fsync = self.sync.calls.read();
+        s.wake = self.wake_latency.read();
+        s.space = SpaceState::from_u8(c.space.load(Ordering::Relaxed));
+        s.free_bytes = get(&c.free_bytes);
+        s.sync_failed = self.sync.failed.load(Ordering::Acquire);
+        (s.segments_retired, s.segments_lost) = (get(&c.retired), get(&c.lost));
+        (s.corrupt_records, s.read_errors) = (get(&c.corrupt), get(&c.read_errors));
+        (s.power_marks, s.torn_bytes, s.holes) = (get(&c.power_marks), get(&c.torn_bytes), get(&c.holes));
+        s.handler_failures = get(&c.handler_failures);
+        s
+    }
+}
