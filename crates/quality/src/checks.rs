@@ -195,3 +195,80 @@ impl Checks {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wholetape_model::{NO_INSTRUMENT, Pending, Price, Size};
+
+    const NOW: Ts = Ts::from_millis(1_700_000_000_000);
+
+    fn event(kind: Kind, body: Pending) -> Event {
+        Event { instrument: NO_INSTRUMENT, kind, ts_event: NOW, scales: Scales { price: 2, size: 3 }, body }
+    }
+
+    fn trade(price: i64, size: i64, condition: TradeCondition) -> Event {
+        let (price, size) = (Price(price), Size(size));
+        let body = Trade { id: 1, first_id: 1, last_id: 1, price, size, aggressor: None, condition };
+        event(Kind::Trade, Body::Trade(body))
+    }
+
+    fn quote(bid: (i64, i64), ask: (i64, i64)) -> Event {
+        let (price, size) = (|l: (i64, i64)| Price(l.0), |l: (i64, i64)| Size(l.1));
+        let body = Quote { bid: price(bid), bid_size: size(bid), ask: price(ask), ask_size: size(ask), update_id: 0 };
+        event(Kind::Quote, Body::Quote(body))
+    }
+
+    fn checks() -> Checks {
+        Checks::for_instrument(CheckConfig::default())
+    }
+
+    #[track_caller]
+    fn check(checks: &mut Checks, event: &Event, flags: RowFlags, told: usize) {
+        let mut findings = Findings::default();
+        assert_eq!(checks.on_event(event, NOW, None, &mut findings), flags);
+        assert_eq!(findings.len(), told);
+    }
+
+    #[test]
+    fn an_empty_side_is_no_error() {
+        let mut c = checks();
+        check(&mut c, &quote((0, 0), (100, 1)), RowFlags::default(), 0);
+        check(&mut c, &quote((0, 1), (100, 1)), RowFlags::BAD_PRICE, 1);
+        check(&mut c, &quote((101, 1), (100, 1)), RowFlags::CROSSED, 1);
+        check(&mut c, &quote((101, 1), (100, 1)), RowFlags::CROSSED, 0);
+        check(&mut c, &quote((50, 1), (100, 1)), RowFlags::WIDE_SPREAD, 1);
+        check(&mut c, &quote((99, -1), (100, 1)), RowFlags::BAD_SIZE, 1);
+    }
+
+    #[test]
+    fn prints_off_the_market_are_not_judged_by_it() {
+        let mut c = checks();
+        check(&mut c, &trade(10_000, 1, TradeCondition::Regular), RowFlags::default(), 0);
+        check(&mut c, &trade(50_000, 0, TradeCondition::InsuranceFund), RowFlags::default(), 0);
+        check(&mut c, &trade(10_001, 1, TradeCondition::Regular), RowFlags::default(), 0);
+        check(&mut c, &trade(50_000, 0, TradeCondition::Regular), RowFlags::BAD_PRICE.with(RowFlags::BAD_SIZE), 2);
+    }
+
+    #[test]
+    fn late_rows_do_not_move_the_measures() {
+        let mut c = checks();
+        let mut findings = Findings::default();
+        check(&mut c, &trade(10_000, 1, TradeCondition::Regular), RowFlags::default(), 0);
+        let mut late = trade(90_000, 1, TradeCondition::Regular);
+        late.ts_event = Ts::from_millis(1);
+        assert_eq!(c.on_late_event(&late, NOW, &mut findings), RowFlags::default());
+        late = trade(-1, 1, TradeCondition::Regular);
+        assert_eq!(c.on_late_event(&late, NOW, &mut findings), RowFlags::BAD_PRICE);
+        check(&mut c, &trade(10_000, 1, TradeCondition::Regular), RowFlags::default(), 0);
+    }
+
+    #[test]
+    fn the_venues_own_bound_replaces_ours() {
+        let mut c = checks();
+        c.set_size_max(Decimal::ZERO);
+        check(&mut c, &trade(10_000, 5_000, TradeCondition::Regular), RowFlags::default(), 0);
+        c.set_size_max(Decimal::new(4, 0));
+        check(&mut c, &trade(10_000, 5_000, TradeCondition::Regular), RowFlags::BAD_SIZE, 1);
+    }
+}
