@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use wholetape_book::Rule;
 use wholetape_model::{GapCause, InstrumentId, InstrumentIx, Kind, Ts};
-use wholetape_venue::{BookRule, Session};
+use wholetape_venue::{BookRule, Channel, ConnectionPlan, PlanError, Session};
 
 use super::books::BookFlow;
 use super::ledger::Ledger;
@@ -20,6 +20,38 @@ pub struct ConnPlan {
     pub expects: Vec<(InstrumentIx, Kind)>,
     /// How many streams it subscribes: all acknowledged means subscribed.
     pub streams: usize,
+}
+
+impl ConnPlan {
+    /// A connection as the venue's folder planned it.
+    ///
+    /// # Errors
+    /// [`wholetape_venue::PlanError`].
+    pub fn of(plan: &ConnectionPlan) -> Result<Self, PlanError> {
+        let mut expects = Vec::new();
+        for (ix, _) in &plan.instruments {
+            for channel in &plan.channels {
+                expects.extend(kinds_of(*channel).into_iter().map(|kind| (*ix, kind)));
+            }
+        }
+        Ok(Self { session: wholetape_venue::open(&plan.session())?, expects, streams: plan.streams.len() })
+    }
+}
+
+/// The topics that a channel fills.
+fn kinds_of(channel: Channel) -> Vec<Kind> {
+    match channel {
+        Channel::Trade => vec![Kind::Trade],
+        Channel::TradeRaw => vec![Kind::TradeRaw],
+        Channel::Book => vec![Kind::Book],
+        Channel::Quote => vec![Kind::Quote],
+        Channel::Ticker => vec![Kind::Ticker],
+        Channel::Bar(period) => vec![Kind::Bar(period)],
+        Channel::Mark => vec![Kind::Mark, Kind::Index, Kind::Funding],
+        Channel::Liquidation => vec![Kind::Liquidation],
+        Channel::OpenInterest => vec![Kind::OpenInterest],
+        Channel::Instrument => vec![Kind::Instrument, Kind::Status],
+    }
 }
 
 /// Everything a line needs to know before it starts.

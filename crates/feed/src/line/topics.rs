@@ -122,7 +122,15 @@ impl TopicState {
     pub fn is_unprotected(&self) -> bool {
         !matches!(
             self.kind,
-            Kind::Trade | Kind::Book | Kind::Instrument | Kind::Link | Kind::Gap | Kind::Quality | Kind::Raw
+            Kind::Trade
+                | Kind::Book
+                | Kind::Instrument
+                | Kind::Status
+                | Kind::OpenInterest
+                | Kind::Link
+                | Kind::Gap
+                | Kind::Quality
+                | Kind::Raw
         )
     }
 

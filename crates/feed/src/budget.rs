@@ -1,0 +1,303 @@
+//! How much of a venue's patience is left: REST weight, snapshot tokens, connection attempts.
+//!
+//! Pure, time is an argument. Venues count weight in fixed windows aligned to their own clock, which we do not know
+//! exactly; so what *we* sent is counted over a sliding window of the same length, and then no alignment of the venue's
+//! window can hold more than the limit. What *others* behind our address sent shows in the venue's used-weight header and
+//! is charged until the window that it belongs to is over.
+//!
+//! Invariants (property-tested): in any window of 60 s the weight granted is within the limit; a lower priority never
+//! takes what is reserved for a higher one; nothing is granted while the venue told us to wait.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use wholetape_model::Ts;
+
+use crate::line::Priority;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A sum over the last `span` that stays within `limit`.
+#[derive(Debug, Clone)]
+pub struct SlidingWindow {
+    span: Duration,
+    limit: u32,
+    taken: VecDeque<(Ts, u32)>,
+    sum: u32,
+}
+
+impl SlidingWindow {
+    #[must_use]
+    pub const fn new(limit: u32, span: Duration) -> Self {
+        Self { span, limit, taken: VecDeque::new(), sum: 0 }
+    }
+
+    fn forget(&mut self, now: Ts) {
+        while let Some(&(at, n)) = self.taken.front()
+            && now.since(at) >= self.span
+        {
+            self.sum -= n;
+            self.taken.pop_front();
+        }
+    }
+
+    #[must_use]
+    pub fn used(&mut self, now: Ts) -> u32 {
+        self.forget(now);
+        self.sum
+    }
+
+    /// # Errors
+    /// The time after which `n` fits; [`Duration::MAX`] when it never does.
+    pub fn take(&mut self, now: Ts, n: u32) -> Result<(), Duration> {
+        self.take_within(now, n, self.limit)
+    }
+
+    fn take_within(&mut self, now: Ts, n: u32, ceiling: u32) -> Result<(), Duration> {
+        self.forget(now);
+        if n > ceiling {
+            return Err(Duration::MAX);
+        }
+        if self.sum + n <= ceiling {
+            self.sum += n;
+            match self.taken.back_mut() {
+                Some(last) if last.0 == now => last.1 += n,
+                _ => self.taken.push_back((now, n)),
+            }
+            return Ok(());
+        }
+        let mut left = self.sum;
+        for &(at, k) in &self.taken {
+            left -= k;
+            if left + n <= ceiling {
+                return Err((at + self.span).since(now).max(Duration::from_nanos(1)));
+            }
+        }
+        Err(self.span)
+    }
+}
+
+/// Tokens that come back one by one: a burst is possible, a storm is not.
+#[derive(Debug, Clone)]
+pub struct TokenBucket {
+    capacity: u32,
+    refill_every: Duration,
+    tokens: u32,
+    at: Ts,
+}
+
+impl TokenBucket {
+    #[must_use]
+    pub const fn new(capacity: u32, refill_every: Duration) -> Self {
+        Self { capacity, refill_every, tokens: capacity, at: Ts::ZERO }
+    }
+
+    fn refill(&mut self, now: Ts) {
+        if self.tokens >= self.capacity || self.refill_every.is_zero() {
+            self.tokens = self.capacity;
+            self.at = now;
+            return;
+        }
+        let new = now.since(self.at).as_nanos() / self.refill_every.as_nanos();
+        let new = u32::try_from(new).unwrap_or(u32::MAX);
+        if new > 0 {
+            self.tokens = self.tokens.saturating_add(new).min(self.capacity);
+            self.at = self.at + self.refill_every.saturating_mul(new);
+        }
+    }
+
+    /// # Errors
+    /// How long until the next token.
+    pub fn ready(&mut self, now: Ts) -> Result<(), Duration> {
+        self.refill(now);
+        if self.tokens > 0 {
+            return Ok(());
+        }
+        Err((self.at + self.refill_every).since(now).max(Duration::from_millis(1)))
+    }
+
+    /// # Errors
+    /// As [`TokenBucket::ready`].
+    pub fn take(&mut self, now: Ts) -> Result<(), Duration> {
+        self.ready(now)?;
+        self.tokens -= 1;
+        Ok(())
+    }
+}
+
+/// The REST weight of one host, shared by all lines that speak to it.
+#[derive(Debug, Clone)]
+pub struct WeightBudget {
+    limit: u32,
+    ours: SlidingWindow,
+    /// Weight in the venue's count that is not ours, and when it stops counting.
+    others: u32,
+    others_until: Ts,
+    blocked_until: Ts,
+}
+
+impl WeightBudget {
+    /// `limit` is per minute, in the venue's units.
+    #[must_use]
+    pub const fn new(limit: u32) -> Self {
+        Self {
+            limit,
+            ours: SlidingWindow::new(limit, MINUTE),
+            others: 0,
+            others_until: Ts::ZERO,
+            blocked_until: Ts::ZERO,
+        }
+    }
+
+    /// What `priority` may fill the window up to. The rest is reserved for the more urgent.
+    #[must_use]
+    pub fn ceiling(limit: u32, priority: Priority) -> u32 {
+        let percent: u64 = match priority {
+            Priority::BookResync => 100,
+            Priority::LiveHole => 90,
+            Priority::Poll => 80,
+            Priority::Backlog => 60,
+        };
+        u32::try_from(u64::from(limit) * percent / 100).unwrap_or(u32::MAX)
+    }
+
+    /// Takes `weight` if it fits.
+    ///
+    /// # Errors
+    /// How long to wait; [`Duration::MAX`] when it can never be granted at this priority.
+    pub fn take(&mut self, now: Ts, weight: u32, priority: Priority) -> Result<(), Duration> {
+        if now < self.blocked_until {
+            return Err(self.blocked_until.since(now));
+        }
+        let ceiling = Self::ceiling(self.limit, priority);
+        if weight > ceiling {
+            return Err(Duration::MAX);
+        }
+        let others = if now < self.others_until { self.others } else { 0 };
+        let left = ceiling.saturating_sub(others);
+        if weight > left {
+            return Err(self.others_until.since(now).max(Duration::from_millis(1)));
+        }
+        self.ours.take_within(now, weight, left)
+    }
+
+    /// The venue says how much of the present minute is used, ours included.
+    pub fn on_used(&mut self, now: Ts, used: u32) {
+        let ours = self.ours.used(now);
+        let others = used.saturating_sub(ours);
+        if now >= self.others_until || others > self.others {
+            self.others = others;
+            // The venue's window ends at a full minute of its clock; a skewed clock of ours costs at most a wait.
+            let next = now.0.div_euclid(60_000_000_000) + 1;
+            self.others_until = Ts(next.saturating_mul(60_000_000_000));
+        }
+    }
+
+    /// The venue said 429 or 418: nothing goes out before `wait` is over.
+    pub fn on_retry_after(&mut self, now: Ts, wait: Duration) {
+        self.blocked_until = self.blocked_until.max(now + wait);
+    }
+
+    /// Weight that counts against the present window.
+    #[must_use]
+    pub fn used(&mut self, now: Ts) -> u32 {
+        let others = if now < self.others_until { self.others } else { 0 };
+        self.ours.used(now).saturating_add(others)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const S: Duration = Duration::from_secs(1);
+    const T: Ts = Ts(600_000_000_000);
+
+    #[test]
+    fn the_urgent_find_room_that_others_were_refused() {
+        let mut b = WeightBudget::new(100);
+        for _ in 0..6 {
+            assert_eq!(b.take(T, 10, Priority::Backlog), Ok(()));
+        }
+        assert_eq!(b.take(T, 10, Priority::Backlog), Err(MINUTE));
+        assert_eq!(b.take(T, 20, Priority::Poll), Ok(()));
+        assert_eq!(b.take(T, 10, Priority::LiveHole), Ok(()));
+        assert!(b.take(T, 1, Priority::LiveHole).is_err());
+        assert_eq!(b.take(T, 10, Priority::BookResync), Ok(()));
+        assert!(b.take(T, 1, Priority::BookResync).is_err());
+        assert_eq!(b.take(T + MINUTE, 1, Priority::Backlog), Ok(()));
+    }
+
+    #[test]
+    fn waits_just_long_enough() {
+        let mut b = WeightBudget::new(100);
+        b.take(T, 50, Priority::BookResync).unwrap();
+        b.take(T + S * 10, 50, Priority::BookResync).unwrap();
+        assert_eq!(b.take(T + S * 20, 40, Priority::BookResync), Err(S * 40));
+        assert_eq!(b.take(T + S * 20, 60, Priority::BookResync), Err(S * 50));
+        assert_eq!(b.take(T + S * 60, 40, Priority::BookResync), Ok(()));
+    }
+
+    #[test]
+    fn the_venue_knows_better() {
+        let mut b = WeightBudget::new(100);
+        b.take(T, 10, Priority::Poll).unwrap();
+        b.on_used(T + S, 95);
+        assert_eq!(b.used(T + S), 95);
+        assert_eq!(b.take(T + S, 10, Priority::BookResync), Err(S * 59), "until its minute is over");
+        assert_eq!(b.take(T + S * 60, 10, Priority::BookResync), Ok(()));
+        b.on_retry_after(T + S * 60, S * 120);
+        assert_eq!(b.take(T + S * 70, 1, Priority::BookResync), Err(S * 110));
+        assert_eq!(b.take(T + S * 180, 1, Priority::BookResync), Ok(()));
+    }
+
+    #[test]
+    fn too_heavy_is_said_at_once() {
+        assert_eq!(WeightBudget::new(100).take(T, 101, Priority::BookResync), Err(Duration::MAX));
+        assert_eq!(WeightBudget::new(100).take(T, 61, Priority::Backlog), Err(Duration::MAX));
+    }
+
+    #[test]
+    fn a_bucket_allows_a_burst_and_then_a_trickle() {
+        let mut b = TokenBucket::new(3, S);
+        assert_eq!((0..5).filter(|_| b.take(T).is_ok()).count(), 3);
+        assert_eq!(b.ready(T), Err(S));
+        assert_eq!(b.take(T + S), Ok(()));
+        assert!(b.take(T + S).is_err());
+        assert_eq!((0..50).filter(|_| b.take(T + S * 1_000).is_ok()).count(), 3, "never more than it holds");
+    }
+
+    #[test]
+    fn connects_are_counted_over_any_five_minutes() {
+        let mut w = SlidingWindow::new(300, S * 300);
+        assert_eq!((0..400).filter(|i| w.take(T + S / 10 * *i, 1).is_ok()).count(), 300);
+        assert_eq!(w.take(T + S * 300, 1), Ok(()));
+    }
+
+    proptest! {
+        #[test]
+        fn never_exceeds(steps in proptest::collection::vec((0_u64..9_000, 0_u32..60, 0_u8..4), 1..300)) {
+            let mut b = WeightBudget::new(100);
+            let mut now = T;
+            let mut granted: Vec<(Ts, u32, u32)> = Vec::new();
+            for (ms, weight, p) in steps {
+                now = now + Duration::from_millis(ms);
+                let priority = [Priority::BookResync, Priority::LiveHole, Priority::Poll, Priority::Backlog][usize::from(p)];
+                match b.take(now, weight, priority) {
+                    Ok(()) => granted.push((now, weight, WeightBudget::ceiling(100, priority))),
+                    Err(wait) if wait < Duration::MAX => {
+                        prop_assert!(wait <= MINUTE);
+                        prop_assert_eq!(b.clone().take(now + wait, weight, priority), Ok(()), "the wait is enough");
+                    }
+                    Err(_) => prop_assert!(weight > WeightBudget::ceiling(100, priority)),
+                }
+            }
+            for (i, &(end, _, ceiling)) in granted.iter().enumerate() {
+                let sum: u32 = granted[..=i].iter().filter(|(t, ..)| end.since(*t) < MINUTE).map(|g| g.1).sum();
+                prop_assert!(sum <= 100);
+                prop_assert!(sum <= ceiling);
+            }
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What the tape already holds of a line's topics: read once, before the line starts, so that a restart neither repeats a
+//! trade (P2) nor forgets a gap (P1).
+//!
+//! Trade topics are read whole within `backlog` of their newest record: ids from before that are settled (a redelivery of
+//! them would be older than any venue's stream goes back). Of other topics the newest records are enough.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use wholetape_model::{Body, GapState, Kind, Record, Topic, Ts};
+use wholetape_tape::{From, Policy, ReaderOptions, Tape, TapeError};
+
+use crate::line::trades::GapMark;
+use crate::line::{Resume, TopicResume};
+
+const BATCH: usize = 4_096;
+
+/// Reads what a line called `names` needs to go on.
+///
+/// # Errors
+/// [`TapeError`] when a topic cannot be looked up.
+pub fn read(tape: &Tape, topics: &[Topic], backlog: Duration) -> Result<Resume, TapeError> {
+    let mut resume = Resume::default();
+    for topic in topics {
+        let Some(head) = tape.head(topic).filter(|head| *head > 0) else { continue };
+        let from = match topic.kind() {
+            Kind::Trade => match newest(tape, topic)? {
+                Some(ts) => From::Time(ts - backlog),
+                None => From::Earliest,
+            },
+            _ => From::Seq(head.saturating_sub(64)),
+        };
+        let mut state = TopicResume::default();
+        let mut open = BTreeMap::new();
+        let mut reader =
+            tape.reader(topic, from, ReaderOptions { policy: Policy::CatchUp, ..ReaderOptions::default() })?;
+        let mut batch = Vec::new();
+        while reader.poll_next(&mut batch, BATCH) > 0 {
+            for delivery in batch.drain(..) {
+                if let Some(record) = delivery.record() {
+                    take(&record, &mut state, &mut open);
+                }
+            }
+        }
+        state.open_gaps = open.into_values().collect();
+        resume.topics.insert(topic.as_str().to_owned(), state);
+    }
+    Ok(resume)
+}
+
+fn newest(tape: &Tape, topic: &Topic) -> Result<Option<Ts>, TapeError> {
+    let last = tape.last_records(topic, 1)?;
+    Ok(last.first().map(|r| r.record().ts_recv()))
+}
+
+fn take(record: &Record<'_>, state: &mut TopicResume, open: &mut BTreeMap<u64, GapMark>) {
+    let Ok(body) = record.view() else { return };
+    match body {
+        Body::Gap(gap) => {
+            let mark: GapMark = gap.map(str::to_owned);
+            if mark.state == GapState::Open {
+                open.insert(mark.gap, mark);
+            } else {
+                // A verdict settles its ids: they are held, or never will be.
+                if mark.from_id > 0 && mark.from_id <= mark.to_id {
+                    settle(state, mark.from_id, mark.to_id);
+                }
+                open.remove(&mark.gap);
+            }
+            return;
+        }
+        Body::Validity(_) | Body::Retract(_) => return,
+        Body::Trade(trade) => settle(state, trade.id, trade.id),
+        Body::Book(book) => state.last_update_id = state.last_update_id.max(book.last_id),
+        _ => {}
+    }
+    state.last_recv = state.last_recv.max(record.ts_recv());
+    state.last_event = state.last_event.max(record.ts_event());
+}
+
+/// Trades come in order but for late ones, so the last interval nearly always grows.
+fn settle(state: &mut TopicResume, lo: u64, hi: u64) {
+    match state.held.last_mut() {
+        Some(last) if lo == last.1.wrapping_add(1) => last.1 = hi,
+        _ => state.held.push((lo, hi)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wholetape_model::{
+        Gap, GapCause, HealSource, InstrumentId, Price, Row, RowFlags, Scales, Size, Trade, TradeCondition,
+    };
+    use wholetape_tape::TapeConfig;
+
+    fn trade(id: u64) -> Body<wholetape_model::Levels<'static>, &'static str> {
+        Body::Trade(Trade {
+            id,
+            first_id: id,
+            last_id: id,
+            price: Price(1),
+            size: Size(1),
+            aggressor: None,
+            condition: TradeCondition::Regular,
+        })
+    }
+
+    fn gap(gap: u64, state: GapState, lo: u64, hi: u64) -> Body<wholetape_model::Levels<'static>, &'static str> {
+        Body::Gap(Gap {
+            gap,
+            state,
+            cause: GapCause::Sequence,
+            source: HealSource::None,
+            from_id: lo,
+            to_id: hi,
+            from_ts: Ts(1),
+            to_ts: Ts(2),
+            missing: 0,
+            why: "",
+        })
+    }
+
+    #[test]
+    fn held_ids_settled_ids_and_open_gaps_survive_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let topic = Topic::new(Kind::Trade, &InstrumentId::new("BTCUSDT", "BINANCE"));
+        {
+            let tape = Tape::open(dir.path(), TapeConfig::default()).unwrap();
+            let mut lane = tape.lane("t").unwrap();
+            let no = lane.topic(&topic).unwrap();
+            let bodies = [
+                trade(1),
+                trade(2),
+                gap(9, GapState::Open, 3, 4),
+                trade(5),
+                trade(3),
+                gap(10, GapState::Open, 6, 7),
+                gap(10, GapState::NeverPublished, 6, 7),
+                trade(8),
+            ];
+            for (i, body) in bodies.into_iter().enumerate() {
+                let ts = Ts(1_000 + i as i64);
+                let row = Row {
+                    ts_event: ts,
+                    ts_recv: ts,
+                    conn: 1,
+                    frame: 1,
+                    flags: RowFlags::default(),
+                    scales: Scales::default(),
+                    body,
+                };
+                lane.append(no, &row).unwrap();
+            }
+            lane.commit().unwrap();
+            drop(lane);
+            tape.close().unwrap();
+        }
+        let tape = Tape::open(dir.path(), TapeConfig::default()).unwrap();
+        let resume = read(&tape, std::slice::from_ref(&topic), Duration::from_secs(6_000)).unwrap();
+        let state = &resume.topics[topic.as_str()];
+        let ledger = crate::line::ledger::Ledger::from_runs(state.held.clone());
+        assert_eq!(ledger.runs(), &[(1, 3), (5, 8)]);
+        assert_eq!(state.open_gaps.iter().map(|g| g.gap).collect::<Vec<_>>(), [9]);
+        assert_eq!(state.last_recv, Ts(1_007));
+    }
+}
