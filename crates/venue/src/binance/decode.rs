@@ -94,15 +94,22 @@ impl Binance {
             }
             let inner: Head<'_> = piece.parse("unknown")?;
             let channel = self.payload(stream, &inner, piece, frame, out)?;
-            self.count_channel(channel);
+            self.count_typed(channel);
             return Ok(());
         }
         if head.e.is_none() && head.u.is_none() && head.last_update_id.is_none() && self.control(&head, out)? {
             return Ok(());
         }
         let channel = self.payload(None, &head, frame, frame, out)?;
-        self.count_channel(channel);
+        self.count_typed(channel);
         Ok(())
+    }
+
+    fn count_typed(&mut self, channel: &'static str) {
+        self.count_channel(channel);
+        if self.fast && matches!(channel, "trade" | "aggTrade" | "bookTicker" | "depth") {
+            self.stats.fallbacks += 1;
+        }
     }
 
     /// An all-market array: each element is a payload; the frame counts once, under the first one's channel.

@@ -8,11 +8,13 @@
 //! not understood is kept raw.
 
 mod decode;
+mod digits;
 mod emit;
 pub mod frame;
 pub mod limits;
 pub mod plan;
 mod rest;
+mod scan;
 pub mod sequence;
 pub mod symbol;
 mod timers;
@@ -37,6 +39,8 @@ pub struct Binance {
     channels: Vec<Channel>,
     streams: Vec<String>,
     depth_limit: u16,
+    /// Off only in tests and benches that compare the two decoders.
+    fast: bool,
     open_interest_every: Option<Duration>,
     instruments_every: Option<Duration>,
     subscriptions: Subscriptions,
@@ -62,6 +66,7 @@ impl Binance {
             streams: plan::streams(variant, plan.route, &plan.instruments, &plan.channels)?,
             channels: plan.channels.clone(),
             depth_limit: plan.book_depth_limit.unwrap_or(variant.facts().depth_default),
+            fast: true,
             open_interest_every: polled(Channel::OpenInterest, plan.open_interest_every),
             instruments_every: polled(Channel::Instrument, plan.instruments_every),
             subscriptions: Subscriptions::default(),
@@ -71,6 +76,13 @@ impl Binance {
             scratch: Vec::new(),
             stats: SessionStats::default(),
         })
+    }
+
+    /// The same session without the fast scanner: every frame goes through the typed decoder. For comparisons.
+    #[must_use]
+    pub const fn typed_only(mut self) -> Self {
+        self.fast = false;
+        self
     }
 
     #[inline]
@@ -138,8 +150,15 @@ impl Session for Binance {
         self.stats.frames += 1;
         let mark = Mark::of(out);
         let bytes = frame.bytes();
-        let done = self.typed(bytes, out);
-        match done {
+        if self.fast {
+            if let Some(channel) = self.scan(bytes, out) {
+                self.count_channel(channel);
+                self.stats.events += (out.events.len() - mark.0) as u64;
+                return Ok(());
+            }
+            mark.restore(out);
+        }
+        match self.typed(bytes, out) {
             Ok(()) => {
                 self.stats.events += (out.events.len() - mark.0) as u64;
                 Ok(())

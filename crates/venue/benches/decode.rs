@@ -1,0 +1,233 @@
+//! Frame → events through `Session::on_frame`, per channel and recording, beside a typed sonic-rs parse of the same
+//! frames in the same run.
+//!
+//! The comparison is a fair one: the sonic-rs side reads a minimal struct that borrows every string (the fields that our
+//! event needs, nothing else), ids and times as integers, prices as text; it makes no decimal, no event, finds no
+//! symbol and counts nothing. A book's levels are collected into a `Vec` per side, as serde does.
+//!
+//! First a table of ratios (best of several rounds, both sides taking turns), then the same through criterion for its
+//! statistics. `RATIOS_ONLY=1` stops after the table.
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use serde::Deserialize;
+use wholetape_model::Ts;
+use wholetape_venue::{Frame, Out, Session, SessionPlan, open};
+
+#[derive(Deserialize)]
+struct Wrapped<'a, T> {
+    #[serde(rename = "stream")]
+    _stream: &'a str,
+    data: T,
+}
+
+#[derive(Deserialize)]
+#[allow(dead_code)]
+struct Trade<'a> {
+    s: &'a str,
+    t: u64,
+    p: &'a str,
+    q: &'a str,
+    #[serde(rename = "T")]
+    time: u64,
+    m: bool,
+}
+
+#[derive(Deserialize)]
+#[allow(dead_code)]
+struct AggTrade<'a> {
+    s: &'a str,
+    a: u64,
+    p: &'a str,
+    q: &'a str,
+    f: u64,
+    l: u64,
+    #[serde(rename = "T")]
+    time: u64,
+    m: bool,
+}
+
+#[derive(Deserialize)]
+#[allow(dead_code)]
+struct BookTicker<'a> {
+    u: u64,
+    s: &'a str,
+    b: &'a str,
+    #[serde(rename = "B")]
+    bid_size: &'a str,
+    a: &'a str,
+    #[serde(rename = "A")]
+    ask_size: &'a str,
+    #[serde(rename = "T", default)]
+    time: u64,
+}
+
+#[derive(Deserialize)]
+#[allow(dead_code)]
+struct Depth<'a> {
+    #[serde(rename = "E")]
+    event_time: u64,
+    s: &'a str,
+    #[serde(rename = "U")]
+    first: u64,
+    u: u64,
+    #[serde(default)]
+    pu: u64,
+    #[serde(borrow)]
+    b: Vec<(&'a str, &'a str)>,
+    #[serde(borrow)]
+    a: Vec<(&'a str, &'a str)>,
+}
+
+fn parse<'a, T: Deserialize<'a>>(frame: &'a [u8]) {
+    let w: Wrapped<'a, T> = sonic_rs::from_slice(frame).expect("a recorded frame");
+    black_box(&w.data);
+    black_box(w._stream);
+}
+
+fn sonic(channel: &str, frame: &[u8]) {
+    match channel {
+        "trade" => parse::<Trade<'_>>(frame),
+        "aggTrade" => parse::<AggTrade<'_>>(frame),
+        "bookTicker" => parse::<BookTicker<'_>>(frame),
+        _ => parse::<Depth<'_>>(frame),
+    }
+}
+
+struct Set {
+    name: String,
+    venue: String,
+    channel: &'static str,
+    frames: Vec<Vec<u8>>,
+}
+
+impl Set {
+    fn session(&self) -> Box<dyn Session> {
+        open(&SessionPlan::capture(&self.venue)).expect("a known venue")
+    }
+
+    fn decode_all(&self, session: &mut dyn Session, out: &mut Out) {
+        for frame in &self.frames {
+            out.clear();
+            session.on_frame(Ts(1), Frame::Text(frame), out).expect("a good frame");
+            black_box(&out.events);
+        }
+    }
+
+    fn parse_all(&self) {
+        for frame in &self.frames {
+            sonic(self.channel, frame);
+        }
+    }
+}
+
+const HOT: [(&str, &str); 4] =
+    [("@trade\"", "trade"), ("@aggTrade\"", "aggTrade"), ("@bookTicker\"", "bookTicker"), ("@depth", "depth")];
+
+fn channel_of(frame: &str) -> Option<&'static str> {
+    let head = frame.get(..frame.len().min(60))?;
+    HOT.iter().find(|(mark, _)| head.contains(mark)).map(|(_, name)| *name)
+}
+
+/// At most this many frames of a set: enough that no branch predictor learns them by heart.
+const FRAMES_MAX: usize = 10_000;
+
+fn sets() -> Vec<Set> {
+    let mut sets = Vec::new();
+    for capture in support::binance() {
+        let mut by: BTreeMap<&'static str, Vec<Vec<u8>>> = BTreeMap::new();
+        for line in capture.lines.iter().filter(|l| l.kind == "ws_in") {
+            if let Some(channel) = channel_of(&line.data) {
+                let frames = by.entry(channel).or_default();
+                if frames.len() < FRAMES_MAX {
+                    frames.push(line.data.as_bytes().to_vec());
+                }
+            }
+        }
+        for (channel, frames) in by {
+            sets.push(Set {
+                name: capture.name.replace(".jsonl.zst", ""),
+                venue: capture.venue.clone(),
+                channel,
+                frames,
+            });
+        }
+    }
+    if sets.is_empty() {
+        for (venue, file) in [
+            ("binance-spot", include_str!("../frames/binance/spot.jsonl")),
+            ("binance-usdm", include_str!("../frames/binance/usdm.jsonl")),
+        ] {
+            for (_, channel) in HOT {
+                let frames: Vec<Vec<u8>> = file
+                    .lines()
+                    .filter(|l| l.starts_with("{\"stream\"") && channel_of(l) == Some(channel))
+                    .filter(|l| channel != "depth" || !l.contains("@depth5") && !l.contains("@depth20"))
+                    .map(|l| l.as_bytes().to_vec())
+                    .collect();
+                if !frames.is_empty() {
+                    sets.push(Set { name: "own frames".into(), venue: venue.into(), channel, frames });
+                }
+            }
+        }
+    }
+    sets
+}
+
+/// ns per frame of the best of `rounds`, the two sides taking turns.
+fn ratio(set: &Set, rounds: usize) -> (f64, f64) {
+    let (mut session, mut out) = (set.session(), Out::default());
+    let repeat = (FRAMES_MAX / set.frames.len()).clamp(1, 2_000);
+    let time = |work: &mut dyn FnMut()| {
+        let start = Instant::now();
+        for _ in 0..repeat {
+            work();
+        }
+        start.elapsed().as_nanos() as f64 / (repeat * set.frames.len()) as f64
+    };
+    let (mut ours, mut theirs) = (f64::MAX, f64::MAX);
+    for _ in 0..rounds {
+        ours = ours.min(time(&mut || set.decode_all(session.as_mut(), &mut out)));
+        theirs = theirs.min(time(&mut || set.parse_all()));
+    }
+    (ours, theirs)
+}
+
+fn decode(c: &mut Criterion) {
+    let sets = sets();
+    println!("{:<44} {:<11} {:>7} {:>9} {:>9} {:>6}", "recording", "channel", "frames", "ours ns", "sonic ns", "ratio");
+    for set in &sets {
+        let (ours, theirs) = ratio(set, 7);
+        println!(
+            "{:<44} {:<11} {:>7} {ours:>9.1} {theirs:>9.1} {:>6.3}",
+            set.name,
+            set.channel,
+            set.frames.len(),
+            ours / theirs
+        );
+    }
+    if std::env::var_os("RATIOS_ONLY").is_some() {
+        return;
+    }
+    let mut group = c.benchmark_group("decode");
+    group.sample_size(10).warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_millis(800));
+    for set in sets.iter().filter(|s| s.frames.len() > 50 || s.name == "own frames") {
+        group.throughput(Throughput::Elements(set.frames.len() as u64));
+        let name = format!("{}/{}", set.name, set.channel);
+        let (mut session, mut out) = (set.session(), Out::default());
+        group.bench_function(BenchmarkId::new("session", &name), |b| {
+            b.iter(|| set.decode_all(session.as_mut(), &mut out));
+        });
+        group.bench_function(BenchmarkId::new("sonic-rs", &name), |b| b.iter(|| set.parse_all()));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, decode);
+criterion_main!(benches);

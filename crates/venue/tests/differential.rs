@@ -1,0 +1,197 @@
+//! The fast scanner and the typed decoder are equal: on every recorded frame, on our own frames, and on frames broken
+//! in every way that a few seeded mutations find. `fuzz/fuzz_targets/scan_vs_typed.rs` goes on where this stops.
+
+mod support;
+
+use proptest::prelude::*;
+use wholetape_model::Ts;
+use wholetape_venue::binance::{Binance, limits::Variant};
+use wholetape_venue::{Frame, Out, Session, SessionPlan};
+
+/// Two sessions over the same frames.
+struct Pair {
+    fast: Binance,
+    typed: Binance,
+    a: Out,
+    b: Out,
+}
+
+impl Pair {
+    fn new(variant: Variant) -> Self {
+        let plan = SessionPlan::capture(variant.facts().name);
+        let session = || Binance::new(variant, &plan).unwrap();
+        Self { fast: session(), typed: session().typed_only(), a: Out::default(), b: Out::default() }
+    }
+
+    #[track_caller]
+    fn check(&mut self, frame: &[u8]) {
+        self.a.clear();
+        self.b.clear();
+        let fast = self.fast.on_frame(Ts(7), Frame::Text(frame), &mut self.a);
+        let typed = self.typed.on_frame(Ts(7), Frame::Text(frame), &mut self.b);
+        let text = || String::from_utf8_lossy(frame);
+        assert_eq!(fast, typed, "{}", text());
+        assert_eq!(self.a.events, self.b.events, "{}", text());
+        assert_eq!(self.a.arena.levels, self.b.arena.levels, "{}", text());
+        assert_eq!(self.a.arena.text, self.b.arena.text, "{}", text());
+        assert_eq!(self.a.actions, self.b.actions, "{}", text());
+    }
+
+    #[track_caller]
+    fn check_stats(&self) {
+        let mut fast = self.fast.stats().clone();
+        fast.fallbacks = 0;
+        assert_eq!(&fast, self.typed.stats());
+        assert_eq!(self.fast.instruments(), self.typed.instruments());
+    }
+}
+
+#[test]
+fn every_recorded_frame_reads_the_same_both_ways() {
+    for capture in support::binance() {
+        let mut pair = Pair::new(Variant::by_name(&capture.venue).unwrap());
+        // A fifth of the long ones keeps this quick; `scan_vs_typed` takes them all.
+        let step = if capture.lines.len() > 10_000 { 5 } else { 1 };
+        for line in capture.lines.iter().filter(|l| l.kind == "ws_in").step_by(step) {
+            pair.check(line.data.as_bytes());
+        }
+        pair.check_stats();
+        assert_eq!(pair.fast.stats().fallbacks, 0, "{}: a hot frame was declined", capture.name);
+    }
+}
+
+fn own() -> Vec<(Variant, &'static str)> {
+    let spot = include_str!("../frames/binance/spot.jsonl").lines().map(|l| (Variant::Spot, l));
+    let usdm = include_str!("../frames/binance/usdm.jsonl").lines().map(|l| (Variant::UsdM, l));
+    spot.chain(usdm).collect()
+}
+
+#[test]
+fn our_own_frames_read_the_same_both_ways() {
+    for variant in Variant::ALL {
+        let mut pair = Pair::new(variant);
+        for (_, frame) in own() {
+            pair.check(frame.as_bytes());
+        }
+        pair.check_stats();
+    }
+}
+
+/// Numbers and texts that decoders have stumbled over.
+const ODD: [&str; 26] = [
+    "0",
+    "00",
+    "-0",
+    "-1",
+    "+1",
+    "1.",
+    ".5",
+    "1e3",
+    "1E-7",
+    "01.5",
+    "0.0",
+    "9223372036854775807",
+    "9223372036854775808",
+    "18446744073709551615",
+    "1234567890123456",
+    "12345678901234567",
+    "1.123456789",
+    "0.00000000",
+    "null",
+    "true",
+    "\"\"",
+    "\\u0030",
+    "\\\"",
+    " ",
+    "[]",
+    "{}",
+];
+
+#[derive(Debug, Clone)]
+enum Mutation {
+    Flip(usize, u8),
+    Delete(usize, usize),
+    Copy(usize, usize, usize),
+    Odd(usize, usize),
+    /// Replaces the n-th number (or text in quotes) by an odd one.
+    Value(usize, usize),
+    Truncate(usize),
+}
+
+fn mutation() -> impl Strategy<Value = Mutation> {
+    let at = 0_usize..600;
+    prop_oneof![
+        (at.clone(), any::<u8>()).prop_map(|(i, b)| Mutation::Flip(i, b)),
+        (at.clone(), 1_usize..12).prop_map(|(i, n)| Mutation::Delete(i, n)),
+        (at.clone(), 1_usize..30, at.clone()).prop_map(|(i, n, to)| Mutation::Copy(i, n, to)),
+        (at.clone(), 0..ODD.len()).prop_map(|(i, o)| Mutation::Odd(i, o)),
+        (0_usize..40, 0..ODD.len()).prop_map(|(i, o)| Mutation::Value(i, o)),
+        at.prop_map(Mutation::Truncate),
+    ]
+}
+
+fn apply(frame: &mut Vec<u8>, m: &Mutation) {
+    let len = frame.len();
+    if len == 0 {
+        return;
+    }
+    match *m {
+        Mutation::Flip(i, b) => frame[i % len] = b,
+        Mutation::Delete(i, n) => {
+            let i = i % len;
+            frame.drain(i..(i + n).min(len));
+        }
+        Mutation::Copy(i, n, to) => {
+            let i = i % len;
+            let part = frame[i..(i + n).min(len)].to_vec();
+            let to = to % len;
+            frame.splice(to..to, part);
+        }
+        Mutation::Odd(i, o) => {
+            let i = i % len;
+            frame.splice(i..i, ODD[o].bytes());
+        }
+        Mutation::Value(n, o) => {
+            let digit = |b: &u8| b.is_ascii_digit() || *b == b'.';
+            let mut starts = (1..len).filter(|i| digit(&frame[*i]) && !digit(&frame[*i - 1]));
+            if let Some(start) = starts.nth(n % 20) {
+                let end = (start..len).find(|i| !digit(&frame[*i])).unwrap_or(len);
+                frame.splice(start..end, ODD[o].bytes());
+            }
+        }
+        Mutation::Truncate(i) => frame.truncate(i % len),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 6_000, ..ProptestConfig::default() })]
+    #[test]
+    fn broken_frames_read_the_same_both_ways(
+        which in any::<prop::sample::Index>(),
+        mutations in proptest::collection::vec(mutation(), 1..4),
+    ) {
+        let frames = own();
+        let (variant, frame) = frames[which.index(frames.len())];
+        let mut frame = frame.as_bytes().to_vec();
+        for m in &mutations {
+            apply(&mut frame, m);
+        }
+        let mut pair = Pair::new(variant);
+        pair.check(&frame);
+        pair.check_stats();
+    }
+
+    #[test]
+    fn any_order_of_keys_reads_the_same(order in Just((0..10_usize).collect::<Vec<_>>()).prop_shuffle(), wrapped: bool) {
+        let keys = [
+            r#""e":"aggTrade""#, r#""E":1790000000003"#, r#""s":"AAABBB""#, r#""a":500001"#, r#""p":"12.510""#,
+            r#""q":"35""#, r#""f":1000002"#, r#""l":1000004"#, r#""T":1790000000002"#, r#""m":false"#,
+        ];
+        let body = order.iter().map(|i| keys[*i]).collect::<Vec<_>>().join(",");
+        let frame = if wrapped { format!(r#"{{"stream":"aaabbb@aggTrade","data":{{{body}}}}}"#) } else { format!("{{{body}}}") };
+        let mut pair = Pair::new(Variant::UsdM);
+        pair.check(frame.as_bytes());
+        prop_assert_eq!(pair.a.events.len(), 1);
+        prop_assert!(!wrapped || pair.fast.stats().fallbacks == 0);
+    }
+}

@@ -1,0 +1,75 @@
+//! Our own frames (`frames/binance/`, written from the documents) and the events they give, one line each.
+
+use std::fmt::Write as _;
+
+use wholetape_model::{Ts, View};
+use wholetape_venue::{Action, Frame, Out, Session, SessionPlan, open};
+
+fn session(venue: &str, symbols: &[&str]) -> Box<dyn Session> {
+    let instruments = symbols.iter().enumerate().map(|(i, s)| (i as u32, (*s).to_owned())).collect();
+    open(&SessionPlan { instruments, ..SessionPlan::new(venue) }).unwrap()
+}
+
+fn describe(session: &dyn Session, out: &Out, text: &mut String) {
+    for event in &out.events {
+        let symbol = session.symbol(event.instrument).unwrap_or("-");
+        let scales = (event.scales.price, event.scales.size);
+        let view: View<'_> = out.arena.view(&event.body);
+        let body = match view {
+            View::Book(book) => {
+                let levels = |l: wholetape_model::Levels<'_>| {
+                    let text = |l: wholetape_model::Level| {
+                        format!("{}x{}", event.scales.price(l.price), event.scales.size(l.size))
+                    };
+                    l.iter().map(text).collect::<Vec<_>>().join(" ")
+                };
+                format!(
+                    "{:?} {}..{} prev {} bids [{}] asks [{}]",
+                    book.action,
+                    book.first_id,
+                    book.last_id,
+                    book.prev_id,
+                    levels(book.bids),
+                    levels(book.asks)
+                )
+            }
+            other => format!("{other:?}"),
+        };
+        writeln!(text, "  {} {symbol} at {:?} scales {scales:?}: {body}", event.kind, event.ts_event).unwrap();
+    }
+    for action in &out.actions {
+        match action {
+            Action::Note(note) => writeln!(text, "  note {note:?}").unwrap(),
+            other => writeln!(text, "  {other:?}").unwrap(),
+        }
+    }
+}
+
+fn play(session: &mut dyn Session, file: &str) -> String {
+    let mut text = String::new();
+    for line in file.lines() {
+        let mut out = Out::default();
+        let done = session.on_frame(Ts(1), Frame::Text(line.as_bytes()), &mut out);
+        let shown: String = line.chars().take(110).collect();
+        writeln!(text, "{shown}").unwrap();
+        if let Err(e) = done {
+            assert!(out.events.is_empty() && out.actions.is_empty() && out.arena.levels.is_empty());
+            writeln!(text, "  error {e} -> {:?}", e.recovery()).unwrap();
+        }
+        describe(session, &out, &mut text);
+    }
+    writeln!(text, "{:#?}", session.stats()).unwrap();
+    text
+}
+
+#[test]
+fn spot_frames_give_these_events() {
+    let mut session = session("binance-spot", &["AAABBB"]);
+    insta::assert_snapshot!(play(session.as_mut(), include_str!("../frames/binance/spot.jsonl")));
+}
+
+#[test]
+fn usdm_frames_give_these_events() {
+    let mut session = session("binance-usdm", &["AAABBB", "AAABBB_270326"]);
+    insta::assert_snapshot!(play(session.as_mut(), include_str!("../frames/binance/usdm.jsonl")));
+}
