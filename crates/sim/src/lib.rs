@@ -1,1 +1,28 @@
-//! Simulated venues with truth and faults, written from the venues' documents
+//! Simulated Binance venues as real WebSocket and REST servers on loopback, with seeded faults and the whole truth on disk.
+//!
+//! Two worlds: a seeded generator (spot and USDⓈ-M), or a recording told again on its own clock. Written from the venues'
+//! documents and independent of every other crate of this project: it is what the pipeline is judged against, so it
+//! must not share the pipeline's mistakes. Ships as `wholetape sim` and inside `wholetape demo`.
+//!
+//! Every created event is written to the truth log before anybody can see it; started again on the same folder, the
+//! venues go on where they were (no id twice, REST history kept). See `docs/sim.md` and `crates/sim/TRUTH.md`.
+
+mod config;
+mod decimal;
+mod dice;
+mod error;
+mod event;
+pub mod faults;
+mod handle;
+mod history;
+mod serve;
+pub mod truth;
+mod venue;
+mod world;
+
+pub use config::{CaptureConfig, ClockConfig, InstrumentConfig, Limits, SimConfig, VenueConfig, VenueKind};
+pub use error::SimError;
+pub use event::Kind;
+pub use faults::{FaultConfig, FaultKind, FaultLevel, Injection};
+pub use handle::{Sim, SimHandle, VenueAddr};
+pub use world::BookText;

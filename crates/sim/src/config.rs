@@ -1,0 +1,363 @@
+//! What a simulation is made of: venues, instruments, rates, limits, faults, clock. All serde, so it may come from TOML.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::decimal;
+use crate::error::SimError;
+use crate::faults::FaultConfig;
+
+/// Which venue's protocol is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VenueKind {
+    BinanceSpot,
+    BinanceUsdm,
+    /// Served from recordings only.
+    BinanceCoinm,
+    /// Served from recordings only.
+    BinanceUs,
+}
+
+impl VenueKind {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::BinanceSpot => "binance-spot",
+            Self::BinanceUsdm => "binance-usdm",
+            Self::BinanceCoinm => "binance-coinm",
+            Self::BinanceUs => "binance-us",
+        }
+    }
+
+    /// The path in front of every REST endpoint.
+    pub const fn api(self) -> &'static str {
+        match self {
+            Self::BinanceSpot | Self::BinanceUs => "/api/v3/",
+            Self::BinanceUsdm => "/fapi/v1/",
+            Self::BinanceCoinm => "/dapi/v1/",
+        }
+    }
+
+    /// Spot arithmetic on update ids (`U = prev.u + 1`) rather than the `pu` chain.
+    pub const fn is_spot(self) -> bool {
+        matches!(self, Self::BinanceSpot | Self::BinanceUs)
+    }
+
+    /// Whether the generator knows it.
+    pub const fn is_generated(self) -> bool {
+        matches!(self, Self::BinanceSpot | Self::BinanceUsdm)
+    }
+
+    /// Only USDⓈ-M splits its streams between `/public` and `/market`.
+    pub const fn is_routed(self) -> bool {
+        matches!(self, Self::BinanceUsdm)
+    }
+}
+
+/// The whole simulation.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SimConfig {
+    pub seed: u64,
+    /// Where the truth is kept. The same folder again means: go on where it ended.
+    pub data_dir: PathBuf,
+    pub venues: Vec<VenueConfig>,
+    pub faults: FaultConfig,
+    pub clock: ClockConfig,
+    /// Serve from the start, but create events only after [`crate::SimHandle::resume`].
+    pub start_frozen: bool,
+    /// How often the worlds move, ms.
+    pub tick_ms: u64,
+}
+
+/// The venues' clock beside the machine's.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClockConfig {
+    /// Exchange time minus machine time, ms.
+    pub offset_ms: i64,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VenueConfig {
+    pub kind: VenueKind,
+    /// Names the venue in handles, truth files and fault logs; the kind's name when empty.
+    #[serde(default)]
+    pub name: String,
+    /// 0 picks a free one. WebSocket and REST share it.
+    #[serde(default)]
+    pub port: u16,
+    /// The generator's instruments; unused with a recording.
+    #[serde(default)]
+    pub instruments: Vec<InstrumentConfig>,
+    /// Serve this recording instead of generating.
+    #[serde(default)]
+    pub capture: Option<CaptureConfig>,
+    #[serde(default)]
+    pub kline_intervals: Vec<String>,
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CaptureConfig {
+    pub file: PathBuf,
+    /// 1 is the recording's own pace.
+    #[serde(default = "one")]
+    pub speed: f64,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InstrumentConfig {
+    pub symbol: String,
+    pub base: String,
+    pub quote: String,
+    pub tick: String,
+    pub step: String,
+    /// Where the price starts and is drawn back to.
+    pub price: String,
+    /// A usual resting size.
+    pub size: String,
+    /// Levels a side.
+    #[serde(default = "levels")]
+    pub levels: usize,
+    /// Orders a second, Poisson.
+    #[serde(default = "events_per_s")]
+    pub events_per_s: f64,
+}
+
+fn levels() -> usize {
+    400
+}
+fn events_per_s() -> f64 {
+    80.0
+}
+
+/// The venue's rules; `None` means what its document says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    pub weight_per_min: Option<u32>,
+    /// Requests refused with 429 before the address is banned with 418.
+    pub refusals_before_ban: u32,
+    pub ban_s: u32,
+    pub messages_per_s: Option<u32>,
+    pub streams: usize,
+    pub ping_every_ms: Option<u64>,
+    pub pong_within_ms: Option<u64>,
+    pub life_ms: u64,
+    /// Frames that may wait for a slow client before it is cut off.
+    pub queue_frames: usize,
+    /// `historicalTrades` wants a key header; `None`: on USDⓈ-M, and not in capture mode.
+    pub key_for_history: Option<bool>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            weight_per_min: None,
+            refusals_before_ban: 20,
+            ban_s: 120,
+            messages_per_s: None,
+            streams: 1024,
+            ping_every_ms: None,
+            pong_within_ms: None,
+            life_ms: 24 * 3_600_000,
+            queue_frames: 1 << 16,
+            key_for_history: None,
+        }
+    }
+}
+
+impl Default for SimConfig {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            data_dir: PathBuf::from("sim"),
+            venues: vec![VenueConfig::spot(), VenueConfig::usdm()],
+            faults: FaultConfig::default(),
+            clock: ClockConfig::default(),
+            start_frozen: false,
+            tick_ms: 5,
+        }
+    }
+}
+
+impl SimConfig {
+    /// One venue that serves a recording; the venue is told from the recording's addresses at start.
+    pub fn capture(kind: VenueKind, file: PathBuf, speed: f64) -> Self {
+        let mut venue = VenueConfig::bare(kind);
+        venue.capture = Some(CaptureConfig { file, speed });
+        Self { venues: vec![venue], ..Self::default() }
+    }
+}
+
+impl InstrumentConfig {
+    fn new(symbol: &str, base: &str, [tick, step, price, size]: [&str; 4], events_per_s: f64) -> Self {
+        Self {
+            symbol: symbol.into(),
+            base: base.into(),
+            quote: "USDT".into(),
+            tick: tick.into(),
+            step: step.into(),
+            price: price.into(),
+            size: size.into(),
+            levels: levels(),
+            events_per_s,
+        }
+    }
+}
+
+impl VenueConfig {
+    fn bare(kind: VenueKind) -> Self {
+        Self {
+            kind,
+            name: String::new(),
+            port: 0,
+            instruments: Vec::new(),
+            capture: None,
+            kline_intervals: vec!["1m".into()],
+            limits: Limits::default(),
+        }
+    }
+
+    /// Three spot instruments of unlike tick, step and pace.
+    pub fn spot() -> Self {
+        let mut venue = Self::bare(VenueKind::BinanceSpot);
+        venue.instruments = vec![
+            InstrumentConfig::new("BTCUSDT", "BTC", ["0.01", "0.00001", "61837.63", "0.35"], 120.0),
+            InstrumentConfig::new("ETHUSDT", "ETH", ["0.01", "0.0001", "2687.40", "2.5"], 80.0),
+            InstrumentConfig::new("DOGEUSDT", "DOGE", ["0.00001", "1", "0.10432", "9000"], 40.0),
+        ];
+        venue
+    }
+
+    /// Three perpetuals.
+    pub fn usdm() -> Self {
+        let mut venue = Self::bare(VenueKind::BinanceUsdm);
+        venue.instruments = vec![
+            InstrumentConfig::new("BTCUSDT", "BTC", ["0.10", "0.001", "61800.20", "0.4"], 150.0),
+            InstrumentConfig::new("ETHUSDT", "ETH", ["0.01", "0.001", "2686.91", "3"], 100.0),
+            InstrumentConfig::new("SOLUSDT", "SOL", ["0.0100", "1", "154.3200", "60"], 50.0),
+        ];
+        venue
+    }
+
+    /// The name it goes by.
+    pub fn id(&self) -> String {
+        if self.name.is_empty() { self.kind.name().to_owned() } else { self.name.clone() }
+    }
+
+    pub(crate) fn weight_per_min(&self) -> u32 {
+        self.limits.weight_per_min.unwrap_or(if self.kind.is_spot() { 6000 } else { 2400 })
+    }
+    pub(crate) fn messages_per_s(&self) -> u32 {
+        self.limits.messages_per_s.unwrap_or(if self.kind.is_spot() { 5 } else { 10 })
+    }
+    pub(crate) fn ping_every_ms(&self) -> u64 {
+        self.limits.ping_every_ms.unwrap_or(if self.kind.is_spot() { 20_000 } else { 180_000 })
+    }
+    pub(crate) fn pong_within_ms(&self) -> u64 {
+        self.limits.pong_within_ms.unwrap_or(if self.kind.is_spot() { 60_000 } else { 600_000 })
+    }
+    pub(crate) fn key_for_history(&self) -> bool {
+        self.limits.key_for_history.unwrap_or(self.kind == VenueKind::BinanceUsdm && self.capture.is_none())
+    }
+}
+
+/// An instrument's numbers as integers, checked.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    pub config: InstrumentConfig,
+    /// Price text has this many decimals; a tick is `tick_units` of them.
+    pub price_scale: u32,
+    pub tick_units: i64,
+    pub size_scale: u32,
+    pub step_units: i64,
+    pub start_ticks: i64,
+    pub usual_steps: i64,
+}
+
+impl Spec {
+    /// # Errors
+    /// [`SimError::Config`] naming the instrument and the value that is wrong.
+    pub fn new(kind: VenueKind, config: &InstrumentConfig) -> Result<Self, SimError> {
+        let wrong = |field: &str, why: &str| SimError::config(format!("{}.{field}", config.symbol), why);
+        if config.symbol.is_empty() || config.symbol.contains(['"', '\\', '/', '@', ' ']) {
+            return Err(wrong("symbol", "empty, or with a character that no stream name can hold"));
+        }
+        let written = |text: &str| text.split_once('.').map_or(0, |(_, part)| part.len() as u32);
+        // Spot prints eight decimals always; futures print what the tick needs.
+        let price_scale = if kind.is_spot() { 8 } else { written(&config.tick).max(written(&config.price)) };
+        let size_scale = if kind.is_spot() { 8 } else { written(&config.step) };
+        let units = |field: &str, text: &str, scale: u32| {
+            decimal::parse(text, scale)
+                .filter(|n| *n > 0)
+                .ok_or_else(|| wrong(field, "not a positive decimal of the scale"))
+        };
+        let tick_units = units("tick", &config.tick, price_scale)?;
+        let step_units = units("step", &config.step, size_scale)?;
+        let start_ticks = units("price", &config.price, price_scale)? / tick_units;
+        let usual_steps = units("size", &config.size, size_scale)? / step_units;
+        if usual_steps < 4 {
+            return Err(wrong("size", "fewer than four steps"));
+        }
+        if config.levels < 20 || start_ticks < config.levels as i64 * 8 {
+            return Err(wrong("levels", "fewer than 20, or deeper than the price is high"));
+        }
+        if !(config.events_per_s.is_finite() && (0.0..=100_000.0).contains(&config.events_per_s)) {
+            return Err(wrong("events_per_s", "not between 0 and 100000"));
+        }
+        Ok(Self { config: config.clone(), price_scale, tick_units, size_scale, step_units, start_ticks, usual_steps })
+    }
+
+    pub fn price(&self, ticks: i64) -> String {
+        decimal::fixed(i128::from(ticks) * i128::from(self.tick_units), self.price_scale)
+    }
+    pub fn size(&self, steps: i64) -> String {
+        decimal::fixed(i128::from(steps) * i128::from(self.step_units), self.size_scale)
+    }
+    /// Exact quote amount of `notional` tick·steps, cut to eight decimals at most.
+    pub fn quote_amount(&self, notional: i128) -> String {
+        let units = notional * i128::from(self.tick_units) * i128::from(self.step_units);
+        let scale = self.price_scale + self.size_scale;
+        if scale > 8 { decimal::fixed(units / 10i128.pow(scale - 8), 8) } else { decimal::fixed(units, scale) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn default_instruments_make_sense_and_print_as_the_venue_does() {
+        let spot = Spec::new(VenueKind::BinanceSpot, &VenueConfig::spot().instruments[0]).unwrap();
+        assert_eq!((spot.price(spot.start_ticks), spot.size(1)), ("61837.63000000".into(), "0.00001000".into()));
+        let usdm = Spec::new(VenueKind::BinanceUsdm, &VenueConfig::usdm().instruments[0]).unwrap();
+        assert_eq!((usdm.price(usdm.start_ticks), usdm.size(1)), ("61800.20".into(), "0.001".into()));
+        for venue in [VenueConfig::spot(), VenueConfig::usdm()] {
+            for instrument in &venue.instruments {
+                Spec::new(venue.kind, instrument).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn a_config_survives_toml_and_nonsense_is_named() {
+        let text = toml::to_string(&SimConfig::default()).unwrap();
+        let back: SimConfig = toml::from_str(&text).unwrap();
+        assert_eq!(back.venues.len(), 2);
+        assert!(toml::from_str::<SimConfig>("sed = 3").is_err());
+        let mut bad = VenueConfig::spot().instruments[0].clone();
+        bad.tick = "0".into();
+        assert!(Spec::new(VenueKind::BinanceSpot, &bad).unwrap_err().to_string().contains("BTCUSDT.tick"));
+    }
+}

@@ -1,0 +1,143 @@
+//! What REST can be asked about: trades by id, candles, last values, old snapshots. Fed by the same events as the sockets.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::event::{Event, Kind, Now};
+use crate::truth::{AggTrade, InstrumentTruth, RawTrade, VenueTruth};
+use crate::world::BookText;
+
+/// How often a snapshot is put aside, and how many are kept: the stale one served is 3 to 6 s old.
+const SNAPSHOT_EVERY_MS: u64 = 3_000;
+const SNAPSHOTS: usize = 2;
+
+/// One instrument's past.
+#[derive(Debug, Default)]
+pub struct Past {
+    pub agg_trades: Vec<AggTrade>,
+    pub trades: Vec<RawTrade>,
+    /// `(interval, open ms)` → the last `k` object told.
+    pub klines: BTreeMap<(String, i64), String>,
+    pub ticker: Option<String>,
+    pub mark: Option<String>,
+    pub open_interest: Option<String>,
+    /// Oldest first.
+    pub snapshots: VecDeque<BookText>,
+}
+
+/// All instruments' past.
+#[derive(Debug, Default)]
+pub struct History {
+    pub by_symbol: BTreeMap<String, Past>,
+    snapshot_at_ms: u64,
+}
+
+#[derive(Deserialize)]
+struct KlineEvent<'a> {
+    #[serde(borrow)]
+    k: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct KlineKey {
+    t: i64,
+    i: String,
+}
+
+impl History {
+    /// Takes over what earlier runs told.
+    pub fn new(symbols: &[String], before: Option<VenueTruth>) -> Self {
+        let mut history = Self::default();
+        for symbol in symbols {
+            history.by_symbol.insert(symbol.clone(), Past::default());
+        }
+        for (symbol, truth) in before.map(|truth| truth.instruments).unwrap_or_default() {
+            history.by_symbol.insert(symbol, Past::of(truth));
+        }
+        history
+    }
+
+    pub fn take(&mut self, event: &Event) {
+        let Some(past) = self.by_symbol.get_mut(&*event.symbol) else { return };
+        past.take(event.kind, &event.payload);
+    }
+
+    /// Puts snapshots aside when it is time; `book` gives the present ones.
+    pub fn keep_snapshots(&mut self, now: Now, book: impl Fn(&str) -> Option<BookText>) {
+        if now.run_ms < self.snapshot_at_ms {
+            return;
+        }
+        self.snapshot_at_ms = now.run_ms + SNAPSHOT_EVERY_MS;
+        for (symbol, past) in &mut self.by_symbol {
+            if let Some(text) = book(symbol) {
+                past.snapshots.push_back(text);
+                while past.snapshots.len() > SNAPSHOTS {
+                    past.snapshots.pop_front();
+                }
+            }
+        }
+    }
+}
+
+impl Past {
+    fn of(truth: InstrumentTruth) -> Self {
+        let mut past = Self {
+            agg_trades: truth.agg_trades.into_values().collect(),
+            trades: truth.trades.into_values().collect(),
+            ..Self::default()
+        };
+        for stated in &truth.klines {
+            past.take(Kind::Kline, &stated.payload);
+        }
+        for (kind, last) in [
+            (Kind::Ticker, truth.tickers.last()),
+            (Kind::MarkPrice, truth.marks.last()),
+            (Kind::OpenInterest, truth.open_interest.last()),
+        ] {
+            if let Some(stated) = last {
+                past.take(kind, &stated.payload);
+            }
+        }
+        past
+    }
+
+    fn take(&mut self, kind: Kind, payload: &str) {
+        match kind {
+            // A recording may repeat a trade or tell two out of order; history has each once, by id.
+            Kind::AggTrade => {
+                if let Ok(trade) = serde_json::from_str::<AggTrade>(payload) {
+                    insert(&mut self.agg_trades, trade, |trade| trade.id);
+                }
+            }
+            Kind::Trade => {
+                if let Ok(trade) = serde_json::from_str::<RawTrade>(payload) {
+                    insert(&mut self.trades, trade, |trade| trade.id);
+                }
+            }
+            Kind::Kline => {
+                if let Ok(event) = serde_json::from_str::<KlineEvent<'_>>(payload)
+                    && let Ok(key) = serde_json::from_str::<KlineKey>(event.k.get())
+                {
+                    self.klines.insert((key.i, key.t), event.k.get().to_owned());
+                }
+            }
+            Kind::Ticker => self.ticker = Some(payload.to_owned()),
+            Kind::MarkPrice => self.mark = Some(payload.to_owned()),
+            Kind::OpenInterest => self.open_interest = Some(payload.to_owned()),
+            _ => {}
+        }
+    }
+}
+
+fn insert<T>(rows: &mut Vec<T>, row: T, id: impl Fn(&T) -> u64) {
+    match rows.last() {
+        Some(last) if id(last) >= id(&row) => {
+            if let Err(at) = rows.binary_search_by_key(&id(&row), &id) {
+                rows.insert(at, row);
+            }
+        }
+        _ => rows.push(row),
+    }
+}

@@ -1,0 +1,212 @@
+//! Reading truth files back: for checkers, and for a simulation that goes on where it was.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::types::{InstrumentTruth, Stated, Truth, VenueTruth};
+use crate::error::SimError;
+use crate::event::Kind;
+use crate::world::{BookText, TextBook};
+
+/// One line of a truth file; which fields are there depends on `k`.
+#[derive(Deserialize)]
+struct Line<'a> {
+    k: &'a str,
+    #[serde(default)]
+    s: String,
+    #[serde(default)]
+    c: &'a str,
+    #[serde(default)]
+    w: u64,
+    #[serde(borrow, default)]
+    d: Option<&'a RawValue>,
+    #[serde(default)]
+    venue: String,
+    #[serde(default)]
+    n: u64,
+    #[serde(default)]
+    r: u64,
+    #[serde(default)]
+    u: u64,
+    #[serde(default)]
+    b: Vec<(String, String)>,
+    #[serde(default)]
+    a: Vec<(String, String)>,
+}
+
+/// Loads every truth file of a data folder. A torn last batch (a kill in mid-write) was never served and is left out.
+///
+/// # Errors
+/// [`SimError::Truth`] when a file cannot be read, [`SimError::Record`] when a line before the last batch is no record.
+pub fn load(dir: &Path) -> Result<Truth, SimError> {
+    let read = |source| SimError::Truth { path: dir.to_path_buf(), source };
+    let mut names: Vec<PathBuf> = std::fs::read_dir(dir)
+        .map_err(read)?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<_, _>>()
+        .map_err(read)?;
+    names.sort();
+    let mut truth = Truth::default();
+    for path in names {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if let Some(venue) = name.strip_prefix("truth-").and_then(|name| name.strip_suffix(".jsonl")) {
+            truth.venues.insert(venue.to_owned(), load_venue(&path)?);
+        } else if name == super::FAULTS_FILE {
+            let file = File::open(&path).map_err(|source| SimError::Truth { path: path.clone(), source })?;
+            for line in BufReader::new(file).lines() {
+                let line = line.map_err(|source| SimError::Truth { path: path.clone(), source })?;
+                // A torn last line is the only one that may not parse.
+                if let Ok(record) = serde_json::from_str(&line) {
+                    truth.faults.push(record);
+                }
+            }
+        }
+    }
+    Ok(truth)
+}
+
+/// Loads one venue's file up to its last complete batch.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_venue(path: &Path) -> Result<VenueTruth, SimError> {
+    let (venue, _) = read_venue(path)?;
+    Ok(venue)
+}
+
+/// The truth, and the length in bytes of the file's complete batches.
+pub(crate) fn read_venue(path: &Path) -> Result<(VenueTruth, u64), SimError> {
+    let file = File::open(path).map_err(|source| SimError::Truth { path: path.to_path_buf(), source })?;
+    let mut reader = BufReader::with_capacity(1 << 18, file);
+    let mut venue = VenueTruth::default();
+    let (mut whole, mut at) = (0u64, 0u64);
+    let mut batch: Vec<String> = Vec::new();
+    let mut line_no = 0usize;
+    loop {
+        let mut line = String::new();
+        let read =
+            reader.read_line(&mut line).map_err(|source| SimError::Truth { path: path.to_path_buf(), source })?;
+        if read == 0 || !line.ends_with('\n') {
+            break;
+        }
+        at += read as u64;
+        line_no += 1;
+        let ends = line.starts_with("{\"k\":\"batch\"");
+        batch.push(line);
+        if ends {
+            let first = line_no - batch.len() + 1;
+            for (offset, line) in batch.drain(..).enumerate() {
+                venue.take(&line).map_err(|why| SimError::Record {
+                    path: path.to_path_buf(),
+                    line: first + offset,
+                    why,
+                })?;
+            }
+            whole = at;
+        }
+    }
+    for instrument in venue.instruments.values_mut() {
+        instrument.final_book = instrument.book.as_ref().map(|book| book.text(usize::MAX));
+    }
+    Ok((venue, whole))
+}
+
+impl VenueTruth {
+    fn take(&mut self, line: &str) -> Result<(), String> {
+        let line: Line<'_> = serde_json::from_str(line).map_err(|error| error.to_string())?;
+        match line.k {
+            "header" => {
+                self.kind = line.venue;
+                self.runs += 1;
+            }
+            "batch" => (self.position, self.run_ms) = (line.n, line.r),
+            "book" => {
+                let text = BookText { last_update_id: line.u, bids: line.b, asks: line.a };
+                let instrument = self.instruments.entry(line.s).or_default();
+                instrument.last_update_id = instrument.last_update_id.max(line.u);
+                instrument.book = Some(TextBook::from_text(&text));
+                instrument.books.push(text);
+            }
+            "instrument" => {
+                self.instruments.entry(line.s).or_default();
+            }
+            name => {
+                let kind = Kind::parse(name).ok_or_else(|| format!("unknown record kind {name}"))?;
+                let payload = line.d.ok_or("no payload")?.get();
+                match self.instruments.get_mut(&line.s) {
+                    Some(instrument) => instrument.take(kind, line.c, line.w, payload)?,
+                    None => self.foreign.push(stated(line.c, line.w, payload)),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl InstrumentTruth {
+    /// Takes one event's payload in.
+    pub(crate) fn take(&mut self, kind: Kind, variant: &str, wall_ns: u64, payload: &str) -> Result<(), String> {
+        fn read<'a, T: Deserialize<'a>>(payload: &'a str) -> Result<T, String> {
+            serde_json::from_str(payload).map_err(|error| error.to_string())
+        }
+        match kind {
+            Kind::AggTrade => {
+                let trade = super::AggTrade { wall_ns, ..read(payload)? };
+                self.agg_trades.insert(trade.id, trade);
+            }
+            Kind::Trade => {
+                let trade = super::RawTrade { wall_ns, ..read(payload)? };
+                self.trades.insert(trade.id, trade);
+            }
+            Kind::BookTicker => {
+                let quote = super::Quote { wall_ns, ..read(payload)? };
+                self.last_update_id = self.last_update_id.max(quote.update_id);
+                self.quotes.push(quote);
+            }
+            Kind::Depth => {
+                let event = super::DepthEvent { wall_ns, ..read(payload)? };
+                self.last_update_id = self.last_update_id.max(event.last);
+                // The fastest cadence carries levels and is logged without a variant.
+                if variant.is_empty() {
+                    if let Some(book) = self.book.as_mut().filter(|book| event.last > book.last_update_id) {
+                        book.apply(&event.bids, &event.asks);
+                        book.last_update_id = event.last;
+                    }
+                    self.depth.push(event);
+                } else {
+                    self.depth_other.entry(variant.to_owned()).or_default().push(event);
+                }
+            }
+            Kind::Kline => self.klines.push(stated(variant, wall_ns, payload)),
+            Kind::Ticker | Kind::MiniTicker => self.tickers.push(stated(variant, wall_ns, payload)),
+            Kind::MarkPrice => self.marks.push(stated(variant, wall_ns, payload)),
+            Kind::ForceOrder => self.force_orders.push(stated(variant, wall_ns, payload)),
+            Kind::ContractInfo => self.status.push(stated(variant, wall_ns, payload)),
+            Kind::OpenInterest => self.open_interest.push(stated(variant, wall_ns, payload)),
+            Kind::Other => self.other.push(stated(variant, wall_ns, payload)),
+        }
+        Ok(())
+    }
+}
+
+fn stated(variant: &str, wall_ns: u64, payload: &str) -> Stated {
+    // Only the time keys, by hand: `E` and `e` differ, and aliases of one field may not both occur.
+    #[derive(Deserialize, Default)]
+    struct Times {
+        #[serde(rename = "E", default)]
+        event: Option<i64>,
+        #[serde(default)]
+        time: Option<i64>,
+    }
+    let times: Times = serde_json::from_str(payload).unwrap_or_default();
+    Stated {
+        event_ms: times.event.or(times.time).unwrap_or(0),
+        wall_ns,
+        variant: variant.to_owned(),
+        payload: payload.to_owned(),
+    }
+}

@@ -1,0 +1,178 @@
+//! The truth as values: what a checker holds a pipeline's output against.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::faults::FaultRecord;
+use crate::world::{BookText, TextBook};
+
+/// Everything that all venues of a data folder ever created, over all runs.
+#[derive(Debug, Clone, Default)]
+pub struct Truth {
+    pub venues: BTreeMap<String, VenueTruth>,
+    pub faults: Vec<FaultRecord>,
+}
+
+/// One venue's truth.
+#[derive(Debug, Clone, Default)]
+pub struct VenueTruth {
+    /// `binance-spot`, …
+    pub kind: String,
+    /// How often a simulation has been started on this folder.
+    pub runs: u32,
+    pub instruments: BTreeMap<String, InstrumentTruth>,
+    /// Events of no instrument of this venue (foreign product lines in all-market streams, unnamed recorded frames).
+    pub foreign: Vec<Stated>,
+    /// Recorded lines served so far; capture mode only.
+    pub position: u64,
+    /// Run-time milliseconds reached.
+    pub run_ms: u64,
+}
+
+/// One instrument's truth.
+#[derive(Debug, Clone, Default)]
+pub struct InstrumentTruth {
+    pub agg_trades: BTreeMap<u64, AggTrade>,
+    pub trades: BTreeMap<u64, RawTrade>,
+    /// Diff events of the fastest cadence, with their levels, in order.
+    pub depth: Vec<DepthEvent>,
+    /// Ids of the slower cadences, by cadence (`250ms`); no levels.
+    pub depth_other: BTreeMap<String, Vec<DepthEvent>>,
+    pub quotes: Vec<Quote>,
+    pub klines: Vec<Stated>,
+    pub tickers: Vec<Stated>,
+    pub marks: Vec<Stated>,
+    pub force_orders: Vec<Stated>,
+    pub open_interest: Vec<Stated>,
+    pub status: Vec<Stated>,
+    pub other: Vec<Stated>,
+    /// Full books at given moments: at each start and at each finish.
+    pub books: Vec<BookText>,
+    /// The book after everything above.
+    pub final_book: Option<BookText>,
+    pub(crate) book: Option<TextBook>,
+    /// The highest update id that anything carried.
+    pub last_update_id: u64,
+}
+
+impl InstrumentTruth {
+    /// The book right after the depth event with this last id, or as recorded with exactly this id; `None` when no
+    /// such moment is known. Replays, so ask seldom.
+    pub fn book_at(&self, update_id: u64) -> Option<BookText> {
+        if let Some(book) = self.books.iter().find(|book| book.last_update_id == update_id) {
+            return Some(book.clone());
+        }
+        let base = self.books.iter().rev().find(|book| book.last_update_id < update_id)?;
+        let mut book = TextBook::from_text(base);
+        for event in self.depth.iter().filter(|event| event.last > base.last_update_id) {
+            book.apply(&event.bids, &event.asks);
+            book.last_update_id = event.last;
+            if event.last >= update_id {
+                break;
+            }
+        }
+        (book.last_update_id == update_id).then(|| book.text(usize::MAX))
+    }
+}
+
+/// `@aggTrade`, texts as printed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AggTrade {
+    #[serde(rename = "E", default)]
+    pub event_ms: i64,
+    #[serde(rename = "a")]
+    pub id: u64,
+    #[serde(rename = "p")]
+    pub price: String,
+    #[serde(rename = "q")]
+    pub size: String,
+    #[serde(rename = "nq", default, skip_serializing_if = "Option::is_none")]
+    pub normal_size: Option<String>,
+    #[serde(rename = "f")]
+    pub first_id: u64,
+    #[serde(rename = "l")]
+    pub last_id: u64,
+    #[serde(rename = "T")]
+    pub time_ms: i64,
+    #[serde(rename = "m")]
+    pub buyer_is_maker: bool,
+    /// Machine clock at creation, ns.
+    #[serde(skip)]
+    pub wall_ns: u64,
+}
+
+/// `@trade`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RawTrade {
+    #[serde(rename = "E", default)]
+    pub event_ms: i64,
+    #[serde(rename = "t")]
+    pub id: u64,
+    #[serde(rename = "p")]
+    pub price: String,
+    #[serde(rename = "q")]
+    pub size: String,
+    #[serde(rename = "T")]
+    pub time_ms: i64,
+    #[serde(rename = "m")]
+    pub buyer_is_maker: bool,
+    /// Futures only: `MARKET`, `INSURANCE_FUND`, …
+    #[serde(rename = "X", default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    #[serde(skip)]
+    pub wall_ns: u64,
+}
+
+/// One diff-depth event. `previous` is `pu`, and 0 where the venue has none.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct DepthEvent {
+    #[serde(rename = "E", default)]
+    pub event_ms: i64,
+    #[serde(rename = "T", default)]
+    pub time_ms: i64,
+    #[serde(rename = "U")]
+    pub first: u64,
+    #[serde(rename = "u")]
+    pub last: u64,
+    #[serde(rename = "pu", default)]
+    pub previous: u64,
+    #[serde(rename = "b", default)]
+    pub bids: Vec<(String, String)>,
+    #[serde(rename = "a", default)]
+    pub asks: Vec<(String, String)>,
+    #[serde(skip)]
+    pub wall_ns: u64,
+}
+
+/// `@bookTicker`. Spot gives no time: `event_ms` is 0 there and `wall_ns` is all there is.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Quote {
+    #[serde(rename = "u")]
+    pub update_id: u64,
+    #[serde(rename = "b")]
+    pub bid: String,
+    #[serde(rename = "B")]
+    pub bid_size: String,
+    #[serde(rename = "a")]
+    pub ask: String,
+    #[serde(rename = "A")]
+    pub ask_size: String,
+    #[serde(rename = "E", default)]
+    pub event_ms: i64,
+    #[serde(rename = "T", default)]
+    pub time_ms: i64,
+    #[serde(skip)]
+    pub wall_ns: u64,
+}
+
+/// Any other event: its payload as it went on the wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stated {
+    /// `E`, or the time the payload names; 0 when it names none.
+    pub event_ms: i64,
+    pub wall_ns: u64,
+    /// Kline interval or the like.
+    pub variant: String,
+    pub payload: String,
+}

@@ -1,0 +1,120 @@
+//! The worlds that make events: [`Generator`] invents one from a seed, [`Replay`] re-tells a recording.
+
+mod book;
+mod market;
+mod payload;
+mod replay;
+mod stats;
+
+use std::sync::Arc;
+
+pub use book::{BookText, TextBook};
+pub use market::Market;
+pub(crate) use payload::push_levels;
+pub use replay::Replay;
+
+use crate::config::{Spec, VenueConfig, VenueKind};
+use crate::dice::Dice;
+use crate::error::SimError;
+use crate::event::{Event, Kind, Now};
+use crate::truth::VenueTruth;
+
+/// Where a venue's events come from.
+#[derive(Debug)]
+pub enum World {
+    Generated(Generator),
+    Recorded(Replay),
+}
+
+impl World {
+    /// Moves on to `now` and tells what happened since.
+    pub fn advance(&mut self, now: Now, out: &mut Vec<Event>) {
+        match self {
+            Self::Generated(generator) => generator.advance(now, out),
+            Self::Recorded(replay) => replay.advance(now, out),
+        }
+    }
+
+    /// Tells what is collected but not told yet; the streams then end where the books are.
+    pub fn flush(&mut self, now: Now, out: &mut Vec<Event>) {
+        if let Self::Generated(generator) = self {
+            generator.markets.iter_mut().for_each(|market| market.flush(now, out));
+        }
+    }
+
+    pub fn symbols(&self) -> Vec<String> {
+        match self {
+            Self::Generated(generator) => generator.markets.iter().map(|m| m.spec.config.symbol.clone()).collect(),
+            Self::Recorded(replay) => replay.symbols(),
+        }
+    }
+
+    pub fn book(&self, symbol: &str, limit: usize) -> Option<BookText> {
+        match self {
+            Self::Generated(generator) => Some(generator.market(symbol)?.text(limit)),
+            Self::Recorded(replay) => replay.book(symbol, limit),
+        }
+    }
+
+    /// How far a recording has been told, in lines; 0 for a generated world.
+    pub fn position(&self) -> u64 {
+        match self {
+            Self::Generated(_) => 0,
+            Self::Recorded(replay) => replay.position(),
+        }
+    }
+
+    /// True once there is nothing more to tell.
+    pub fn is_over(&self) -> bool {
+        matches!(self, Self::Recorded(replay) if replay.is_over())
+    }
+}
+
+/// Markets of one seed.
+#[derive(Debug)]
+pub struct Generator {
+    pub markets: Vec<Market>,
+    kind: VenueKind,
+    dice: Dice,
+    next_info_ms: u64,
+}
+
+impl Generator {
+    /// # Errors
+    /// [`SimError::Config`] for an instrument that makes no sense.
+    pub fn new(venue: &VenueConfig, seed: u64, before: Option<&VenueTruth>, now: Now) -> Result<Self, SimError> {
+        if venue.instruments.is_empty() {
+            return Err(SimError::config(format!("{}.instruments", venue.id()), "none"));
+        }
+        let mut markets = Vec::new();
+        for config in &venue.instruments {
+            let spec = Spec::new(venue.kind, config)?;
+            let before = before.and_then(|truth| truth.instruments.get(&config.symbol));
+            markets.push(Market::new(venue.kind, spec, &venue.kline_intervals, seed, before, now));
+        }
+        let dice = Dice::new(seed, &format!("{}/info", venue.id()));
+        Ok(Self { markets, kind: venue.kind, dice, next_info_ms: now.run_ms + 3_000 })
+    }
+
+    pub fn market(&self, symbol: &str) -> Option<&Market> {
+        self.markets.iter().find(|market| market.spec.config.symbol == symbol)
+    }
+
+    fn advance(&mut self, now: Now, out: &mut Vec<Event>) {
+        self.markets.iter_mut().for_each(|market| market.advance(now, out));
+        if !self.kind.is_spot() && now.run_ms >= self.next_info_ms {
+            self.next_info_ms = now.run_ms + self.dice.range(8_000, 14_000) as u64;
+            let at = self.dice.index(self.markets.len());
+            let symbol = self.markets[at].spec.config.symbol.clone();
+            let own = payload::contract_info(&symbol, &symbol, now.exchange_ms, 1);
+            out.push(info(symbol.as_str().into(), own));
+            // COIN-M speaks on the same all-market stream; a client filters by `st`.
+            out.push(info("".into(), payload::contract_info("BTCUSD_PERP", "BTCUSD", now.exchange_ms, 2)));
+        }
+    }
+}
+
+fn info(symbol: Arc<str>, payload: String) -> Event {
+    let streams = vec!["!contractInfo".to_owned()];
+    Event { kind: Kind::ContractInfo, symbol, variant: "".into(), streams, payload, logged: None }
+}
