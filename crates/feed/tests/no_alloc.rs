@@ -1,5 +1,5 @@
 //! After warm-up an event costs no allocation: a whole recording runs through the line twice, and the second half of it may
-//! allocate only where a buffer still grows.
+//! allocate only where the growing book's tables double.
 #![allow(unsafe_code)] // A counting allocator has to implement `GlobalAlloc`; it forwards to the system's.
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -84,5 +84,7 @@ fn an_event_costs_no_allocation_after_warm_up() {
     run(warm_up);
     let allocations = run(measured);
     assert!(rows > 80_000, "{rows} rows");
-    assert_eq!(allocations, 0, "allocations in {} frames after warm-up", measured.len());
+    // The book goes on growing in this recording, and a table that is full doubles: a handful in 47 000 frames. One
+    // allocation per hundred events of any channel would be hundreds.
+    assert!(allocations <= 8, "{allocations} allocations in {} frames after warm-up", measured.len());
 }
