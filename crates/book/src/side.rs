@@ -27,7 +27,7 @@ const SUMMARY: usize = WORDS / 64;
 
 #[derive(Debug, Clone)]
 pub struct BookSide {
-    /// The key of slot 0; congruent to all keys modulo `tick`.
+    /// The key of slot 0; a multiple of `tick`, as all keys are.
     base: i64,
     tick: u64,
     /// `ceil(2^64 / (2 × tick))`: a multiplication in place of a division. See [`BookSide::slot`].
@@ -40,8 +40,10 @@ pub struct BookSide {
     /// Levels in the window.
     near: usize,
     far: FarLevels,
-    /// A far level is better than the window, or off its grid.
-    misplaced: bool,
+    /// A far level is better than the window.
+    outdone: bool,
+    /// A far level is off the window's grid.
+    off_grid: bool,
     /// Divides all keys that came since the window was placed, and the difference of any two.
     grid: u64,
     placements: u64,
@@ -58,7 +60,8 @@ impl Default for BookSide {
             summary: [0; SUMMARY],
             near: 0,
             far: FarLevels::default(),
-            misplaced: false,
+            outdone: false,
+            off_grid: false,
             grid: 0,
             placements: 0,
         };
@@ -142,12 +145,11 @@ impl BookSide {
     fn set_far(&mut self, key: i64, size: i64) {
         self.far.set(key, size);
         if size != 0 {
-            let offset = key.wrapping_sub(self.base) as u64;
             if key < self.base {
-                self.misplaced = true;
+                self.outdone = true;
             }
-            if self.tick > 1 && !offset.is_multiple_of(self.tick) {
-                self.misplaced = true;
+            if !key.unsigned_abs().is_multiple_of(self.tick) {
+                self.off_grid = true;
                 self.grid = gcd(self.grid, key.unsigned_abs());
             }
         }
@@ -160,19 +162,81 @@ impl BookSide {
             Some(slot) => slot > SUNK,
             None => !self.far.is_empty(),
         };
-        if sunk || self.misplaced {
+        if sunk || self.outdone || self.off_grid {
             self.place(scratch);
         }
     }
 
-    /// Takes all levels out, finds tick and range anew and puts them back.
     #[cold]
     fn place(&mut self, scratch: &mut Vec<(i64, i64)>) {
+        let near = self.best_slot().map(|slot| self.key_of(slot));
+        let far = if self.outdone || near.is_none() { self.far.iter().map(|l| l.0).min() } else { None };
+        self.outdone = false;
+        // All of an outdoing level may have gone again within the same update.
+        let Some(best) = near.into_iter().chain(far).min() else { return };
         scratch.clear();
-        self.near_into(scratch);
-        scratch.extend(self.far.iter());
-        self.refill(scratch);
+        match self.words_to(best) {
+            Some(words) if !self.off_grid => self.slide(words, scratch),
+            _ => {
+                scratch.extend(self.near_levels());
+                scratch.extend(self.far.iter());
+                self.refill(scratch);
+            }
+        }
         scratch.clear();
+    }
+
+    /// How many words the window must slide to stand well for `best`; `None` when old and new do not overlap.
+    fn words_to(&self, best: i64) -> Option<isize> {
+        // Rounding towards the old window may cost up to a word of the margin; where there is no margin, refill.
+        if best.abs_diff(i64::MIN) / self.tick < MARGIN {
+            return None;
+        }
+        let ticks = (i128::from(self.base_for(best)) - i128::from(self.base)) / i128::from(self.tick);
+        isize::try_from(ticks / 64).ok().filter(|words| words.unsigned_abs() < WORDS)
+    }
+
+    /// Moves the window by whole words (positive: to worse prices). What stays is copied, what leaves goes far, what the
+    /// window now covers comes near: far cheaper than sorting all levels in again, and a touch that jumps does it often.
+    fn slide(&mut self, words: isize, scratch: &mut Vec<(i64, i64)>) {
+        let by = words.unsigned_abs();
+        self.placements += 1;
+        let leaving = if words > 0 { 0..by } else { WORDS - by..WORDS };
+        for at in leaving {
+            while self.words[at] != 0 {
+                let slot = at * 64 + self.words[at].trailing_zeros() as usize;
+                let (key, size) = (self.key_of(slot), self.sizes[slot]);
+                self.set_near(slot, 0);
+                self.far.set(key, size);
+            }
+        }
+        if words > 0 {
+            self.words.copy_within(by.., 0);
+            self.words[WORDS - by..].fill(0);
+            self.sizes.copy_within(by * 64.., 0);
+            self.sizes[WINDOW - by * 64..].fill(0);
+        } else {
+            self.words.copy_within(..WORDS - by, by);
+            self.words[..by].fill(0);
+            self.sizes.copy_within(..WINDOW - by * 64, by * 64);
+            self.sizes[..by * 64].fill(0);
+        }
+        self.summary = [0; SUMMARY];
+        for (at, _) in self.words.iter().enumerate().filter(|(_, w)| **w != 0) {
+            self.summary[at / 64] |= 1 << (at % 64);
+        }
+        self.base = self.base.wrapping_add((words as i64).wrapping_mul(64 * self.tick as i64));
+        scratch.extend(self.far.iter().filter(|l| self.slot(l.0).is_some()));
+        for (key, size) in &*scratch {
+            self.far.set(*key, 0);
+            self.set(*key, *size);
+        }
+    }
+
+    /// The window's start for a best level: [`MARGIN`] ticks better, if the numbers reach so far.
+    fn base_for(&self, best: i64) -> i64 {
+        let room = best.abs_diff(i64::MIN) / self.tick;
+        best.wrapping_sub((MARGIN.min(room) * self.tick) as i64)
     }
 
     /// Replaces everything by `levels` (any order, sizes positive; a key given twice keeps the later size).
@@ -183,12 +247,11 @@ impl BookSide {
         let tick = levels.iter().fold(self.grid, |g, l| if g == 1 { 1 } else { gcd(g, l.0.unsigned_abs()) });
         self.grid = tick;
         self.set_tick(if tick > TICK_MAX { 1 } else { tick.max(1) });
-        let room = best.abs_diff(i64::MIN) / self.tick;
-        self.base = best.wrapping_sub((MARGIN.min(room) * self.tick) as i64);
+        self.base = self.base_for(best);
         for (key, size) in levels {
             self.set(*key, *size);
         }
-        debug_assert!(!self.misplaced, "the window was placed for these levels");
+        debug_assert!(!self.outdone && !self.off_grid, "the window was placed for these levels");
     }
 
     /// Forgets all levels; what was learned of the grid stays.
@@ -197,7 +260,8 @@ impl BookSide {
             self.set_near(slot, 0);
         }
         self.far.clear();
-        self.misplaced = false;
+        self.outdone = false;
+        self.off_grid = false;
     }
 
     /// Forgets the grid too: for a book whose scale changes.
@@ -250,10 +314,6 @@ impl BookSide {
                 })
             })
         })
-    }
-
-    fn near_into(&self, out: &mut Vec<(i64, i64)>) {
-        out.extend(self.near_levels());
     }
 
     /// The levels outside the window, in no order.
@@ -330,6 +390,18 @@ mod tests {
         side.settle(&mut scratch);
         assert_eq!(side.tick, 500_000);
         assert_eq!(side.near_levels().map(|l| l.1).collect::<Vec<_>>(), [5, 7, 8, 6]);
+    }
+
+    /// A better level off the grid: the distance to the window is negative, and modulo 2^64 it may look like a multiple.
+    #[test]
+    fn a_better_level_refines_the_grid_too() {
+        let mut side = BookSide::default();
+        side.refill(&[(9_993, 1), (900_033, 1)]);
+        assert_eq!(side.tick, 3);
+        side.set(53, 1);
+        side.settle(&mut Vec::new());
+        assert_eq!(side.tick, 1);
+        assert_eq!(all(&side), [(53, 1), (9_993, 1), (900_033, 1)]);
     }
 
     #[test]

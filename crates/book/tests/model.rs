@@ -115,7 +115,7 @@ fn contents(book: &OrderBook) -> (Map, Map) {
         let mut levels = Vec::new();
         book.all(side, &mut levels);
         let better = |w: &[Level]| if side == Side::Buy { w[0].price > w[1].price } else { w[0].price < w[1].price };
-        assert!(levels.windows(2).all(better), "best first, no price twice");
+        assert!(levels.windows(2).all(better), "best first, no price twice: {levels:?} {book:?}");
         levels.into_iter().map(|l| (l.price.0, l.size.0)).collect()
     };
     (side(Side::Buy), side(Side::Sell))
