@@ -166,7 +166,7 @@ impl Reader {
         };
         let whole = Record::parse(&bytes, true).is_ok_and(|r| good(&r));
         let block = Arc::new(Block { bytes, offsets: Vec::new(), published: 0 });
-        Ok(whole.then(|| Shared { block, at: 0, len: len as u32 }))
+        Ok(whole.then_some(Shared { block, at: 0, len: len as u32 }))
     }
 }
 
