@@ -1,0 +1,333 @@
+//! Tape records as protocol messages: `data`, `mark`, `snap`.
+//!
+//! The range of a message is `(prev, seq]`, where `prev` is what the *reader* has, not what the record says: a checkpoint
+//! that was left out, and the hole that a power loss leaves, are covered by the message that follows.
+
+use wholetape_model::mark::{Finding, Gap, Link, Validity};
+use wholetape_model::{
+    BookAction, Decimal, HealSource, InstrumentDef, Kind, Record, RecordError, RowFlags, Scales, Topic, TradeCondition,
+    Ts, ValidityState, View,
+};
+
+use crate::book::{BookView, write_levels};
+use crate::json::Json;
+
+/// What a message needs beside its record.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    pub topic: &'a Topic,
+    pub epoch: &'a str,
+    /// The seq up to which the reader was served.
+    pub prev: u64,
+    /// The book's state after this record; `None` where it is not known or the topic holds no book.
+    pub state: Option<ValidityState>,
+    /// The checksum of the view after this record, when it is due.
+    pub crc: Option<u32>,
+}
+
+/// Whether a record became a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    Message,
+    /// A checkpoint: changes nothing, is not sent, and the next range covers it.
+    Nothing,
+}
+
+/// Appends the message for `record` to `out`.
+///
+/// # Errors
+/// As [`Record::view`]; `out` is then as it was.
+pub fn record(out: &mut Vec<u8>, cx: &Context<'_>, record: &Record<'_>) -> Result<Written, RecordError> {
+    let view = record.view()?;
+    let seq = record.seq();
+    let mut j = Json(out);
+    let about_itself = matches!(cx.topic.kind(), Kind::Gap | Kind::Coverage);
+    if view.is_mark() && !about_itself {
+        j.raw("{\"op\":\"mark\"");
+        position(&mut j, cx, seq, record.ts_recv());
+        match &view {
+            View::Gap(g) => {
+                j.raw(",\"mark\":\"gap\"");
+                gap(&mut j, g);
+            }
+            View::Validity(v) => {
+                j.raw(",\"mark\":\"validity\"");
+                validity(&mut j, v);
+            }
+            View::Retract(of) => _ = j.raw(",\"mark\":\"retract\",\"of\":").u64(*of),
+            _ => {}
+        }
+        j.raw("}");
+        return Ok(Written::Message);
+    }
+    match &view {
+        View::Book(b) if b.action == BookAction::Checkpoint => return Ok(Written::Nothing),
+        View::Book(b) if b.action == BookAction::Snapshot => {
+            j.raw("{\"op\":\"snap\"");
+            j.raw(",\"topic\":").text(cx.topic.as_str()).raw(",\"epoch\":").text(cx.epoch);
+            j.raw(",\"prev\":").u64(cx.prev);
+            j.raw(",\"seq\":").u64(seq).raw(",\"ts\":").i64(record.ts_recv().micros());
+        }
+        _ => {
+            j.raw("{\"op\":\"data\"");
+            position(&mut j, cx, seq, record.ts_recv());
+        }
+    }
+    flags(&mut j, record.flags());
+    if let View::Book(b) = &view {
+        envelope_of_book(&mut j, cx.state, b.last_id);
+    }
+    j.raw(",\"data\":{");
+    body(&mut j, &view, record.scales(), cx.crc);
+    times(&mut j, record.ts_event(), record.ts_recv());
+    j.raw("}}");
+    Ok(Written::Message)
+}
+
+/// Appends a `snap` of a book: the full view at `seq`.
+pub fn book_snap(out: &mut Vec<u8>, cx: &Context<'_>, seq: u64, ts: Ts, update_id: u64, book: &BookView) {
+    let mut j = Json(out);
+    snap_head(&mut j, cx, seq, ts);
+    envelope_of_book(&mut j, cx.state, update_id);
+    j.raw(",\"data\":{");
+    book.write(&mut j);
+    j.raw(",\"crc\":").u64(u64::from(book.crc())).raw("}}");
+}
+
+/// Appends a `snap` of a topic whose newest record is its whole state (quote, ticker).
+///
+/// # Errors
+/// As [`Record::view`]; `out` is then as it was.
+pub fn state_snap(out: &mut Vec<u8>, cx: &Context<'_>, seq: u64, record: &Record<'_>) -> Result<(), RecordError> {
+    let view = record.view()?;
+    let mut j = Json(out);
+    snap_head(&mut j, cx, seq, record.ts_recv());
+    flags(&mut j, record.flags());
+    j.raw(",\"data\":{");
+    body(&mut j, &view, record.scales(), None);
+    times(&mut j, record.ts_event(), record.ts_recv());
+    j.raw("}}");
+    Ok(())
+}
+
+fn snap_head(j: &mut Json<'_>, cx: &Context<'_>, seq: u64, ts: Ts) {
+    j.raw("{\"op\":\"snap\",\"topic\":").text(cx.topic.as_str()).raw(",\"epoch\":").text(cx.epoch);
+    j.raw(",\"seq\":").u64(seq).raw(",\"ts\":").i64(ts.micros());
+}
+
+/// Topic names are `[a-zA-Z0-9._%-]` wherever we made them; one that is not is escaped like any text.
+fn position(j: &mut Json<'_>, cx: &Context<'_>, seq: u64, ts: Ts) {
+    j.raw(",\"topic\":").text(cx.topic.as_str());
+    if cx.prev + 1 != seq {
+        j.raw(",\"prev\":").u64(cx.prev);
+    }
+    j.raw(",\"seq\":").u64(seq).raw(",\"ts\":").i64(ts.micros());
+}
+
+fn envelope_of_book(j: &mut Json<'_>, state: Option<ValidityState>, update_id: u64) {
+    if let Some(state) = state {
+        j.raw(",\"state\":\"").raw(state.as_str()).raw("\"");
+    }
+    j.raw(",\"vid\":").id(update_id);
+}
+
+fn flags(j: &mut Json<'_>, flags: RowFlags) {
+    for (flag, name) in
+        [(RowFlags::LATE_REST, "rest"), (RowFlags::LATE_ARCHIVE, "archive"), (RowFlags::LATE_REDUNDANT, "redundant")]
+    {
+        if flags.has(flag) {
+            j.raw(",\"late\":\"").raw(name).raw("\"");
+            break;
+        }
+    }
+    if flags.is_flagged() {
+        j.raw(",\"flags\":").u64(u64::from(flags.0));
+    }
+}
+
+fn times(j: &mut Json<'_>, ts_event: Ts, ts_recv: Ts) {
+    j.raw(",\"ts_event\":").ns(ts_event).raw(",\"ts_recv\":").ns(ts_recv);
+}
+
+/// The fields of `data`, without its times.
+fn body(j: &mut Json<'_>, view: &View<'_>, scales: Scales, crc: Option<u32>) {
+    match view {
+        View::Trade(t) => {
+            j.raw("\"id\":").id(t.id);
+            if t.first_id != t.id || t.last_id != t.id {
+                j.raw(",\"first_id\":").id(t.first_id).raw(",\"last_id\":").id(t.last_id);
+            }
+            j.raw(",\"price\":").decimal(scales.price(t.price)).raw(",\"size\":").decimal(scales.size(t.size));
+            side(j, t.aggressor);
+            if t.condition != TradeCondition::Regular {
+                j.raw(",\"condition\":\"").raw(condition(t.condition)).raw("\"");
+            }
+        }
+        View::Quote(q) => {
+            j.raw("\"bid\":").decimal(scales.price(q.bid)).raw(",\"bid_size\":").decimal(scales.size(q.bid_size));
+            j.raw(",\"ask\":").decimal(scales.price(q.ask)).raw(",\"ask_size\":").decimal(scales.size(q.ask_size));
+            j.raw(",\"update_id\":").id(q.update_id);
+        }
+        View::Ticker(t) => {
+            decimals(
+                j,
+                &[
+                    ("last", t.last),
+                    ("open", t.open),
+                    ("high", t.high),
+                    ("low", t.low),
+                    ("volume", t.volume),
+                    ("quote_volume", t.quote_volume),
+                    ("change", t.change),
+                ],
+            );
+            j.raw(",\"trades\":").id(t.trades);
+            j.raw(",\"open_ts\":").ns(t.open_ts).raw(",\"close_ts\":").ns(t.close_ts);
+        }
+        View::Book(b) => {
+            let level = |l: wholetape_model::Level| (scales.price(l.price), scales.size(l.size));
+            j.raw("\"b\":[");
+            write_levels(j, b.bids.iter().map(level));
+            j.raw("],\"a\":[");
+            write_levels(j, b.asks.iter().map(level));
+            j.raw("]");
+            if let Some(crc) = crc {
+                j.raw(",\"crc\":").u64(u64::from(crc));
+            }
+        }
+        View::Bar(b) => {
+            decimals(
+                j,
+                &[
+                    ("open", b.open),
+                    ("high", b.high),
+                    ("low", b.low),
+                    ("close", b.close),
+                    ("volume", b.volume),
+                    ("quote_volume", b.quote_volume),
+                    ("taker_volume", b.taker_volume),
+                    ("taker_quote_volume", b.taker_quote_volume),
+                ],
+            );
+            j.raw(",\"trades\":").id(b.trades);
+            j.raw(",\"first_id\":").id(b.first_id).raw(",\"last_id\":").id(b.last_id);
+            j.raw(",\"open_ts\":").ns(b.open_ts).raw(",\"close_ts\":").ns(b.close_ts);
+            j.raw(",\"closed\":").bool(b.closed);
+        }
+        View::Funding(f) => _ = j.raw("\"rate\":").decimal(f.rate).raw(",\"next_ts\":").ns(f.next_ts),
+        View::MarkPrice(d) | View::IndexPrice(d) => _ = j.raw("\"price\":").decimal(*d),
+        View::OpenInterest(d) => _ = j.raw("\"size\":").decimal(*d),
+        View::Liquidation(l) => {
+            decimals(
+                j,
+                &[
+                    ("price", l.price),
+                    ("average_price", l.average_price),
+                    ("size", l.size),
+                    ("order_size", l.order_size),
+                ],
+            );
+            side(j, l.side);
+        }
+        View::Instrument(i) => instrument(j, i),
+        View::Status(s) => _ = j.raw("\"status\":\"").raw(s.status.as_str()).raw("\",\"text\":").text(s.text),
+        View::Link(l) => link(j, l),
+        View::Gap(g) => {
+            j.raw("\"mark\":\"gap\"");
+            gap(j, g);
+        }
+        View::Validity(v) => {
+            j.raw("\"mark\":\"validity\"");
+            validity(j, v);
+        }
+        View::Retract(of) => _ = j.raw("\"mark\":\"retract\",\"of\":").u64(*of),
+        View::Finding(f) => finding(j, f),
+        View::Raw(r) => _ = j.raw("\"channel\":").text(r.channel).raw(",\"text\":").text(r.text),
+    }
+}
+
+fn decimals(j: &mut Json<'_>, fields: &[(&str, Decimal)]) {
+    for (i, (name, value)) in fields.iter().enumerate() {
+        j.raw(if i == 0 { "\"" } else { ",\"" }).raw(name).raw("\":").decimal(*value);
+    }
+}
+
+fn side(j: &mut Json<'_>, side: Option<wholetape_model::Side>) {
+    if let Some(side) = side {
+        j.raw(",\"side\":\"").raw(side.as_str()).raw("\"");
+    }
+}
+
+const fn condition(c: TradeCondition) -> &'static str {
+    match c {
+        TradeCondition::Regular => "regular",
+        TradeCondition::InsuranceFund => "insurance_fund",
+        TradeCondition::Adl => "adl",
+        TradeCondition::Liquidation => "liquidation",
+        TradeCondition::Block => "block",
+        TradeCondition::Rpi => "rpi",
+        TradeCondition::Unknown => "unknown",
+    }
+}
+
+fn gap(j: &mut Json<'_>, g: &Gap<&str>) {
+    j.raw(",\"gap\":").id(g.gap);
+    j.raw(",\"state\":\"").raw(g.state.as_str()).raw("\",\"cause\":\"").raw(g.cause.as_str()).raw("\"");
+    if g.source != HealSource::None {
+        j.raw(",\"source\":\"").raw(g.source.as_str()).raw("\"");
+    }
+    j.raw(",\"from_id\":").id(g.from_id).raw(",\"to_id\":").id(g.to_id);
+    j.raw(",\"from_ts\":").ns(g.from_ts).raw(",\"to_ts\":").ns(g.to_ts);
+    j.raw(",\"missing\":").id(g.missing).raw(",\"why\":").text(g.why);
+}
+
+fn validity(j: &mut Json<'_>, v: &Validity<&str>) {
+    j.raw(",\"state\":\"").raw(v.state.as_str()).raw("\",\"cause\":\"").raw(v.cause.as_str());
+    j.raw("\",\"vid\":").id(v.update_id).raw(",\"why\":").text(v.why);
+}
+
+fn link(j: &mut Json<'_>, l: &Link<&str>) {
+    j.raw("\"state\":\"").raw(l.state.as_str()).raw("\",\"cause\":\"").raw(l.cause.as_str());
+    j.raw("\",\"attempt\":").u64(u64::from(l.attempt)).raw(",\"delay_ms\":").u64(l.delay_ns / 1_000_000);
+    j.raw(",\"endpoint\":").text(l.endpoint).raw(",\"correlation\":").text(l.correlation);
+    j.raw(",\"why\":").text(l.why);
+}
+
+fn finding(j: &mut Json<'_>, f: &Finding<&str>) {
+    j.raw("\"check\":\"").raw(f.check.as_str()).raw("\",\"observed\":").decimal(f.observed);
+    j.raw(",\"bound\":").decimal(f.bound).raw(",\"count\":").id(f.count).raw(",\"why\":").text(f.why);
+}
+
+fn instrument(j: &mut Json<'_>, i: &InstrumentDef<&str>) {
+    use wholetape_model::InstrumentKind as K;
+    let kind = match i.kind {
+        K::Spot => "spot",
+        K::Perpetual => "perpetual",
+        K::Future => "future",
+        K::InversePerpetual => "inverse_perpetual",
+        K::InverseFuture => "inverse_future",
+        K::Other => "other",
+    };
+    j.raw("\"kind\":\"").raw(kind).raw("\",\"status\":\"").raw(i.status.as_str()).raw("\",");
+    decimals(
+        j,
+        &[
+            ("tick", i.tick),
+            ("step", i.step),
+            ("size_min", i.size_min),
+            ("size_max", i.size_max),
+            ("notional_min", i.notional_min),
+            ("multiplier", i.multiplier),
+        ],
+    );
+    j.raw(",\"onboard\":").ns(i.onboard).raw(",\"expiry\":").ns(i.expiry);
+    for (name, text) in [
+        (",\"symbol\":", i.symbol),
+        (",\"base\":", i.base),
+        (",\"quote\":", i.quote),
+        (",\"settle\":", i.settle),
+        (",\"status_text\":", i.status_text),
+    ] {
+        j.raw(name).text(text);
+    }
+}

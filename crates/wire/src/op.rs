@@ -1,0 +1,392 @@
+//! What clients say, read against a closed schema: an unknown key or a wrong type is an error that names its path.
+//!
+//! Inbound traffic is small (64 KiB, 20 messages a second), so a generic tree is fine here.
+
+use serde_json::{Map, Value};
+
+use crate::code::Code;
+use crate::{DEPTH_MAX, TOPIC_LEN_MAX};
+
+/// Where a subscription starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum From {
+    Live,
+    Earliest,
+    /// This many messages back.
+    Last(u64),
+    /// Microseconds since the Unix epoch, UTC.
+    Ts(i64),
+    /// After this seq.
+    Position {
+        epoch: String,
+        seq: u64,
+    },
+}
+
+/// A `sub` message. Optional keys that the client left out are `None`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sub {
+    pub topic: String,
+    pub from: From,
+    /// `none`, `100ms`, `1s`.
+    pub conflate: Option<String>,
+    /// 10, 50, 200; `None` = full.
+    pub depth: Option<u64>,
+    /// `catch_up`, `conflate`, `drop_oldest`, `drop_lowest`, `disconnect`.
+    pub policy: Option<String>,
+    pub lag: Option<u64>,
+    /// `all`, `clean`.
+    pub view: Option<String>,
+    /// `none`, `cum`.
+    pub ack: Option<String>,
+    pub short: bool,
+}
+
+/// One message of a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    Hello {
+        batch: Option<bool>,
+        linger_ms: Option<u64>,
+        num: Option<String>,
+    },
+    Sub(Box<Sub>),
+    Unsub {
+        topic: String,
+    },
+    /// `pos`: `None` for a client that has nothing.
+    Resync {
+        topic: String,
+        pos: Option<(String, u64)>,
+    },
+    Ping,
+    /// Of the protocol, but not served by this build.
+    Unserved(&'static str),
+}
+
+/// Why a message was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{msg}")]
+pub struct OpError {
+    pub code: Code,
+    pub msg: String,
+    pub path: Option<String>,
+    /// The message's id, when it could be read.
+    pub id: Option<u64>,
+}
+
+/// A message or its refusal, with the id to answer to.
+pub type Parsed = Result<(Option<u64>, Op), OpError>;
+
+/// Reads one text frame: a message, or an array of them.
+///
+/// # Errors
+/// `BAD_JSON`, or `SCHEMA` for nesting and batches beyond the bounds; then nothing of the frame is believed.
+pub fn parse(text: &str) -> Result<Vec<Parsed>, OpError> {
+    if depth(text) > DEPTH_MAX {
+        return Err(refuse(Code::Schema, format!("nested deeper than {DEPTH_MAX}"), None));
+    }
+    let value: Value = serde_json::from_str(text)
+        .map_err(|e| refuse(Code::BadJson, format!("not json at line {} column {}", e.line(), e.column()), None))?;
+    match value {
+        Value::Array(all) if all.is_empty() || all.len() > crate::BATCH_MESSAGES_MAX => {
+            let why = format!("a batch holds 1 to {} messages", crate::BATCH_MESSAGES_MAX);
+            Err(refuse(Code::Schema, why, None))
+        }
+        Value::Array(all) => Ok(all.into_iter().map(one).collect()),
+        other => Ok(vec![one(other)]),
+    }
+}
+
+/// How deep brackets nest outside strings.
+fn depth(text: &str) -> usize {
+    let (mut now, mut most, mut quoted, mut escaped) = (0_usize, 0, false, false);
+    for b in text.bytes() {
+        match b {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'{' | b'[' if !quoted => {
+                now += 1;
+                most = most.max(now);
+            }
+            b'}' | b']' if !quoted => now = now.saturating_sub(1),
+            _ => {}
+        }
+    }
+    most
+}
+
+fn refuse(code: Code, msg: impl Into<String>, path: Option<String>) -> OpError {
+    OpError { code, msg: msg.into(), path, id: None }
+}
+
+fn one(value: Value) -> Parsed {
+    let Value::Object(map) = value else {
+        return Err(refuse(Code::Schema, "a message is an object", None));
+    };
+    let mut keys = Keys { map, id: None };
+    keys.id = keys.integer("id")?;
+    let op = keys.text("op")?.ok_or_else(|| keys.error("op", "missing"))?;
+    let parsed = match op.as_str() {
+        "hello" => {
+            let op = Op::Hello {
+                batch: keys.bool("batch")?,
+                linger_ms: keys.bounded("linger_ms", 0, 100)?,
+                num: keys.word("num", &["text", "scaled"])?,
+            };
+            keys.text("agent")?;
+            op
+        }
+        "sub" => Op::Sub(Box::new(Sub {
+            topic: keys.topic(true)?,
+            from: keys.from()?,
+            conflate: keys.word("conflate", &["none", "100ms", "1s"])?,
+            depth: keys.depth()?,
+            policy: keys.word("policy", &["catch_up", "conflate", "drop_oldest", "drop_lowest", "disconnect"])?,
+            lag: keys.bounded("lag", 1, u64::MAX)?,
+            view: keys.word("view", &["all", "clean"])?,
+            ack: keys.word("ack", &["none", "cum"])?,
+            short: keys.bool("short")?.unwrap_or(false),
+        })),
+        "unsub" => Op::Unsub { topic: keys.topic(true)? },
+        "resync" => Op::Resync { topic: keys.topic(false)?, pos: keys.position()? },
+        "ping" => Op::Ping,
+        // Their keys are checked by the build that serves them.
+        "auth" => return Ok((keys.id, Op::Unserved("auth"))),
+        "resume" => return Ok((keys.id, Op::Unserved("resume"))),
+        "ack" => return Ok((keys.id, Op::Unserved("ack"))),
+        "pub" => return Ok((keys.id, Op::Unserved("pub"))),
+        "flow" => return Ok((keys.id, Op::Unserved("flow"))),
+        other => {
+            let msg = format!("unknown op `{}`", clip(other));
+            return Err(OpError { code: Code::UnknownOp, msg, path: Some("op".into()), id: keys.id });
+        }
+    };
+    match keys.map.keys().next() {
+        Some(key) => Err(keys.error(clip(key), "unknown key")),
+        None => Ok((keys.id, parsed)),
+    }
+}
+
+/// Strangers' text in our answers stays short.
+fn clip(text: &str) -> &str {
+    let end = (0..=text.len().min(64)).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
+    &text[..end]
+}
+
+/// The keys that are not yet accounted for.
+struct Keys {
+    map: Map<String, Value>,
+    id: Option<u64>,
+}
+
+impl Keys {
+    fn error(&self, path: &str, why: &str) -> OpError {
+        OpError { code: Code::Schema, msg: format!("{path}: {why}"), path: Some(path.into()), id: self.id }
+    }
+
+    fn integer(&mut self, key: &str) -> Result<Option<u64>, OpError> {
+        match self.map.remove(key) {
+            None => Ok(None),
+            Some(v) => {
+                let v = v.as_u64().filter(|v| *v < crate::NUMBER_MAX);
+                v.map(Some).ok_or_else(|| self.error(key, "must be an integer of 0 to 2^53"))
+            }
+        }
+    }
+
+    fn bounded(&mut self, key: &str, min: u64, max: u64) -> Result<Option<u64>, OpError> {
+        match self.integer(key)? {
+            Some(v) if v < min || v > max => Err(self.error(key, &format!("must be {min} to {max}"))),
+            v => Ok(v),
+        }
+    }
+
+    fn bool(&mut self, key: &str) -> Result<Option<bool>, OpError> {
+        match self.map.remove(key) {
+            None => Ok(None),
+            Some(Value::Bool(v)) => Ok(Some(v)),
+            Some(_) => Err(self.error(key, "must be true or false")),
+        }
+    }
+
+    fn text(&mut self, key: &str) -> Result<Option<String>, OpError> {
+        match self.map.remove(key) {
+            None => Ok(None),
+            Some(Value::String(v)) => Ok(Some(v)),
+            Some(_) => Err(self.error(key, "must be a string")),
+        }
+    }
+
+    fn word(&mut self, key: &str, of: &[&str]) -> Result<Option<String>, OpError> {
+        match self.text(key)? {
+            Some(v) if !of.contains(&v.as_str()) => Err(self.error(key, &format!("must be one of {}", of.join(", ")))),
+            v => Ok(v),
+        }
+    }
+
+    fn topic(&mut self, wildcard: bool) -> Result<String, OpError> {
+        let Some(topic) = self.text("topic")? else { return Err(self.error("topic", "missing")) };
+        if topic.is_empty() || topic.len() > TOPIC_LEN_MAX {
+            return Err(self.error("topic", "must be 1 to 128 bytes"));
+        }
+        let fits = |b: u8| b.is_ascii_alphanumeric() || b"._%-".contains(&b) || (wildcard && b == b'*');
+        if !topic.bytes().all(fits) {
+            return Err(self.error("topic", "may hold letters, digits and . _ % - (others percent-encoded)"));
+        }
+        Ok(topic)
+    }
+
+    fn depth(&mut self) -> Result<Option<u64>, OpError> {
+        match self.map.remove("depth") {
+            None => Ok(None),
+            Some(Value::String(s)) if s == "full" => Ok(None),
+            Some(v) => match v.as_u64() {
+                Some(n @ (10 | 50 | 200)) => Ok(Some(n)),
+                _ => Err(self.error("depth", "must be 10, 50, 200 or \"full\"")),
+            },
+        }
+    }
+
+    fn from(&mut self) -> Result<From, OpError> {
+        match self.map.remove("from") {
+            None => Ok(From::Live),
+            Some(Value::String(s)) if s == "live" => Ok(From::Live),
+            Some(Value::String(s)) if s == "earliest" => Ok(From::Earliest),
+            Some(Value::Object(map)) => {
+                let mut keys = Keys { map, id: self.id };
+                let nested = |mut e: OpError| {
+                    e.path = e.path.map(|p| format!("from.{p}"));
+                    e.msg = format!("from.{}", e.msg);
+                    e
+                };
+                let last = keys.integer("last").map_err(nested)?;
+                let ts = keys.integer("ts").map_err(nested)?;
+                let seq = keys.integer("seq").map_err(nested)?;
+                let epoch = keys.text("epoch").map_err(nested)?;
+                if let Some(key) = keys.map.keys().next() {
+                    return Err(nested(keys.error(clip(key), "unknown key")));
+                }
+                match (last, ts, epoch, seq) {
+                    (Some(n), None, None, None) => Ok(From::Last(n)),
+                    (None, Some(ts), None, None) => Ok(From::Ts(ts as i64)),
+                    (None, None, Some(epoch), Some(seq)) => Ok(From::Position { epoch, seq }),
+                    _ => Err(self.error("from", "must be {last}, {ts} or {epoch, seq}")),
+                }
+            }
+            Some(_) => Err(self.error("from", "must be \"live\", \"earliest\" or an object")),
+        }
+    }
+
+    fn position(&mut self) -> Result<Option<(String, u64)>, OpError> {
+        match self.map.remove("pos") {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Array(pair)) => match pair.as_slice() {
+                [Value::String(epoch), seq] => match seq.as_u64().filter(|s| *s < crate::NUMBER_MAX) {
+                    Some(seq) => Ok(Some((epoch.clone(), seq))),
+                    None => Err(self.error("pos", "must be [epoch, seq] or null")),
+                },
+                _ => Err(self.error("pos", "must be [epoch, seq] or null")),
+            },
+            Some(_) => Err(self.error("pos", "must be [epoch, seq] or null")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[track_caller]
+    fn good(text: &str, op: Op) {
+        assert_eq!(parse(text).unwrap(), vec![Ok((Some(1), op))], "{text}");
+    }
+
+    #[track_caller]
+    fn bad(text: &str, code: Code, path: Option<&str>) {
+        let e = match parse(text) {
+            Err(e) => e,
+            Ok(mut all) => all.remove(0).expect_err(text),
+        };
+        assert_eq!((e.code, e.path.as_deref()), (code, path), "{text}: {e}");
+    }
+
+    fn sub(topic: &str, from: From) -> Op {
+        Op::Sub(Box::new(Sub {
+            topic: topic.into(),
+            from,
+            conflate: None,
+            depth: None,
+            policy: None,
+            lag: None,
+            view: None,
+            ack: None,
+            short: false,
+        }))
+    }
+
+    #[test]
+    fn reads_what_the_document_says() {
+        let t = "trade.BTCUSDT-PERP.BINANCE";
+        good(&format!(r#"{{"op":"sub","id":1,"topic":"{t}"}}"#), sub(t, From::Live));
+        good(&format!(r#"{{"op":"sub","id":1,"topic":"{t}","from":{{"last":3}}}}"#), sub(t, From::Last(3)));
+        good(&format!(r#"{{"op":"sub","id":1,"topic":"{t}","from":{{"ts":5}}}}"#), sub(t, From::Ts(5)));
+        let position = From::Position { epoch: "k3f9".into(), seq: 1041 };
+        good(&format!(r#"{{"op":"sub","id":1,"topic":"{t}","from":{{"epoch":"k3f9","seq":1041}}}}"#), sub(t, position));
+        good(r#"{"op":"ping","id":1}"#, Op::Ping);
+        let pos = Some(("k3f9".into(), 7));
+        good(
+            &format!(r#"{{"op":"resync","id":1,"topic":"{t}","pos":["k3f9",7]}}"#),
+            Op::Resync { topic: t.into(), pos },
+        );
+        assert_eq!(parse(r#"[{"op":"ping"},{"op":"ping"}]"#).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn refuses_with_a_path() {
+        bad("{", Code::BadJson, None);
+        bad("[]", Code::Schema, None);
+        bad("7", Code::Schema, None);
+        bad(r#"{"id":1}"#, Code::Schema, Some("op"));
+        bad(r#"{"op":"subscribe"}"#, Code::UnknownOp, Some("op"));
+        bad(r#"{"op":"ping","extra":1}"#, Code::Schema, Some("extra"));
+        bad(r#"{"op":"ping","id":-1}"#, Code::Schema, Some("id"));
+        bad(r#"{"op":"ping","id":9007199254740992}"#, Code::Schema, Some("id"));
+        bad(r#"{"op":"sub"}"#, Code::Schema, Some("topic"));
+        bad(r#"{"op":"sub","topic":"trade.a b"}"#, Code::Schema, Some("topic"));
+        bad(&format!(r#"{{"op":"sub","topic":"trade.{}"}}"#, "x".repeat(130)), Code::Schema, Some("topic"));
+        bad(r#"{"op":"sub","topic":"t","from":{"last":"3"}}"#, Code::Schema, Some("from.last"));
+        bad(r#"{"op":"sub","topic":"t","from":{"last":3,"x":1}}"#, Code::Schema, Some("from.x"));
+        bad(r#"{"op":"sub","topic":"t","from":{"seq":3}}"#, Code::Schema, Some("from"));
+        bad(r#"{"op":"sub","topic":"t","depth":11}"#, Code::Schema, Some("depth"));
+        bad(r#"{"op":"sub","topic":"t","conflate":"5s"}"#, Code::Schema, Some("conflate"));
+        bad(r#"{"op":"hello","linger_ms":101}"#, Code::Schema, Some("linger_ms"));
+        bad(r#"{"op":"resync","topic":"t","pos":["e"]}"#, Code::Schema, Some("pos"));
+        bad(&format!("{}{}", "[".repeat(9), "]".repeat(9)), Code::Schema, None);
+        bad(&"[".repeat(60_000), Code::Schema, None);
+    }
+
+    #[test]
+    fn brackets_in_strings_do_not_nest() {
+        assert_eq!(depth(r#"{"a":"[[[[[[\"[[["}"#), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in any::<String>()) {
+            let _ = parse(&text);
+        }
+
+        /// Near misses: valid messages with keys and values thrown together.
+        #[test]
+        fn shuffled_messages_are_read_or_refused(
+            op in "sub|unsub|resync|ping|hello|auth|pub",
+            pairs in proptest::collection::vec(("id|topic|from|pos|depth|lag|batch|zz", "[0-9]{1,20}|null|true|\"[a-z.*]{0,9}\"|\\{\"last\":[0-9-]{1,3}\\}|\\[\"e\",[0-9]\\]|-1e9"), 0..5),
+        ) {
+            let rest: String = pairs.iter().map(|(k, v)| format!(",\"{k}\":{v}")).collect();
+            let _ = parse(&format!("{{\"op\":\"{op}\"{rest}}}"));
+        }
+    }
+}

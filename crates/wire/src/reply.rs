@@ -1,0 +1,175 @@
+//! Everything the server says beside records: `welcome`, `subd`, `missed`, `resumed`, `hb`, `err`, `ok`, `pong`, `notice`.
+
+use wholetape_model::{Topic, Ts};
+
+use crate::code::Code;
+use crate::json::Json;
+
+/// The bounds that `welcome` states (PROTOCOL §10).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    pub max_msg: u64,
+    pub subs: u64,
+    pub ops_s: u64,
+    pub ops_burst: u64,
+    pub inflight: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_msg: 64 * 1024, subs: 200, ops_s: 20, ops_burst: 60, inflight: 1_000 }
+    }
+}
+
+/// Why a reader was not given a range. Both ends are inclusive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Missed<'a> {
+    pub from: u64,
+    pub to: u64,
+    /// `retention`, `epoch`, `slow`, `corrupt`.
+    pub why: &'a str,
+}
+
+/// The fields of `err`.
+#[derive(Debug, Clone, Copy)]
+pub struct Error<'a> {
+    pub id: Option<u64>,
+    pub code: Code,
+    pub msg: &'a str,
+    /// The key at fault (`from.last`), for [`Code::Schema`].
+    pub path: Option<&'a str>,
+    pub topic: Option<&'a str>,
+    /// After this many milliseconds the same message may be sent again; `None`: it will fail again.
+    pub retry_ms: Option<u64>,
+}
+
+pub fn welcome(out: &mut Vec<u8>, session: &str, hb_s: u64, limits: &Limits) {
+    let mut j = Json(out);
+    j.raw("{\"op\":\"welcome\",\"v\":").u64(u64::from(crate::VERSION)).raw(",\"session\":").text(session);
+    j.raw(",\"ttl_s\":0,\"hb_s\":").u64(hb_s).raw(",\"anon\":true,\"limits\":{\"max_msg\":").u64(limits.max_msg);
+    j.raw(",\"subs\":").u64(limits.subs).raw(",\"ops_s\":").u64(limits.ops_s);
+    j.raw(",\"ops_burst\":").u64(limits.ops_burst).raw(",\"inflight\":").u64(limits.inflight).raw("}}");
+}
+
+/// `seq` is the exclusive start of delivery; with `missed` it is its `to`.
+pub fn subd(
+    out: &mut Vec<u8>,
+    id: Option<u64>,
+    topic: &Topic,
+    ch: u32,
+    epoch: &str,
+    seq: u64,
+    missed: Option<Missed<'_>>,
+) {
+    let mut j = Json(out);
+    j.raw("{\"op\":\"subd\"");
+    optional_id(&mut j, id);
+    j.raw(",\"topic\":").text(topic.as_str()).raw(",\"ch\":").u64(u64::from(ch));
+    j.raw(",\"epoch\":").text(epoch).raw(",\"seq\":").u64(seq);
+    j.raw(",\"class\":\"").raw(topic.class().as_str()).raw("\",\"ack\":\"none\",\"conflate\":\"none\"");
+    if let Some(m) = missed {
+        j.raw(",\"missed\":{");
+        range(&mut j, &m);
+        j.raw("}");
+    }
+    j.raw("}");
+}
+
+/// How one topic goes on after `resync`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resumed<'a> {
+    /// All messages after the position follow; `n` seqs are in the log now.
+    Replay { n: u64 },
+    /// A `snap` follows.
+    Snap,
+    /// A range is gone; then `snap` or live.
+    Missed(Missed<'a>),
+}
+
+pub fn resumed(out: &mut Vec<u8>, id: Option<u64>, topic: &Topic, epoch: &str, how: Resumed<'_>) {
+    let mut j = Json(out);
+    j.raw("{\"op\":\"resumed\"");
+    optional_id(&mut j, id);
+    j.raw(",\"epoch\":").text(epoch).raw(",\"topics\":{").text(topic.as_str()).raw(":{\"r\":");
+    match how {
+        Resumed::Replay { n } => _ = j.raw("\"replay\",\"n\":").u64(n),
+        Resumed::Snap => _ = j.raw("\"snap\""),
+        Resumed::Missed(m) => {
+            j.raw("\"missed\",\"epoch\":").text(epoch).raw(",");
+            range(&mut j, &m);
+        }
+    }
+    j.raw("}}}");
+}
+
+pub fn missed(out: &mut Vec<u8>, topic: &Topic, m: Missed<'_>) {
+    let mut j = Json(out);
+    j.raw("{\"op\":\"missed\",\"topic\":").text(topic.as_str()).raw(",");
+    range(&mut j, &m);
+    j.raw("}");
+}
+
+fn range(j: &mut Json<'_>, m: &Missed<'_>) {
+    j.raw("\"from\":").u64(m.from).raw(",\"to\":").u64(m.to).raw(",\"why\":").text(m.why);
+}
+
+/// `heads`: every subscribed topic with the seq that a client which has everything holds.
+pub fn hb<'a>(out: &mut Vec<u8>, now: Ts, epoch: &str, heads: impl Iterator<Item = (&'a str, u64)>) {
+    let mut j = Json(out);
+    j.raw("{\"op\":\"hb\",\"ts\":").i64(now.micros()).raw(",\"heads\":{");
+    for (i, (topic, seq)) in heads.enumerate() {
+        if i > 0 {
+            j.raw(",");
+        }
+        j.text(topic).raw(":[").text(epoch).raw(",").u64(seq).raw("]");
+    }
+    j.raw("}}");
+}
+
+pub fn err(out: &mut Vec<u8>, e: &Error<'_>) {
+    let mut j = Json(out);
+    j.raw("{\"op\":\"err\"");
+    optional_id(&mut j, e.id);
+    j.raw(",\"code\":").u64(u64::from(e.code.code())).raw(",\"name\":\"").raw(e.code.name()).raw("\",\"msg\":");
+    j.text(e.msg);
+    if let Some(path) = e.path {
+        j.raw(",\"path\":").text(path);
+    }
+    if let Some(topic) = e.topic {
+        j.raw(",\"topic\":").text(topic);
+    }
+    j.raw(",\"retry\":").bool(e.retry_ms.is_some()).raw(",\"retry_ms\":").u64(e.retry_ms.unwrap_or(0)).raw("}");
+}
+
+pub fn ok(out: &mut Vec<u8>, id: Option<u64>) {
+    let mut j = Json(out);
+    j.raw("{\"op\":\"ok\"");
+    optional_id(&mut j, id);
+    j.raw("}");
+}
+
+pub fn pong(out: &mut Vec<u8>, id: Option<u64>, now: Ts) {
+    let mut j = Json(out);
+    j.raw("{\"op\":\"pong\"");
+    optional_id(&mut j, id);
+    j.raw(",\"ts\":").i64(now.micros()).raw("}");
+}
+
+pub fn lagging(out: &mut Vec<u8>, topic: &Topic, behind: u64) {
+    let mut j = Json(out);
+    j.raw("{\"op\":\"notice\",\"name\":\"lagging\",\"topic\":").text(topic.as_str());
+    j.raw(",\"behind\":").u64(behind).raw("}");
+}
+
+/// The server is about to close (1012); clients come back after a uniform delay within `after_ms`.
+pub fn drain(out: &mut Vec<u8>, deadline_ms: u64, after_ms: (u64, u64)) {
+    let mut j = Json(out);
+    j.raw("{\"op\":\"drain\",\"deadline_ms\":").u64(deadline_ms);
+    j.raw(",\"after_ms\":[").u64(after_ms.0).raw(",").u64(after_ms.1).raw("]}");
+}
+
+fn optional_id(j: &mut Json<'_>, id: Option<u64>) {
+    if let Some(id) = id {
+        j.raw(",\"id\":").u64(id);
+    }
+}

@@ -1,0 +1,303 @@
+//! One message of each kind against `golden/v1.jsonl`, which is never rewritten within version 1.
+//!
+//! To add kinds: append the lines that the failing test prints.
+
+use wholetape_model::mark::{Finding, Gap, Link};
+use wholetape_model::record::{Record, encode};
+use wholetape_model::topic::Period;
+use wholetape_model::{
+    Bar, Book, BookAction, Check, Decimal, Funding, GapCause, GapState, HealSource, InstrumentDef, InstrumentKind,
+    Level, Levels, LinkCause, LinkState, Liquidation, Price, Quote, Row, RowFlags, Scales, Side, Size, Status, Ticker,
+    Topic, Trade, TradeCondition, TradingStatus, Ts, ValidityState, View,
+};
+use wholetape_wire::message::{self, Context, Written};
+use wholetape_wire::reply::{self, Limits, Missed, Resumed};
+use wholetape_wire::{BookView, Code};
+
+const BIDS: [Level; 2] =
+    [Level { price: Price(6_000_010), size: Size(2_000) }, Level { price: Price(5_999_990), size: Size(0) }];
+
+fn d(text: &str) -> Decimal {
+    Decimal::parse(text.as_bytes()).unwrap()
+}
+
+fn trade(id: u64, last_id: u64) -> View<'static> {
+    View::Trade(Trade {
+        id,
+        first_id: id,
+        last_id,
+        price: Price(6_180_030),
+        size: Size(6),
+        aggressor: Some(Side::Sell),
+        condition: TradeCondition::Regular,
+    })
+}
+
+fn book(action: BookAction) -> View<'static> {
+    let (bids, asks) = (Levels::Native(&BIDS), Levels::Native(&[]));
+    View::Book(Book { action, first_id: 100, last_id: 110, prev_id: 99, bids, asks })
+}
+
+fn bodies() -> Vec<(&'static str, View<'static>)> {
+    let gap = Gap {
+        gap: 7,
+        state: GapState::Healed,
+        cause: GapCause::Disconnected,
+        source: HealSource::Rest,
+        from_id: 10,
+        to_id: 19,
+        from_ts: Ts(1),
+        to_ts: Ts(2),
+        missing: 0,
+        why: "10 of 10 rows from \"aggTrades\"",
+    };
+    vec![
+        ("trade.BTCUSDT.BINANCE", trade(5_266_583_935, 5_266_583_935)),
+        ("trade.BTCUSDT.BINANCE", trade(1, u64::MAX)),
+        (
+            "quote.BTCUSDT.BINANCE",
+            View::Quote(Quote { bid: Price(1), bid_size: Size(2), ask: Price(3), ask_size: Size(4), update_id: 5 }),
+        ),
+        (
+            "ticker.BTCUSDT.BINANCE",
+            View::Ticker(Ticker {
+                last: d("1.5"),
+                open: d("1.4"),
+                high: d("1.6"),
+                low: d("1.3"),
+                volume: d("1000.000"),
+                quote_volume: d("1500.00"),
+                change: d("-0.1"),
+                trades: 12,
+                open_ts: Ts(5),
+                close_ts: Ts(6),
+            }),
+        ),
+        ("book.BTCUSDT.BINANCE", book(BookAction::Snapshot)),
+        ("book.BTCUSDT.BINANCE", book(BookAction::Delta)),
+        (
+            "bar-1m.BTCUSDT.BINANCE",
+            View::Bar(Bar {
+                open_ts: Ts(60),
+                close_ts: Ts(119),
+                open: d("1"),
+                high: d("2"),
+                low: d("0.5"),
+                close: d("1.50"),
+                volume: d("10"),
+                quote_volume: d("15.0"),
+                taker_volume: d("4"),
+                taker_quote_volume: d("6"),
+                trades: 3,
+                first_id: 1,
+                last_id: 3,
+                closed: true,
+                period: Period { count: 1, unit: b'm' },
+            }),
+        ),
+        ("funding.BTCUSDT-PERP.BINANCE", View::Funding(Funding { rate: d("0.00010000"), next_ts: Ts(9) })),
+        ("mark.BTCUSDT-PERP.BINANCE", View::MarkPrice(d("60000.12345678"))),
+        ("index.BTCUSDT-PERP.BINANCE", View::IndexPrice(d("60000.5"))),
+        ("open_interest.BTCUSDT-PERP.BINANCE", View::OpenInterest(d("81234.567"))),
+        (
+            "liquidation.BTCUSDT-PERP.BINANCE",
+            View::Liquidation(Liquidation {
+                side: Some(Side::Sell),
+                price: d("59000"),
+                average_price: d("59001.5"),
+                size: d("0.2"),
+                order_size: d("0.3"),
+            }),
+        ),
+        (
+            "instrument.BTCUSDT-PERP.BINANCE",
+            View::Instrument(InstrumentDef {
+                kind: InstrumentKind::Perpetual,
+                status: TradingStatus::Trading,
+                tick: d("0.10"),
+                step: d("0.001"),
+                size_min: d("0.001"),
+                size_max: d("1000"),
+                notional_min: d("100"),
+                multiplier: d("1"),
+                onboard: Ts(1),
+                expiry: Ts(0),
+                symbol: "BTCUSDT",
+                base: "BTC",
+                quote: "USDT",
+                settle: "USDT",
+                status_text: "TRADING",
+            }),
+        ),
+        ("status.BTCUSDT.BINANCE", View::Status(Status { status: TradingStatus::Halted, text: "BREAK" })),
+        (
+            "link.binance-0",
+            View::Link(Link {
+                state: LinkState::Active,
+                cause: LinkCause::FirstData,
+                attempt: 3,
+                delay_ns: 1_500_000_000,
+                endpoint: "wss://x/ws",
+                correlation: "c-1",
+                why: "",
+            }),
+        ),
+        ("trade.BTCUSDT.BINANCE", View::Gap(gap)),
+        ("gap.BTCUSDT.BINANCE", View::Gap(gap)),
+        (
+            "book.BTCUSDT.BINANCE",
+            View::Validity(wholetape_model::Validity {
+                state: ValidityState::Syncing,
+                cause: GapCause::Resync,
+                update_id: 110,
+                why: "venue id 115 after 110",
+            }),
+        ),
+        ("trade.BTCUSDT.BINANCE", View::Retract(41)),
+        (
+            "quality.binance-0",
+            View::Finding(Finding {
+                check: Check::Crossed,
+                observed: d("1.1"),
+                bound: d("1.0"),
+                count: 4,
+                why: "best bid over best ask",
+            }),
+        ),
+    ]
+}
+
+fn messages() -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut push = |f: &mut dyn FnMut(&mut Vec<u8>)| {
+        let mut out = Vec::new();
+        f(&mut out);
+        lines.push(String::from_utf8(out).unwrap());
+    };
+    for (i, (topic, body)) in bodies().into_iter().enumerate() {
+        let topic = Topic::parse(topic).unwrap();
+        let seq = 1_042 + i as u64;
+        let flags = if i == 1 { RowFlags::LATE_REST.with(RowFlags::BAD_PRICE) } else { RowFlags::default() };
+        let row = Row {
+            ts_event: Ts(1_790_000_000_000_000_123),
+            ts_recv: Ts(1_790_000_000_000_456_789),
+            conn: 1,
+            frame: 2,
+            flags,
+            scales: Scales { price: 2, size: 3 },
+            body,
+        };
+        let mut bytes = Vec::new();
+        encode(&row, 0, seq, 1, &mut bytes);
+        let record = Record::parse(&bytes, true).unwrap();
+        let is_book = topic.as_str().starts_with("book");
+        let cx = Context {
+            topic: &topic,
+            epoch: "k3f9",
+            prev: if i % 2 == 1 { seq - 2 } else { seq - 1 },
+            state: is_book.then_some(ValidityState::Live),
+            crc: is_book.then_some(7),
+        };
+        push(&mut |out| assert_eq!(message::record(out, &cx, &record), Ok(Written::Message)));
+        if matches!(row.body, View::Quote(_)) {
+            push(&mut |out| message::state_snap(out, &cx, seq, &record).unwrap());
+        }
+    }
+    let topic = Topic::parse("book.BTCUSDT.BINANCE").unwrap();
+    let cx = Context { topic: &topic, epoch: "k3f9", prev: 0, state: Some(ValidityState::Live), crc: None };
+    let mut view = BookView::new();
+    view.apply(Scales { price: 2, size: 3 }, Levels::Native(&BIDS), Levels::Native(&[])).unwrap();
+    push(&mut |out| message::book_snap(out, &cx, 1_041, Ts(1_790_000_000_000_000_000), 110, &view));
+    let missed = Missed { from: 900, to: 1_020, why: "retention" };
+    push(&mut |out| reply::welcome(out, "s_7Qk", 15, &Limits::default()));
+    push(&mut |out| reply::subd(out, Some(1), &topic, 7, "k3f9", 1_041, None));
+    push(&mut |out| reply::subd(out, None, &topic, 7, "k3f9", 1_020, Some(missed)));
+    push(&mut |out| reply::resumed(out, Some(3), &topic, "k3f9", Resumed::Replay { n: 12 }));
+    push(&mut |out| reply::resumed(out, None, &topic, "k3f9", Resumed::Snap));
+    push(&mut |out| reply::resumed(out, None, &topic, "k3f9", Resumed::Missed(missed)));
+    push(&mut |out| reply::missed(out, &topic, missed));
+    push(&mut |out| reply::hb(out, Ts(5_000), "k3f9", [("trade.A.B", 4), ("book.A.B", 9)].into_iter()));
+    push(&mut |out| {
+        let (id, path, topic) = (Some(4), Some("from.last"), Some("trade.A.B"));
+        reply::err(
+            out,
+            &reply::Error { id, code: Code::Schema, msg: "from.last: must be …", path, topic, retry_ms: None },
+        );
+    });
+    push(&mut |out| {
+        let (id, path, topic) = (None, None, None);
+        reply::err(
+            out,
+            &reply::Error { id, code: Code::RateLimited, msg: "slow down", path, topic, retry_ms: Some(50) },
+        );
+    });
+    push(&mut |out| reply::ok(out, Some(2)));
+    push(&mut |out| reply::pong(out, Some(5), Ts(6_000)));
+    push(&mut |out| reply::lagging(out, &topic, 5_120));
+    push(&mut |out| reply::drain(out, 10_000, (0, 8_000)));
+    lines
+}
+
+#[test]
+fn version_1_is_what_it_always_was() {
+    let golden = include_str!("../golden/v1.jsonl");
+    let ours = messages();
+    for (i, line) in ours.iter().enumerate() {
+        serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|e| panic!("not json: {e}: {line}"));
+        assert_eq!(golden.lines().nth(i), Some(line.as_str()), "line {} of all:\n{}\n", i + 1, ours.join("\n"));
+    }
+    assert_eq!(golden.lines().count(), ours.len());
+}
+
+#[test]
+fn checkpoints_are_not_sent() {
+    let topic = Topic::parse("book.A.B").unwrap();
+    let row = Row {
+        ts_event: Ts(1),
+        ts_recv: Ts(1),
+        conn: 0,
+        frame: 0,
+        flags: RowFlags::CHECKPOINT,
+        scales: Scales::default(),
+        body: book(BookAction::Checkpoint),
+    };
+    let mut bytes = Vec::new();
+    encode(&row, 0, 5, 1, &mut bytes);
+    let cx = Context { topic: &topic, epoch: "e", prev: 4, state: None, crc: None };
+    let mut out = Vec::new();
+    assert_eq!(message::record(&mut out, &cx, &Record::parse(&bytes, true).unwrap()), Ok(Written::Nothing));
+    assert!(out.is_empty());
+}
+
+mod properties {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// What a client reads is what the record holds, digit for digit.
+        #[test]
+        fn trades_read_back(
+            id in any::<u64>(), price in any::<i64>(), size in any::<i64>(), ps in 0_u8..=18, ss in 0_u8..=18,
+            seq in 2_u64..(1 << 53), span in 1_u32..1000, ts in any::<i64>(),
+        ) {
+            let topic = Topic::parse("trade.A.B").unwrap();
+            let scales = Scales { price: ps, size: ss };
+            let t = Trade { id, first_id: id, last_id: id, price: Price(price), size: Size(size), aggressor: None, condition: TradeCondition::Regular };
+            let row = Row { ts_event: Ts(ts), ts_recv: Ts(7), conn: 0, frame: 0, flags: RowFlags::default(), scales, body: View::Trade(t) };
+            let mut bytes = Vec::new();
+            encode(&row, 0, seq, span, &mut bytes);
+            let record = Record::parse(&bytes, true).unwrap();
+            let cx = Context { topic: &topic, epoch: "e", prev: record.prev(), state: None, crc: None };
+            let mut out = Vec::new();
+            message::record(&mut out, &cx, &record).unwrap();
+            let m: serde_json::Value = serde_json::from_slice(&out).unwrap();
+            prop_assert_eq!(m["seq"].as_u64(), Some(seq));
+            prop_assert_eq!(m["prev"].as_u64(), (record.prev() + 1 != seq).then_some(record.prev()));
+            let read = m["data"]["id"].as_u64().or_else(|| m["data"]["id"].as_str().and_then(|s| s.parse().ok()));
+            prop_assert_eq!(read, Some(id));
+            prop_assert_eq!(&m["data"]["price"], &scales.price(Price(price)).to_string());
+            prop_assert_eq!(&m["data"]["size"], &scales.size(Size(size)).to_string());
+            prop_assert_eq!(&m["data"]["ts_event"], &ts.to_string());
+        }
+    }
+}
