@@ -23,6 +23,9 @@ pub enum ProtocolError {
     Number { channel: &'static str, field: &'static str, source: wholetape_model::DecimalError },
     #[error("subscription refused: code {code}: {text}")]
     Refused { code: i64, text: String },
+    /// An error that answers no request of ours: overload, maintenance and the like.
+    #[error("venue reports error {code}: {text}")]
+    Venue { code: i64, text: String },
     #[error("reply to {what} has status {status}")]
     Status { what: &'static str, status: u16 },
     #[error("reply to {what} malformed: {why}")]
@@ -36,6 +39,7 @@ impl ProtocolError {
             // It may have been a delta or a trade.
             Self::Malformed { .. } | Self::Number { .. } => Recovery::Resync,
             Self::Refused { .. } => Recovery::Stop,
+            Self::Venue { .. } => Recovery::Reconnect,
             Self::Status { .. } | Self::BadReply { .. } => Recovery::Skip,
         }
     }

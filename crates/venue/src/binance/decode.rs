@@ -178,7 +178,9 @@ impl Binance {
     }
 
     fn not_ours(&mut self, stream: Option<&str>, head: &Head<'_>, whole: Piece<'_>, out: &mut Out) -> &'static str {
-        let name = head.e.as_ref().map_or_else(|| stream.unwrap_or(""), Text::as_str);
+        // `depthUpdate` is known: what is not is the stream that it came by.
+        let event = head.e.as_ref().map(Text::as_str).filter(|e| *e != "depthUpdate");
+        let name = event.or(stream).unwrap_or("");
         self.unknown(name, whole.text, out);
         "unknown"
     }
@@ -217,8 +219,9 @@ impl Binance {
                     out.actions.push(Action::Note(Note::Refused { streams, code, text }));
                     Ok(true)
                 }
-                // Nothing that we remember asking: the venue found fault with our side of the protocol itself.
-                None => Err(ProtocolError::Refused { code, text }),
+                // 0 to 4 find fault with what we wrote (`web-socket-streams.md` "Error Messages"): it would fail again.
+                None if (0..=4).contains(&code) => Err(ProtocolError::Refused { code, text }),
+                None => Err(ProtocolError::Venue { code, text }),
             };
         }
         if head.id.is_none() || head.result.is_none() {
