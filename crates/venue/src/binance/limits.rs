@@ -5,9 +5,9 @@
 //!   read 2026-11-20.
 //! - USD-M: <https://developers.binance.com/docs/derivatives/usds-margined-futures> (Connect, Important WebSocket Change
 //!   Notice) and the official SDK <https://github.com/binance/binance-connector-rust>, state 2026-07-22, read 2026-11-20.
-//! - COIN-M and Binance.US: their recordings and `exchangeInfo.rateLimits` in them, and
-//!   <https://developers.binance.com/docs/derivatives/coin-margined-futures>,
-//!   <https://docs.binance.us/>, read 2026-11-21; weights that those do not settle are the higher of the candidates.
+//! - COIN-M and Binance.US: addresses, paths and the weight budgets (`exchangeInfo.rateLimits`) from their recordings of
+//!   2021 and 2024, looked at 2026-11-21. Their documents were not read: the other figures are those of USD-M and spot, and
+//!   wait for confirmation. The replies' weight header is the authority at run time.
 
 use std::time::Duration;
 
@@ -155,7 +155,7 @@ static USDM: Facts = Facts {
     life_max: DAY,
 };
 
-/// Not split (change notice of 2026-03-06). Weights as on USD-M.
+/// Not split (change notice of 2026-03-06). Weights assumed as on USD-M.
 static COINM: Facts = Facts {
     variant: Variant::CoinM,
     name: "binance-coinm",
@@ -194,7 +194,7 @@ static US: Facts = Facts {
     depth_weights: &[(100, 5), (500, 25), (1000, 50), (5000, 250)],
     depth_default: 1000,
     agg_trades_weight: 4,
-    // Needs an API key there.
+    // Assumed to need an API key there.
     historical_trades_weight: None,
     trades_weight: 25,
     exchange_info_weight: 20,

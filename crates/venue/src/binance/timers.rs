@@ -1,7 +1,7 @@
 //! What a session does by the clock: subscriptions paced under the venue's message rate, and REST polls.
 //!
 //! Subscriptions are `SUBSCRIBE` messages, not names in the address: only they are answered, so a refusal is seen and
-//! named (docs/adr/0006-libraries.md has no say in this; docs/venues/binance.md does).
+//! named.
 
 use std::collections::VecDeque;
 use std::time::Duration;
