@@ -73,6 +73,7 @@ fn pass(venue: &str, input: &[Input]) -> f64 {
         trade_source: Kind::Trade,
         heal: false,
         discover: Some("BENCH".into()),
+        checks: wholetape_quality::CheckConfig::default(),
         resume: Resume::default(),
     });
     let mut out = LineOut::default();

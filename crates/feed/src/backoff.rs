@@ -2,7 +2,7 @@
 //!
 //! Pure: the random draw is an argument, and so is time. Full jitter (uniform between nothing and the ceiling) spreads
 //! many clients best after a common outage; ±10 % is there for venues where a predictable delay matters more.
-//! A connection that lived for `stable_after` counts as mended and the delays start anew; one that dies at once does not,
+//! A connection that brought data for `stable_after` counts as mended and the delays start anew; one that dies at once does not,
 //! so a venue that accepts and drops us is not hammered.
 
 use std::time::Duration;
@@ -36,7 +36,7 @@ impl Default for BackoffShape {
             first: Duration::from_secs(1),
             max: Duration::from_secs(60),
             jitter: Jitter::Full,
-            stable_after: Duration::from_secs(30),
+            stable_after: Duration::from_secs(2),
         }
     }
 }
@@ -122,7 +122,7 @@ mod tests {
             b.on_up(Ts(0));
             b.on_down(Ts(0) + S, 0.5);
         }
-        assert_eq!(b.failures(), 5, "up for a second is not stable");
+        assert_eq!(b.failures(), 5, "a second of data is not stable");
         b.on_up(Ts(0));
         assert!(b.on_down(Ts(0) + S * 31, 0.999) <= S);
         assert_eq!(b.failures(), 1);

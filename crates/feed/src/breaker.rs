@@ -67,6 +67,14 @@ impl CircuitBreaker {
         self.opened
     }
 
+    /// Would a request be let through now? Takes nothing.
+    ///
+    /// # Errors
+    /// How long to wait before asking again.
+    pub fn peek(&self, now: Ts) -> Result<(), Duration> {
+        self.clone().allow(now)
+    }
+
     /// May a request go? Whoever gets a yes reports back.
     ///
     /// # Errors

@@ -26,6 +26,7 @@ pub mod trades;
 use std::time::Duration;
 
 use wholetape_model::{InstrumentIx, Kind, LinkCause, NO_INSTRUMENT, RowFlags, Ts};
+use wholetape_quality::Findings;
 use wholetape_venue::{Action, FetchFailure, FetchId, FetchKind, Frame, Note, ProtocolError, Recovery, Reply, Session};
 
 pub use books::BookFlow;
@@ -74,6 +75,8 @@ pub struct Line {
     due: Ts,
     last_scan: Ts,
     last_activity: u64,
+    /// Of the event at hand; empty between events.
+    findings: Findings,
 }
 
 impl Line {
@@ -89,6 +92,7 @@ impl Line {
             due: Ts::MAX,
             last_scan: Ts::ZERO,
             last_activity: 0,
+            findings: Findings::default(),
             plan,
         };
         for ix in 0..line.plan.instruments.len() {
@@ -316,7 +320,7 @@ impl Line {
         let instrument = &mut self.instruments[event.instrument as usize];
         instrument.activity += 1;
         let activity = instrument.activity;
-        let flags = flags.with(self.judge(event, now, out));
+        let flags = flags.with(self.judge(conn, event, now, out));
         self.topics.get(topic).spoke(now, event.ts_event, activity);
         self.push(topic, event.ts_event, now, conn, flags, event.scales, event.body, out);
     }
@@ -346,7 +350,7 @@ impl Line {
             if new {
                 self.stats.late += 1;
                 unheard |= beyond && now.since(event.ts_event) > trades::SILENT_AFTER;
-                let flags = RowFlags::LATE_REST.with(self.judge(&event, now, out));
+                let flags = RowFlags::LATE_REST.with(self.judge_late(conn, &event, now, out));
                 self.push(topic, event.ts_event, now, conn, flags, event.scales, event.body, out);
             }
         }
@@ -405,7 +409,7 @@ impl Line {
         if self.topics.get(topic).losing.is_some() {
             self.end_loss(topic, conn, now, out);
         }
-        let flags = flags.with(self.judge(event, now, out));
+        let flags = flags.with(self.judge(conn, event, now, out));
         self.topics.get(topic).spoke(now, event.ts_event, activity);
         self.push(topic, event.ts_event, now, conn, flags, event.scales, event.body, out);
     }

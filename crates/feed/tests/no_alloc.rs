@@ -60,6 +60,7 @@ fn an_event_costs_no_allocation_after_warm_up() {
         trade_source: Kind::TradeRaw,
         heal: true,
         discover: Some("BINANCE".into()),
+        checks: wholetape_quality::CheckConfig::default(),
         resume: Resume::default(),
     });
     let mut out = LineOut::default();

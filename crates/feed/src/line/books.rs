@@ -128,7 +128,7 @@ impl Line {
                 let instrument = &mut self.instruments[event.instrument as usize];
                 instrument.activity += 1;
                 let activity = instrument.activity;
-                let flags = self.judge(event, now, out);
+                let flags = self.judge(conn, event, now, out);
                 self.topics.get(topic).spoke(now, event.ts_event, activity);
                 self.push(topic, event.ts_event, now, conn, flags, event.scales, event.body, out);
                 return;

@@ -1,12 +1,58 @@
 //! Quality: what the checks say of an event becomes flags of its row, and findings in a topic of their own.
 
-use wholetape_model::{Event, RowFlags, Ts};
+use wholetape_model::{Body, Event, Finding, InstrumentDef, InstrumentIx, Kind, RowFlags, Span, Ts};
 
 use super::Line;
-use super::out::LineOut;
+use super::out::{ConnIx, LineOut};
 
 impl Line {
-    pub(super) fn judge(&mut self, _event: &Event, _now: Ts, _out: &mut LineOut) -> RowFlags {
-        RowFlags::default()
+    /// Flags for the row of a live event. A book event is judged after it was applied.
+    #[inline]
+    pub(super) fn judge(&mut self, conn: ConnIx, event: &Event, now: Ts, out: &mut LineOut) -> RowFlags {
+        let instrument = &mut self.instruments[event.instrument as usize];
+        let book = instrument.book.as_ref().and_then(|b| b.book().verified());
+        let flags = instrument.checks.on_event(event, now, book, &mut self.findings);
+        if let Body::Instrument(InstrumentDef { size_max, .. }) = event.body {
+            instrument.checks.set_size_max(size_max);
+        }
+        if !self.findings.is_empty() {
+            self.report_findings(event.instrument, conn, now, out);
+        }
+        flags
+    }
+
+    /// Flags for the row of a healed event.
+    pub(super) fn judge_late(&mut self, conn: ConnIx, event: &Event, now: Ts, out: &mut LineOut) -> RowFlags {
+        let instrument = &mut self.instruments[event.instrument as usize];
+        let flags = instrument.checks.on_late_event(event, now, &mut self.findings);
+        self.report_findings(event.instrument, conn, now, out);
+        flags
+    }
+
+    pub(super) fn judge_silences(&mut self, now: Ts, out: &mut LineOut) {
+        for ix in 0..self.instruments.len() {
+            let instrument = &mut self.instruments[ix];
+            let conn = instrument.trade_conn;
+            // What is not connected is not stale but away, and its gaps say so.
+            if self.conns[conn].is_open() {
+                instrument.checks.on_timer(now, &mut self.findings);
+                self.report_findings(ix as InstrumentIx, conn, now, out);
+            }
+        }
+    }
+
+    #[cold]
+    fn report_findings(&mut self, ix: InstrumentIx, conn: ConnIx, now: Ts, out: &mut LineOut) {
+        if self.findings.is_empty() {
+            return;
+        }
+        let findings = std::mem::take(&mut self.findings);
+        let topic = self.topic_of(ix, Kind::Quality);
+        for finding in findings.iter() {
+            self.stats.findings += 1;
+            let why = out.scratch.arena.text(finding.why);
+            let finding: Finding<Span> = finding.map(|_| why);
+            self.push_mark(topic, Body::Finding(finding), conn, now, out);
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use wholetape_book::Rule;
 use wholetape_model::{GapCause, InstrumentId, InstrumentIx, Kind, Ts};
+use wholetape_quality::{CheckConfig, Checks};
 use wholetape_venue::{BookRule, Channel, ConnectionPlan, PlanError, Session};
 
 use super::books::BookFlow;
@@ -66,6 +67,8 @@ pub struct LinePlan {
     pub heal: bool,
     /// Names instruments that only the data names (captures): the venue's suffix.
     pub discover: Option<String>,
+    /// Bounds of the quality checks.
+    pub checks: CheckConfig,
     pub resume: Resume,
 }
 
@@ -95,6 +98,7 @@ pub struct Instrument {
     /// Ids of the second trade source: for repeats only, its ids prove nothing.
     pub raw_trades: Ledger,
     pub book: Option<BookFlow>,
+    pub checks: Checks,
     /// Trades, quotes and book updates so far: the evidence against a silent sibling.
     pub activity: u64,
     pub trade_conn: ConnIx,
@@ -119,6 +123,7 @@ impl Line {
             trades,
             raw_trades: Ledger::default(),
             book: None,
+            checks: Checks::for_instrument(self.plan.checks),
             activity: 0,
             id,
         };

@@ -134,6 +134,7 @@ fn bench(heal: bool, resume: Resume) -> Bench {
         trade_source: Kind::Trade,
         heal,
         discover: None,
+        checks: wholetape_quality::CheckConfig::default(),
         resume,
     };
     Bench { line: Line::new(plan), out: LineOut::default(), rows: Vec::new(), actions: Vec::new() }

@@ -37,6 +37,7 @@ impl Line {
             self.last_scan = now;
             self.scan(now, out);
             self.hourly_checkpoints(now, out);
+            self.judge_silences(now, out);
         }
         self.wake_at(self.last_scan + SCAN_EVERY);
     }

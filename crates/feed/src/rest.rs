@@ -1,0 +1,467 @@
+//! REST: one keep-alive pool, one weight budget, one breaker per host, shared by all lines that speak to it.
+//!
+//! A host is a task of its own on the REST worker; lines hand it requests over a bounded channel and wait for the answer.
+//! So a line that is busy or panics neither holds a connection nor a lock that others need, and priorities hold across
+//! lines: the most urgent request that waits goes first, and none overtakes it while it waits for weight.
+//!
+//! Full-policy: a full channel or a wait longer than `wait_max` is answered at once with
+//! [`FetchFailure::Budget`] and the time after which to ask again.
+
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use wholetape_model::Ts;
+use wholetape_venue::{FetchFailure, FetchKind, Request};
+
+use crate::breaker::{BreakerShape, CircuitBreaker};
+use crate::budget::{TokenBucket, WeightBudget};
+use crate::clock::{self, Clock};
+use crate::endpoint::Endpoint;
+use crate::error::chain;
+use crate::line::Priority;
+use crate::metrics::{FLUSH_EVERY, Hub, Local, MetricId};
+use crate::transport;
+
+/// One host and what it bears.
+#[derive(Debug, Clone)]
+pub struct HostPlan {
+    /// For metrics and logs, e.g. the venue's name.
+    pub name: String,
+    /// In order of preference.
+    pub endpoints: Vec<Endpoint>,
+    pub weight_per_minute: u32,
+    /// Lower case; the reply header with the weight used in this minute.
+    pub weight_header: &'static str,
+    pub breaker: BreakerShape,
+    /// From sending to the last byte of the body.
+    pub timeout: Duration,
+    pub body_bytes_max: usize,
+    /// Connections at a time.
+    pub connections_max: usize,
+    /// Snapshots at once, and the time until one more: a resync of everything is a queue and not a storm.
+    pub snapshot_burst: u32,
+    pub snapshot_every: Duration,
+    /// A request that must wait longer is refused.
+    pub wait_max: Duration,
+}
+
+impl HostPlan {
+    #[must_use]
+    pub fn new(name: &str, endpoints: Vec<Endpoint>, weight_per_minute: u32, weight_header: &'static str) -> Self {
+        Self {
+            name: name.into(),
+            endpoints,
+            weight_per_minute,
+            weight_header,
+            breaker: BreakerShape::default(),
+            timeout: Duration::from_secs(10),
+            body_bytes_max: 64 << 20,
+            connections_max: 2,
+            snapshot_burst: 4,
+            snapshot_every: Duration::from_millis(250),
+            wait_max: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What came back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fetched {
+    Answer { status: u16, body: Bytes },
+    Failed(FetchFailure),
+}
+
+struct Job {
+    kind: FetchKind,
+    request: Request,
+    priority: Priority,
+    /// Order among equals: who came first.
+    turn: u64,
+    asked: Ts,
+    reply: oneshot::Sender<Fetched>,
+}
+
+impl PartialEq for Job {
+    fn eq(&self, other: &Self) -> bool {
+        self.rank() == other.rank()
+    }
+}
+impl Eq for Job {}
+impl PartialOrd for Job {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+/// The greatest goes first: the most urgent, and among equals the earliest.
+impl Ord for Job {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        other.rank().cmp(&self.rank())
+    }
+}
+impl Job {
+    const fn rank(&self) -> (u8, u64) {
+        (self.priority as u8, self.turn)
+    }
+}
+
+/// Requests that may wait for one host.
+const QUEUE_MAX: usize = 1024;
+
+/// What a line holds of a host.
+#[derive(Debug, Clone)]
+pub struct HostHandle {
+    name: Arc<str>,
+    jobs: mpsc::Sender<Job>,
+}
+
+impl std::fmt::Debug for Job {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} {}", self.priority, self.request.path)
+    }
+}
+
+impl HostHandle {
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Asks. The future may be dropped; the answer is then thrown away.
+    pub async fn fetch(&self, kind: FetchKind, request: Request, priority: Priority) -> Fetched {
+        let (reply, answer) = oneshot::channel();
+        let job = Job { kind, request, priority, turn: 0, asked: Ts::ZERO, reply };
+        match self.jobs.try_send(job) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                return Fetched::Failed(FetchFailure::Budget { retry_after: Duration::from_secs(1) });
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => {
+                return Fetched::Failed(FetchFailure::Transport("the REST worker has stopped".into()));
+            }
+        }
+        answer.await.unwrap_or_else(|_| Fetched::Failed(FetchFailure::Transport("the REST worker has stopped".into())))
+    }
+}
+
+/// A keep-alive connection and the endpoint that it leads to.
+struct Kept {
+    sender: SendRequest<Empty<Bytes>>,
+    endpoint: usize,
+}
+
+type Running = FuturesUnordered<std::pin::Pin<Box<dyn Future<Output = Outcome> + Send>>>;
+
+struct Metrics {
+    local: Local,
+    requests: MetricId,
+    failures: MetricId,
+    refused: MetricId,
+    used: MetricId,
+    open: MetricId,
+    opened: MetricId,
+    seconds: MetricId,
+}
+
+struct Host {
+    plan: HostPlan,
+    tls: Arc<ClientConfig>,
+    /// Idle connections. Never more than `connections_max` with those in use, so no request ever opens one too many.
+    idle: Vec<Kept>,
+    clock: Clock,
+    budget: WeightBudget,
+    snapshots: TokenBucket,
+    breaker: CircuitBreaker,
+    endpoint: usize,
+    waiting: BinaryHeap<Job>,
+    turns: u64,
+    metrics: Metrics,
+}
+
+struct Outcome {
+    job: Job,
+    endpoint: usize,
+    started: Ts,
+    result: Result<Answer, FetchFailure>,
+    kept: Option<Kept>,
+}
+
+struct Answer {
+    status: u16,
+    /// Weight used in this minute, as the venue counts.
+    used: Option<u32>,
+    retry_after: Option<Duration>,
+    body: Bytes,
+}
+
+/// Makes a host and the task that serves it; the task runs until `stop`, then answers what waits with a failure.
+#[must_use]
+pub fn host(plan: HostPlan, tls: Arc<ClientConfig>, hub: &Hub, stop: CancellationToken) -> (HostHandle, HostTask) {
+    let (jobs, inbox) = mpsc::channel(QUEUE_MAX);
+    let handle = HostHandle { name: plan.name.as_str().into(), jobs };
+    let hub = hub.clone();
+    (handle, HostTask { plan, tls, hub, inbox, stop })
+}
+
+/// A host that is about to run.
+pub struct HostTask {
+    plan: HostPlan,
+    tls: Arc<ClientConfig>,
+    hub: Hub,
+    inbox: mpsc::Receiver<Job>,
+    stop: CancellationToken,
+}
+
+impl HostTask {
+    pub async fn run(self) {
+        let Self { plan, tls, hub, mut inbox, stop } = self;
+        let mut host = Host::new(plan, &tls, &hub);
+        let mut running = Running::new();
+        let mut flush = tokio::time::interval(FLUSH_EVERY);
+        loop {
+            let wait = host.start(&mut running);
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(outcome) = running.next() => host.finish(outcome),
+                job = inbox.recv() => match job {
+                    Some(job) => host.queue(job),
+                    // Nobody can ask any more; what runs is finished.
+                    None if running.is_empty() && host.waiting.is_empty() => break,
+                    None => tokio::time::sleep(Duration::from_millis(10)).await,
+                },
+                _ = flush.tick() => host.flush(),
+                () = tokio::time::sleep(wait.unwrap_or(FLUSH_EVERY)), if wait.is_some() => {}
+            }
+        }
+    }
+}
+
+impl Host {
+    fn new(plan: HostPlan, tls: &Arc<ClientConfig>, hub: &Hub) -> Self {
+        let mut local = hub.local();
+        let labels = [("host", plan.name.as_str())];
+        let metrics = Metrics {
+            requests: local.counter("feed_rest_requests_total", "REST requests sent", &labels),
+            failures: local.counter("feed_rest_failures_total", "REST requests that failed or were answered 5xx", &labels),
+            refused: local.counter("feed_rest_refused_total", "REST requests refused by our own budget or breaker", &labels),
+            used: local.gauge("feed_rest_weight_used", "REST weight used in the present window", &labels),
+            open: local.gauge("feed_breaker_open", "1 while the host's circuit breaker is open", &labels),
+            opened: local.counter("feed_breaker_opened_total", "times that the circuit breaker opened", &labels),
+            seconds: local.histogram("feed_rest_seconds", "time from sending a request to its last byte", &labels),
+            local,
+        };
+        Self {
+            budget: WeightBudget::new(plan.weight_per_minute),
+            snapshots: TokenBucket::new(plan.snapshot_burst, plan.snapshot_every),
+            breaker: CircuitBreaker::new(plan.breaker),
+            clock: Clock::new(clock::wall(), Ts::ZERO),
+            endpoint: 0,
+            waiting: BinaryHeap::new(),
+            turns: 0,
+            tls: tls.clone(),
+            idle: Vec::new(),
+            metrics,
+            plan,
+        }
+    }
+
+    fn queue(&mut self, mut job: Job) {
+        let now = self.clock.now();
+        if self.waiting.len() >= QUEUE_MAX {
+            return self.refuse(job, Duration::from_secs(1));
+        }
+        self.turns += 1;
+        job.turn = self.turns;
+        job.asked = now;
+        self.waiting.push(job);
+    }
+
+    fn refuse(&mut self, job: Job, retry_after: Duration) {
+        self.metrics.local.add(self.metrics.refused, 1);
+        let _ = job.reply.send(Fetched::Failed(FetchFailure::Budget { retry_after }));
+    }
+
+    /// Starts what may start. Returns how long to wait before looking again.
+    fn start(&mut self, running: &mut Running) -> Option<Duration> {
+        loop {
+            let now = self.clock.now();
+            let job = self.waiting.peek()?;
+            if job.reply.is_closed() {
+                self.waiting.pop();
+                continue;
+            }
+            if running.len() >= self.plan.connections_max {
+                return None;
+            }
+            let snapshot = job.kind == FetchKind::BookSnapshot;
+            let (weight, priority, asked) = (job.request.weight, job.priority, job.asked);
+            let allowed = self
+                .breaker
+                .peek(now)
+                .and_then(|()| if snapshot { self.snapshots.ready(now) } else { Ok(()) })
+                .and_then(|()| self.budget.take(now, weight, priority))
+                .and_then(|()| self.breaker.allow(now));
+            match allowed {
+                Ok(()) => {
+                    if snapshot {
+                        let _ = self.snapshots.take(now);
+                    }
+                    if let Some(job) = self.waiting.pop() {
+                        running.push(Box::pin(self.send(job, now)));
+                    }
+                }
+                Err(wait) => {
+                    let patience = self.plan.wait_max.saturating_sub(now.since(asked));
+                    if wait <= patience {
+                        return Some(wait);
+                    }
+                    if let Some(job) = self.waiting.pop() {
+                        self.refuse(job, wait.min(Duration::from_secs(300)));
+                    }
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, job: Job, now: Ts) -> impl Future<Output = Outcome> + Send + use<> {
+        self.metrics.local.add(self.metrics.requests, 1);
+        let endpoint = self.endpoint;
+        let base = self.plan.endpoints[endpoint].clone();
+        self.idle.retain(|kept| kept.endpoint == endpoint && !kept.sender.is_closed());
+        let kept = self.idle.pop();
+        let (tls, limit, body_max) = (self.tls.clone(), self.plan.timeout, self.plan.body_bytes_max);
+        let header = self.plan.weight_header;
+        async move {
+            let asking = ask(&base, endpoint, kept, tls, &job.request.path, header, body_max);
+            let (result, kept) = match tokio::time::timeout(limit, asking).await {
+                Ok(Ok((answer, kept))) => (Ok(answer), kept),
+                Ok(Err(why)) => (Err(FetchFailure::Transport(why)), None),
+                Err(_) => (Err(FetchFailure::Timeout), None),
+            };
+            Outcome { job, endpoint, started: now, result, kept }
+        }
+    }
+
+    fn finish(&mut self, outcome: Outcome) {
+        let now = self.clock.now();
+        let Outcome { job, endpoint, started, result, kept } = outcome;
+        self.idle.extend(kept);
+        self.metrics.local.observe(self.metrics.seconds, now.since(started).as_nanos() as u64);
+        let fetched = match result {
+            Ok(Answer { status, used, retry_after, body }) => {
+                if let Some(used) = used {
+                    self.budget.on_used(now, used);
+                }
+                if status == 429 || status == 418 {
+                    // A venue that forgets the header still wants to be left alone.
+                    let wait = retry_after.unwrap_or(Duration::from_secs(if status == 418 { 120 } else { 10 }));
+                    self.budget.on_retry_after(now, wait);
+                    tracing::warn!(host = %self.plan.name, status, wait = ?wait, "venue asks us to wait");
+                    self.succeeded();
+                    Fetched::Failed(FetchFailure::Budget { retry_after: wait })
+                } else {
+                    if status >= 500 {
+                        self.failed(now, endpoint, &format!("status {status}"));
+                    } else {
+                        self.succeeded();
+                    }
+                    Fetched::Answer { status, body }
+                }
+            }
+            Err(failure) => {
+                let why = match &failure {
+                    FetchFailure::Transport(why) => why.clone(),
+                    _ => "timeout".into(),
+                };
+                self.failed(now, endpoint, &why);
+                Fetched::Failed(failure)
+            }
+        };
+        let _ = job.reply.send(fetched);
+    }
+
+    fn succeeded(&mut self) {
+        if self.breaker.on_success() {
+            tracing::info!(host = %self.plan.name, "REST host is back");
+        }
+    }
+
+    fn failed(&mut self, now: Ts, endpoint: usize, why: &str) {
+        self.metrics.local.add(self.metrics.failures, 1);
+        // The next one may live, unless another request found out first.
+        if endpoint == self.endpoint {
+            self.endpoint = (self.endpoint + 1) % self.plan.endpoints.len().max(1);
+        }
+        if self.breaker.on_failure(now) {
+            self.metrics.local.add(self.metrics.opened, 1);
+            tracing::warn!(host = %self.plan.name, why, "REST host fails, breaker opens");
+        }
+    }
+
+    fn flush(&mut self) {
+        let now = self.clock.now();
+        let m = &mut self.metrics;
+        m.local.set(m.used, f64::from(self.budget.used(now)));
+        m.local.set(m.open, f64::from(u8::from(self.breaker.is_open())));
+        m.local.flush();
+    }
+}
+
+/// One request and its whole body, over a kept connection if it still works, else over a new one.
+async fn ask(
+    base: &Endpoint,
+    endpoint: usize,
+    kept: Option<Kept>,
+    tls: Arc<ClientConfig>,
+    path: &str,
+    weight_header: &'static str,
+    body_max: usize,
+) -> Result<(Answer, Option<Kept>), String> {
+    let request = || {
+        http::Request::get(format!("{}{path}", base.path))
+            .header(http::header::HOST, base.authority())
+            .header(http::header::ACCEPT, "application/json")
+            .header(http::header::USER_AGENT, concat!("wholetape/", env!("CARGO_PKG_VERSION")))
+            .body(Empty::new())
+            .map_err(|e| chain(&e))
+    };
+    let mut answered = None;
+    if let Some(mut kept) = kept
+        && kept.sender.ready().await.is_ok()
+    {
+        // A server may close an idle connection just now; a GET is asked again, once, over a new one.
+        if let Ok(response) = kept.sender.send_request(request()?).await {
+            answered = Some((response, kept));
+        }
+    }
+    let (response, mut kept) = match answered {
+        Some(answered) => answered,
+        None => {
+            let transport = transport::dial(base, tls).await.map_err(|e| chain(&e))?;
+            let (sender, connection) = http1::handshake(TokioIo::new(transport)).await.map_err(|e| chain(&e))?;
+            // Ends when its sender is dropped, which the host owns.
+            tokio::spawn(connection);
+            let mut kept = Kept { sender, endpoint };
+            let response = kept.sender.send_request(request()?).await.map_err(|e| chain(&e))?;
+            (response, kept)
+        }
+    };
+    let number = |name: &str| -> Option<u64> { response.headers().get(name)?.to_str().ok()?.trim().parse().ok() };
+    let used = number(weight_header).map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+    // At most three days, the longest ban that is documented.
+    let retry_after = number("retry-after").map(|s| Duration::from_secs(s.min(3 * 86_400)));
+    let status = response.status().as_u16();
+    let body = Limited::new(response.into_body(), body_max).collect().await.map_err(|e| chain(e.as_ref()))?;
+    let kept = kept.sender.ready().await.is_ok().then_some(kept);
+    Ok((Answer { status, used, retry_after, body: body.to_bytes() }, kept))
+}
