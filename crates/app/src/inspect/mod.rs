@@ -130,6 +130,7 @@ impl Inspection {
                 trade_source: Kind::Trade,
                 heal: false,
                 discover: Some(key.venue.to_uppercase()),
+                checks: wholetape_quality::CheckConfig::default(),
                 resume: Resume::default(),
             };
             let mut line = Line::new(plan);
