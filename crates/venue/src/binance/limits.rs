@@ -5,9 +5,11 @@
 //!   read 2026-11-20.
 //! - USD-M: <https://developers.binance.com/docs/derivatives/usds-margined-futures> (Connect, Important WebSocket Change
 //!   Notice) and the official SDK <https://github.com/binance/binance-connector-rust>, state 2026-07-22, read 2026-11-20.
-//! - COIN-M and Binance.US: addresses, paths and the weight budgets (`exchangeInfo.rateLimits`) from their recordings of
-//!   2021 and 2024, looked at 2026-11-21. Their documents were not read: the other figures are those of USD-M and spot, and
-//!   wait for confirmation. The replies' weight header is the authority at run time.
+//! - Binance.US: <https://github.com/binance-us/binance-us-api-docs> `rest-api.md` (state 2024-06-17) and `web-socket-streams.md`
+//!   (2023-09-06), read 2026-11-21; weight budget from the `exchangeInfo.rateLimits` of its recording of 2021.
+//! - COIN-M: addresses, paths and weight budget from its recordings of 2021 and 2024, looked at 2026-11-21. Its documents were
+//!   not read: the other figures are those of USD-M and wait for confirmation. The replies' weight header is the
+//!   authority at run time.
 
 use std::time::Duration;
 
@@ -182,7 +184,7 @@ static COINM: Facts = Facts {
     life_max: DAY,
 };
 
-/// The spot protocol at another house; limits from its recorded `exchangeInfo` (1200 weight a minute).
+/// The spot protocol at another house, with weights and clocks of its own.
 static US: Facts = Facts {
     variant: Variant::Us,
     name: "binance-us",
@@ -191,13 +193,13 @@ static US: Facts = Facts {
     rest_bases: &["https://api.binance.us"],
     routes: &[(Route::Any, "/stream")],
     rest_prefix: "/api/v3",
-    depth_weights: &[(100, 5), (500, 25), (1000, 50), (5000, 250)],
+    depth_weights: &[(100, 1), (500, 5), (1000, 10), (5000, 50)],
     depth_default: 1000,
-    agg_trades_weight: 4,
-    // Assumed to need an API key there.
+    agg_trades_weight: 1,
+    // 5, but of class MARKET_DATA: needs an API key.
     historical_trades_weight: None,
-    trades_weight: 25,
-    exchange_info_weight: 20,
+    trades_weight: 1,
+    exchange_info_weight: 10,
     exchange_info_by_symbols: true,
     time_weight: 1,
     weight_per_minute: 1200,
@@ -205,8 +207,8 @@ static US: Facts = Facts {
     streams_max: 1024,
     messages_per_second: 5,
     connects: (300, Duration::from_secs(300)),
-    ping_every: Duration::from_secs(20),
-    pong_within: MINUTE,
+    ping_every: Duration::from_secs(180),
+    pong_within: Duration::from_secs(600),
     life_max: DAY,
 };
 
