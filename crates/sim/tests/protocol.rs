@@ -21,7 +21,8 @@ async fn spot_book_trades_and_quotes_agree_with_rest_and_truth() {
     let dir = tempfile::tempdir().unwrap();
     let sim = start(config(dir.path(), vec![VenueConfig::spot()])).await;
     let addr = sim.addr(SPOT).unwrap().clone();
-    let streams = "btcusdt@depth@100ms/btcusdt@aggTrade/btcusdt@trade/btcusdt@bookTicker/btcusdt@ticker/btcusdt@kline_1m";
+    let streams =
+        "btcusdt@depth@100ms/btcusdt@aggTrade/btcusdt@trade/btcusdt@bookTicker/btcusdt@ticker/btcusdt@kline_1m";
     let mut client = Client::open(&format!("{}/stream?streams={streams}", addr.ws)).await;
     client.listen(500).await;
     let snapshot = get(&addr.rest, "/api/v3/depth?symbol=BTCUSDT&limit=5000").await.body;
@@ -82,9 +83,16 @@ async fn usdm_routes_chains_and_extras() {
     let dir = tempfile::tempdir().unwrap();
     let sim = start(config(dir.path(), vec![VenueConfig::usdm()])).await;
     let addr = sim.addr(USDM).unwrap().clone();
-    let mut public = Client::open(&format!("{}/public/stream?streams=btcusdt@depth@100ms/btcusdt@depth/btcusdt@bookTicker/btcusdt@trade/btcusdt@aggTrade", addr.ws)).await;
-    let mut market =
-        Client::open(&format!("{}/market/stream?streams=btcusdt@aggTrade/btcusdt@markPrice@1s/!contractInfo/btcusdt@bookTicker", addr.ws)).await;
+    let mut public = Client::open(&format!(
+        "{}/public/stream?streams=btcusdt@depth@100ms/btcusdt@depth/btcusdt@bookTicker/btcusdt@trade/btcusdt@aggTrade",
+        addr.ws
+    ))
+    .await;
+    let mut market = Client::open(&format!(
+        "{}/market/stream?streams=btcusdt@aggTrade/btcusdt@markPrice@1s/!contractInfo/btcusdt@bookTicker",
+        addr.ws
+    ))
+    .await;
     let mut unrouted = Client::open(&format!("{}/stream?streams=btcusdt@aggTrade/btcusdt@bookTicker", addr.ws)).await;
     public.listen(400).await;
     let snapshot = get(&addr.rest, "/fapi/v1/depth?symbol=BTCUSDT&limit=1000").await.body;
@@ -100,11 +108,18 @@ async fn usdm_routes_chains_and_extras() {
     }
     assert!(events.windows(2).any(|pair| pair[1]["U"].as_u64() != pair[0]["u"].as_u64().map(|u| u + 1)), "ids jump");
     let aggs = market.of("btcusdt@aggTrade");
-    assert!(aggs.len() > 10 && consecutive(&ids(&aggs, "a")) && aggs.iter().all(|agg| agg["st"] == 1 && agg["nq"].is_string()));
+    assert!(
+        aggs.len() > 10
+            && consecutive(&ids(&aggs, "a"))
+            && aggs.iter().all(|agg| agg["st"] == 1 && agg["nq"].is_string())
+    );
     assert!(consecutive(&ids(&public.of("btcusdt@trade"), "t")));
     assert!(market.of("btcusdt@markPrice@1s").len() >= 2);
     assert!(market.of("!contractInfo").iter().any(|info| info["st"] == 2), "the other product line is mixed in");
-    assert!(public.of("btcusdt@aggTrade").is_empty() && market.of("btcusdt@bookTicker").is_empty(), "the wrong route is silent");
+    assert!(
+        public.of("btcusdt@aggTrade").is_empty() && market.of("btcusdt@bookTicker").is_empty(),
+        "the wrong route is silent"
+    );
     assert!(unrouted.of("btcusdt@aggTrade").is_empty() && !unrouted.of("btcusdt@bookTicker").is_empty());
     assert!(tokio_tungstenite::connect_async(format!("{}/private/ws/k", addr.ws)).await.is_err());
 
@@ -123,7 +138,7 @@ async fn usdm_routes_chains_and_extras() {
 async fn commands_acks_errors_and_limits() {
     let dir = tempfile::tempdir().unwrap();
     let mut venue = VenueConfig::spot();
-    venue.limits.ping_every_ms = Some(300);
+    venue.limits.ping_every_ms = Some(60_000);
     venue.limits.streams = 3;
     let sim = start(config(dir.path(), vec![venue])).await;
     let addr = sim.addr(SPOT).unwrap().clone();
@@ -146,7 +161,11 @@ async fn commands_acks_errors_and_limits() {
     client.until(|text| text.contains("\"id\":6")).await;
     tokio::time::sleep(Duration::from_millis(1100)).await;
     for _ in 0..6 {
-        let _ = futures_util::SinkExt::send(&mut client.ws, tokio_tungstenite::tungstenite::Message::text(r#"{"method":"LIST_SUBSCRIPTIONS","id":1}"#)).await;
+        let _ = futures_util::SinkExt::send(
+            &mut client.ws,
+            tokio_tungstenite::tungstenite::Message::text(r#"{"method":"LIST_SUBSCRIPTIONS","id":1}"#),
+        )
+        .await;
     }
     assert!(client.listen(2000).await.is_none(), "six messages in a second end the connection");
     sim.stop().await;

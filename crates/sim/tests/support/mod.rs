@@ -113,8 +113,10 @@ pub async fn get_with(base: &str, path: &str, header: &str) -> Reply {
     let text = String::from_utf8(raw).expect("text");
     let (head, body) = text.split_once("\r\n\r\n").expect("a head");
     let mut lines = head.lines();
-    let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|code| code.parse().ok()).expect("a status");
-    let headers = lines.filter_map(|line| line.split_once(": ")).map(|(k, v)| (k.to_lowercase(), v.to_owned())).collect();
+    let status =
+        lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|code| code.parse().ok()).expect("a status");
+    let headers =
+        lines.filter_map(|line| line.split_once(": ")).map(|(k, v)| (k.to_lowercase(), v.to_owned())).collect();
     Reply { status, headers, body: serde_json::from_str(body).unwrap_or_default() }
 }
 
@@ -191,10 +193,8 @@ pub fn sync(spot: bool, snapshot: &Value, events: &[Value]) -> Result<NaiveBook,
 }
 
 pub fn captures() -> Option<PathBuf> {
-    let root = std::env::var_os("WHOLETAPE_CAPTURES").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/captures"),
-        PathBuf::from,
-    );
+    let root = std::env::var_os("WHOLETAPE_CAPTURES")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/captures"), PathBuf::from);
     if root.is_dir() {
         Some(root)
     } else {
