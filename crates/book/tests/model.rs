@@ -343,3 +343,24 @@ fn a_book_frozen_by_ids_that_start_anew_is_found() {
     assert!(found.is_some_and(|n| n < 1_100), "{found:?}");
     assert!(!book.is_live());
 }
+
+/// 1 000 instruments with full books must fit in 1 GiB: Binance gives at most 5 000 levels a side.
+#[test]
+fn a_full_book_is_small() {
+    let mut book = SyncedOrderBook::new(Rule::SpotAnchored, BookConfig::default());
+    let side = |from: i64, step: i64| -> Vec<Level> {
+        (0..5_000).map(|i| Level { price: Price(from + step * i * 7), size: Size(1 + i) }).collect()
+    };
+    let (bids, asks) = (side(1_000_000, -1), side(1_000_001, 1));
+    let snapshot = parts(BookAction::Snapshot, (1, 1, 0), &bids, &asks);
+    book.on_snapshot(Stamp::default(), SCALES, &snapshot, &mut |_| {});
+    // Several moves of the market later.
+    for id in 2..2_000 {
+        let price = 1_000_000 + id as i64 * 40;
+        let (bid, ask) =
+            ([Level { price: Price(price), size: Size(1) }], [Level { price: Price(price), size: Size(0) }]);
+        book.on_delta(Stamp::default(), SCALES, &parts(BookAction::Delta, (id, id, 0), &bid, &ask));
+    }
+    assert!(book.unverified().placements() > 10 && book.unverified().len(Side::Buy) > 5_000);
+    assert!(book.heap_bytes() < 900 << 10, "{} bytes", book.heap_bytes());
+}
