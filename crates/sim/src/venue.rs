@@ -317,6 +317,10 @@ impl Inner {
                 self.push(id, Out::Text(text));
                 self.push(id, Out::Text(held));
             }
+            FrameFate::Instead(other) => {
+                self.happened(FaultKind::UnknownEnum, now, Some(id), Some(stream), ids_of(&text));
+                self.push(id, Out::Text(other));
+            }
             FrameFate::After(fault, extra) => {
                 self.happened(fault, now, Some(id), Some(stream), extra.clone());
                 self.push(id, Out::Text(extra));
@@ -406,15 +410,23 @@ impl Inner {
                 }
                 K::CutClose => self.push(id, Out::CutClose),
                 _ => {
-                    let data = format!(r#"{{"e":"serverShutdown","E":{}}}"#, now.exchange_ms);
-                    let combined = self.conns.get(&id).is_some_and(|conn| conn.combined);
-                    let text = if combined { format!(r#"{{"stream":"!serverShutdown","data":{data}}}"#) } else { data };
+                    let text = self.shutdown_text(id);
                     self.push(id, Out::PlannedClose(text));
                 }
             }
             self.happened(kind, now, Some(id), None, self.streams_of(id).join(" "));
             // What is created from here on is for nobody on this connection.
             self.forget(id);
+        }
+    }
+
+    /// `serverShutdown` in the framing of the connection.
+    pub fn shutdown_text(&self, id: u64) -> String {
+        let data = format!(r#"{{"e":"serverShutdown","E":{}}}"#, self.now().exchange_ms);
+        if self.conns.get(&id).is_some_and(|conn| conn.combined) {
+            format!(r#"{{"stream":"!serverShutdown","data":{data}}}"#)
+        } else {
+            data
         }
     }
 

@@ -188,6 +188,19 @@ async fn rest_is_refused_slow_late_and_stale() {
     sim.stop().await;
 }
 
+#[tokio::test]
+async fn a_futures_trade_may_have_a_source_that_nobody_knows() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = start(config(dir.path(), vec![VenueConfig::usdm()])).await;
+    let mut client = Client::open(&format!("{}/public/stream?streams=btcusdt@trade", sim.addrs()[0].ws)).await;
+    sim.inject(&Injection::new(FaultKind::UnknownEnum)).unwrap();
+    client.listen(600).await;
+    let trades = client.of("btcusdt@trade");
+    assert_eq!(trades.iter().filter(|trade| trade["X"] == "NEW_KIND").count(), 1);
+    assert!(ids(&trades, "t").windows(2).all(|pair| pair[1] == pair[0] + 1));
+    sim.stop().await;
+}
+
 /// A client that does what any client does: connects again, asks for snapshots, subscribes again when a stream is silent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rough_brings_each_kind_to_a_client_that_comes_back() {

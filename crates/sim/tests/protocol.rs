@@ -201,3 +201,41 @@ async fn rest_weighs_refuses_and_complains() {
     assert_eq!((banned.status, banned.headers["retry-after"].as_str()), (418, "7"));
     sim.stop().await;
 }
+
+#[tokio::test]
+async fn the_deaf_are_let_go_and_no_connection_lives_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut venue = VenueConfig::spot();
+    (venue.limits.ping_every_ms, venue.limits.pong_within_ms, venue.limits.life_ms) = (Some(400), Some(400), 2_000);
+    let sim = start(config(dir.path(), vec![venue])).await;
+    let ws = sim.addr(SPOT).unwrap().ws.clone();
+    let mut deaf = Client::open(&format!("{ws}/ws")).await;
+    let mut keen = Client::open(&format!("{ws}/stream?streams=btcusdt@ticker")).await;
+    // Pongs are sent only while somebody reads.
+    keen.listen(1_200).await.expect("answers pings, so lives on");
+    assert!(deaf.listen(100).await.is_none(), "no pong, no connection");
+    keen.until(|text| text.contains(r#""stream":"!serverShutdown""#)).await;
+    assert!(keen.listen(1_500).await.is_none());
+    sim.stop().await;
+}
+
+#[tokio::test]
+async fn thousands_of_events_a_second_reach_a_client_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut venue = VenueConfig::usdm();
+    venue.instruments.iter_mut().for_each(|instrument| instrument.events_per_s = 3_000.0);
+    let sim = start(config(dir.path(), vec![venue])).await;
+    let ws = sim.addr(USDM).unwrap().ws.clone();
+    let symbols = ["btcusdt", "ethusdt", "solusdt"];
+    let streams = symbols.map(|symbol| format!("{symbol}@bookTicker/{symbol}@trade/{symbol}@depth@100ms")).join("/");
+    let mut client = Client::open(&format!("{ws}/public/stream?streams={streams}")).await;
+    client.listen(1_000).await;
+    sim.freeze();
+    client.listen(500).await;
+    println!("{} frames in a second", client.frames.len());
+    assert!(client.frames.len() > 4_000);
+    for symbol in symbols {
+        assert!(consecutive(&ids(&client.of(&format!("{symbol}@trade")), "t")));
+    }
+    sim.stop().await;
+}

@@ -32,6 +32,8 @@ pub enum FrameFate {
     Hold,
     /// Deliver, then this one that was held.
     ThenHeld(String),
+    /// This text in its place: the same trade with a source that nobody has documented.
+    Instead(String),
     /// This text first, then the frame.
     After(FaultKind, String),
 }
@@ -155,7 +157,12 @@ impl Gate {
             } else if !armed.eager && !self.dice.chance(0.05) {
                 continue;
             }
+            let eager = self.armed[at].eager;
             return match self.strike(at).kind {
+                // Changing a real print is for those who ask for it: the truth keeps the known source.
+                FaultKind::UnknownEnum if eager && text.contains(MARKET) => {
+                    FrameFate::Instead(text.replace(MARKET, "\"X\":\"NEW_KIND\""))
+                }
                 FaultKind::Drop => FrameFate::Drop,
                 FaultKind::Duplicate => FrameFate::Twice,
                 FaultKind::Reorder => {
@@ -223,7 +230,9 @@ impl Gate {
     }
 }
 
-/// An event type that nobody has documented, on a stream that is; a trade's source instead where the frame has one.
+const MARKET: &str = "\"X\":\"MARKET\"";
+
+/// An event type that nobody has documented, on a stream that is.
 fn unknown(stream: &str, text: &str) -> String {
     let (name, _) = stream.split_once('@').unwrap_or((stream, ""));
     let payload = format!(r#"{{"e":"NEW_KIND","E":0,"s":"{}","X":"NEW_KIND","z":[1,"2",null]}}"#, name.to_uppercase());

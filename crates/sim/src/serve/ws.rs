@@ -152,7 +152,7 @@ impl Conversation {
                     said(ws.send(Message::Ping(payload.into_bytes().into())).await)
                 }
                 () = sleep_until(death) => {
-                    let text = format!(r#"{{"e":"serverShutdown","E":{}}}"#, self.venue.wall_ms());
+                    let text = self.venue.lock().shutdown_text(self.id);
                     planned_close(ws, text).await
                 }
                 () = sleep_until(stalled.unwrap_or(death)), if stalled.is_some() => {

@@ -180,10 +180,8 @@ pub fn sync(spot: bool, snapshot: &Value, events: &[Value]) -> Result<NaiveBook,
                 continue;
             }
             let previous = id(event, "pu");
-            if joined || first > book.id {
-                if previous != book.id {
-                    return Err(format!("gap: pu {previous} after {}", book.id));
-                }
+            if (joined || first > book.id) && previous != book.id {
+                return Err(format!("gap: pu {previous} after {}", book.id));
             }
         }
         joined = true;
