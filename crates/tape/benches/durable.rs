@@ -8,9 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use wholetape_model::{
-    Body, InstrumentId, Kind, Price, Row, RowFlags, Scales, Size, Topic, Trade, TradeCondition, Ts,
-};
+use wholetape_model::{Body, InstrumentId, Kind, Price, Row, RowFlags, Scales, Size, Topic, Trade, TradeCondition, Ts};
 use wholetape_tape::{Durations, Retention, Tape, TapeConfig};
 
 const BATCH: u64 = 64;

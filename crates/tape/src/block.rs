@@ -12,7 +12,7 @@ pub(crate) struct Block {
     pub bytes: Vec<u8>,
     /// Offsets of the records, grouped by topic.
     pub offsets: Vec<u32>,
-    /// When readers could first see it: ns of the process clock ([`crate::clock::mono`]); 0 for blocks from disk.
+    /// When its commit began: ns of the process clock ([`crate::clock::mono`]); 0 for blocks from disk.
     pub published: u64,
 }
 

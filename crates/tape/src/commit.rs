@@ -32,6 +32,7 @@ impl Lane {
         }
         let tape = self.tape.clone();
         let _under_way = tape.begin_commit()?;
+        let began = clock::mono();
         self.hold_back()?;
         self.wait_for_blockers();
         let base = self.write_batch()?;
@@ -47,7 +48,7 @@ impl Lane {
         } else {
             self.tape.sync.wrote(written_bytes - self.shared.synced_bytes.load(Ordering::Relaxed));
         }
-        self.publish(base, durable);
+        self.publish(base, durable, began);
         Ok(())
     }
 
@@ -81,7 +82,7 @@ impl Lane {
     }
 
     /// Makes readers see the batch that was written at `base`.
-    fn publish(&mut self, base: u64, durable: bool) {
+    fn publish(&mut self, base: u64, durable: bool, began: u64) {
         let core = &mut *self.core;
         // Where each topic's offsets go in the block.
         let mut next = 0;
@@ -96,10 +97,10 @@ impl Lane {
             offsets[t.cursor as usize] = e.at;
             t.cursor += 1;
         }
-        let block = Arc::new(Block { bytes: core.buf.as_slice().to_vec(), offsets, published: clock::mono() });
+        let block = Arc::new(Block { bytes: core.buf.as_slice().to_vec(), offsets, published: began });
         if core.registers {
-            for t in core.topics.iter_mut().filter(|t| t.owned) {
-                t.logged = true;
+            for t in core.topics.iter_mut().enumerate() {
+                t.1.logged |= t.1.shared.is_at(self.shared.ix, t.0 as u32);
             }
             core.registers = false;
         }
@@ -144,7 +145,7 @@ impl Lane {
             t.committed_book = t.book_start;
             t.count = 0;
         }
-        wake_all(&mut core.sleepers);
+        wake_all(&mut core.sleepers, began);
         for e in core.entries.iter().filter(|e| matches!(e.special, Special::Mark | Special::Span(_))) {
             let seq = seq_in(&block, e.at);
             lock(&core.topics[e.no as usize].shared.core).note_mark(seq);
@@ -155,6 +156,9 @@ impl Lane {
         self.core.entries.clear();
         self.core.touched.clear();
         self.core.owed.clear();
+        for no in std::mem::take(&mut self.core.visited) {
+            self.core.topics[no as usize].let_go();
+        }
     }
 
     /// Keeps the block for readers and forgets the oldest ones beyond the bound.
@@ -186,13 +190,20 @@ impl Lane {
             std::mem::take(&mut *w)
         };
         for w in wanted {
-            let no = self.core.topics.iter().position(|t| t.owned && Arc::ptr_eq(&t.shared, &w.topic));
-            match no {
-                Some(no) => {
-                    self.put_lost(TopicNo(no as u32), GapCause::Disk, &w, 1);
+            let ix = self.shared.ix;
+            let mut all = self.core.topics.iter_mut().enumerate();
+            match all.find(|(no, t)| Arc::ptr_eq(&t.shared, &w.topic) && t.shared.is_at(ix, *no as u32)) {
+                Some((no, t)) if t.in_use || self.tape.resume(&t.shared, &self.shared, no as u32) => {
+                    let no = no as u32;
+                    if !t.in_use {
+                        t.in_use = true;
+                        self.core.visited.push(no);
+                    }
+                    self.put_lost(TopicNo(no), GapCause::Disk, &w, 1);
                     self.core.owed.push(w);
                 }
-                None => self.tape.want(w),
+                // Handed over meanwhile: its mark is for whoever has it now.
+                _ => self.tape.want(w),
             }
         }
     }

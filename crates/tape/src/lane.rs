@@ -85,8 +85,8 @@ pub(crate) struct LaneTopic {
     pub committed_book: u64,
     /// Its control record is in the file.
     pub logged: bool,
-    /// It is ours still.
-    pub owned: bool,
+    /// This writer has taken it into use.
+    pub in_use: bool,
     /// In the current batch: how many records, where the next goes, seq of a mark with a span.
     pub count: u32,
     pub cursor: u32,
@@ -133,6 +133,8 @@ pub(crate) struct LaneCore {
     /// The batch registers a topic, so it is served only when it is on the disk.
     pub registers: bool,
     pub sleepers: Vec<Arc<Watch>>,
+    /// Topics in use only for the marks in the batch.
+    pub visited: Vec<u32>,
     /// Marks in the batch that the tape owes: an abort must not forget them.
     pub owed: Vec<Wanted>,
 }
@@ -225,17 +227,19 @@ impl Lane {
 
     /// Takes a topic for this lane, and gives its number here: the same number again while the lane keeps it.
     ///
-    /// A topic that another lane owned is handed over, unless that lane has a writer just now which did not
+    /// A topic that another lane owned is handed over, unless that lane has a writer which took the topic and did not
     /// [`release`](Lane::release) it. The control record of the hand-over names the topic's last seq; the batch that
     /// holds it is served only when it is on the disk, so no power loss can make the topic start anew.
     ///
     /// # Errors
     /// [`TapeError::Owned`]; [`TapeError::SyncFailed`] when what the former lane wrote cannot be made durable.
     pub fn topic(&mut self, topic: &Topic) -> Result<TopicNo, TapeError> {
-        if let Some(no) = self.core.by_name.get(topic)
-            && self.core.topics[*no as usize].owned
-        {
-            return Ok(TopicNo(*no));
+        if let Some(no) = self.core.by_name.get(topic).copied() {
+            let t = &mut self.core.topics[no as usize];
+            t.in_use = t.in_use || self.tape.resume(&t.shared, &self.shared, no);
+            if t.in_use {
+                return Ok(TopicNo(no));
+            }
         }
         let no = self.core.topics.len() as u32;
         let shared = self.tape.claim(topic, &self.shared, no)?;
@@ -252,7 +256,7 @@ impl Lane {
             book_start: book,
             committed_book: book,
             logged: false,
-            owned: true,
+            in_use: true,
             count: 0,
             cursor: 0,
             segment_first_ts: 0,
@@ -269,8 +273,7 @@ impl Lane {
     pub fn release(&mut self, topic: TopicNo) -> Result<(), TapeError> {
         self.commit()?;
         let t = self.core.topics.get_mut(topic.0 as usize).ok_or(TapeError::TopicNo(topic.0))?;
-        t.owned = false;
-        t.shared.released.store(true, Ordering::Release);
+        t.let_go();
         Ok(())
     }
 
@@ -294,12 +297,15 @@ impl Lane {
         {
             self.commit()?;
         }
+        if !self.core.topics.get(topic.0 as usize).is_some_and(|t| t.in_use) {
+            return Err(TapeError::TopicNo(topic.0));
+        }
         self.put(topic, row, 1)
     }
 
     pub(crate) fn put(&mut self, topic: TopicNo, row: &Row<'_>, span: u32) -> Result<u64, TapeError> {
         let core = &mut *self.core;
-        let t = core.topics.get_mut(topic.0 as usize).filter(|t| t.owned).ok_or(TapeError::TopicNo(topic.0))?;
+        let t = core.topics.get_mut(topic.0 as usize).ok_or(TapeError::TopicNo(topic.0))?;
         let special = match &row.body {
             _ if span > 1 => Special::Span(span),
             Body::Book(b) if !matches!(b.action, BookAction::Delta) => Special::BookStart,
@@ -338,6 +344,9 @@ impl Lane {
             t.book_start = t.committed_book;
         }
         core.registers = false;
+        for no in core.visited.drain(..) {
+            core.topics[no as usize].let_go();
+        }
         if !core.owed.is_empty() {
             lock(&self.shared.wanted).append(&mut core.owed);
             self.shared.wants.store(true, Ordering::Release);
@@ -345,7 +354,7 @@ impl Lane {
         // Topics stay ours: their control records belong to the next batch.
         for no in 0..self.core.topics.len() as u32 {
             let t = &self.core.topics[no as usize];
-            if t.owned && !t.logged {
+            if !t.logged && t.shared.is_at(self.shared.ix, no) {
                 self.put_registration(no);
             }
         }
@@ -374,6 +383,13 @@ impl Lane {
 }
 
 impl LaneTopic {
+    /// Another lane may take it.
+    pub fn let_go(&mut self) {
+        if std::mem::take(&mut self.in_use) {
+            self.shared.in_use.store(false, Ordering::Release);
+        }
+    }
+
     /// The topic as headers name it: as committed.
     pub fn row(&self, no: u32) -> TableRow {
         TableRow {
@@ -408,6 +424,7 @@ impl Drop for Lane {
         self.abort();
         let mut core = std::mem::take(&mut self.core);
         core.sleepers.clear();
+        core.topics.iter_mut().for_each(LaneTopic::let_go);
         *lock(&self.shared.idle) = Some(core);
     }
 }

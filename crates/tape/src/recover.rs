@@ -272,10 +272,9 @@ fn hand_back(inner: &Inner, mut found: Found) {
             continue;
         };
         let shared = inner.topic_shared(&topic);
-        let owned = lock(&shared.core).places.last().is_some_and(|p| p.lane == found.shared.ix && p.no == row.no);
+        let owned = shared.is_at(found.shared.ix, row.no);
         let first_ts = found.active.get(&row.no).map_or(0, |(_, ts)| (*ts).max(1));
-        let mut t = lane_topic(shared, &row, true, first_ts);
-        t.owned = owned;
+        let t = lane_topic(shared, &row, true, first_ts);
         if owned {
             found.core.by_name.insert(topic, row.no);
         }
@@ -299,7 +298,7 @@ fn lane_topic(shared: Arc<TopicShared>, row: &TableRow, logged: bool, first_ts: 
         book_start: row.book_start,
         committed_book: row.book_start,
         logged,
-        owned: false,
+        in_use: false,
         count: 0,
         cursor: 0,
         segment_first_ts: first_ts,
@@ -326,8 +325,9 @@ pub(crate) fn settle(tape: &Tape, doubtful: bool, suspects: &[usize]) -> Result<
         }
         let cause = if doubtful { GapCause::Power } else { GapCause::Corrupt };
         let Some(mut writer) = Lane::take(inner, &lane, None) else { continue };
-        let owned: Vec<u32> =
-            (0..writer.core.topics.len() as u32).filter(|n| writer.core.topics[*n as usize].owned).collect();
+        let owned: Vec<u32> = (0..writer.core.topics.len() as u32)
+            .filter(|n| writer.core.topics[*n as usize].shared.is_at(lane.ix, *n))
+            .collect();
         for no in owned {
             let (topic, head) = {
                 let t = &writer.core.topics[no as usize];

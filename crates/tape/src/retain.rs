@@ -3,6 +3,8 @@
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
 
 use crate::clock;
 use crate::lane::{Lane, LaneShared, Wanted};
@@ -134,8 +136,20 @@ impl Inner {
     }
 }
 
+/// How often age, size and free space are looked at.
+const TICK: Duration = Duration::from_millis(500);
+
+/// The keeper thread's body: not the sync thread's, for what it writes may have to wait for a sync.
+pub(crate) fn keep(inner: &Arc<Inner>) {
+    while !inner.is_closed() {
+        inner.tick();
+        pay_marks(inner);
+        thread::park_timeout(TICK);
+    }
+}
+
 /// Writes the marks owed by lanes that have no writer just now.
-pub(crate) fn pay_marks(inner: &Arc<Inner>) {
+fn pay_marks(inner: &Arc<Inner>) {
     for lane in inner.lanes() {
         if lane.wants.load(Ordering::Acquire)
             && let Some(mut writer) = Lane::take(inner, &lane, None)

@@ -167,7 +167,7 @@ pub struct TapeStats {
     pub batches: u64,
     /// Durations of fsync calls.
     pub fsync: Durations,
-    /// From the moment a batch could be seen to the moment a sleeping reader took it.
+    /// From the beginning of a commit to the moment a reader that slept took its rows.
     pub wake: Durations,
     pub lanes: Vec<LaneStats>,
     pub readers: Vec<ReaderStats>,

@@ -17,8 +17,8 @@ use crate::stats::Histogram;
 use crate::tape::Inner;
 use crate::topic::TopicShared;
 
-/// How often age, size and free space are looked at.
-const TICK: Duration = Duration::from_millis(500);
+/// A waiter looks again at least this often.
+const LOOK: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 pub(crate) struct Sync {
@@ -82,7 +82,7 @@ impl Sync {
             if self.failed.load(Ordering::Acquire) {
                 return Err(TapeError::SyncFailed);
             }
-            let left = end.map_or(TICK, |e| e.saturating_duration_since(Instant::now()));
+            let left = end.map_or(LOOK, |e| e.saturating_duration_since(Instant::now()));
             if left.is_zero() {
                 return Ok(false);
             }
@@ -108,14 +108,13 @@ impl Sync {
 }
 
 /// The thread's body.
-pub(crate) fn run(inner: &Arc<Inner>) {
+pub(crate) fn run(inner: &Inner) {
     let sync = &inner.sync;
     let every = match inner.config.fsync {
         Fsync::Every(d) => d.max(Duration::from_micros(100)),
         Fsync::Batch => Duration::from_millis(100),
     };
     let mut scratch = Vec::new();
-    let mut ticked = Instant::now();
     loop {
         {
             let guard = lock(&sync.state);
@@ -128,11 +127,6 @@ pub(crate) fn run(inner: &Arc<Inner>) {
         sync_all(inner, &mut scratch);
         if stop {
             return;
-        }
-        if ticked.elapsed() >= TICK {
-            ticked = Instant::now();
-            inner.tick();
-            crate::retain::pay_marks(inner);
         }
     }
 }
@@ -166,7 +160,7 @@ fn sync_lane(inner: &Inner, lane: &LaneShared, scratch: &mut Vec<(Arc<TopicShare
     scratch.clear();
     for topic in crate::read(&lane.topics).iter().flatten() {
         let head = topic.head();
-        if head > topic.synced.load(Ordering::Relaxed) && topic.lane.load(Ordering::Acquire) == lane.ix {
+        if head > topic.synced.load(Ordering::Relaxed) && topic.lane() == lane.ix {
             scratch.push((topic.clone(), head));
         }
     }

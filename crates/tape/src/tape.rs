@@ -20,6 +20,7 @@ use crate::lane::{Lane, LaneShared, Wanted};
 use crate::lock;
 use crate::reader::{Delivery, From, Reader, ReaderOptions};
 use crate::recover;
+use crate::retain;
 use crate::stats::{Histogram, LaneStats, ReaderStats, SpaceState, TapeStats};
 use crate::subscribe::Dispatch;
 use crate::sync::{self, Sync};
@@ -35,7 +36,8 @@ pub struct Tape {
 #[derive(Debug)]
 pub(crate) struct Handle {
     inner: Arc<Inner>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    sync_thread: Mutex<Option<JoinHandle<()>>>,
+    keeper: Mutex<Option<JoinHandle<()>>>,
     pub dispatch: Mutex<Option<Arc<Dispatch>>>,
 }
 
@@ -138,19 +140,17 @@ impl Tape {
             sync_failed: rewrite,
         };
         doubt.write(dir)?;
-        let thread = {
-            let inner = inner.clone();
-            thread::Builder::new()
-                .name("tape-sync".into())
-                .spawn(move || sync::run(&inner))
-                .map_err(|e| TapeError::io("start the sync thread of", dir, e))?
-        };
-        let tape =
-            Self { handle: Arc::new(Handle { inner, thread: Mutex::new(Some(thread)), dispatch: Mutex::default() }) };
+        let tape = Self { handle: Arc::new(Handle::new(inner.clone())) };
+        let thread = thread::Builder::new().name("tape-sync".into()).spawn(move || sync::run(&inner));
+        *lock(&tape.handle.sync_thread) = Some(thread.map_err(|e| TapeError::io("start the sync thread of", dir, e))?);
         recover::settle(&tape, doubtful, &suspects)?;
         let inner = tape.inner();
         State { run, boot: inner.boot.clone(), clean: false, sync_failed: false }.write(dir)?;
-        inner.tick();
+        let keeper = {
+            let inner = inner.clone();
+            thread::Builder::new().name("tape-keeper".into()).spawn(move || retain::keep(&inner))
+        };
+        *lock(&tape.handle.keeper) = Some(keeper.map_err(|e| TapeError::io("start the keeper thread of", dir, e))?);
         Ok(tape)
     }
 
@@ -164,7 +164,7 @@ impl Tape {
         let run = State::read(dir)?.map_or(0, |s| s.run);
         let inner = Arc::new(Inner::new(dir, TapeConfig::default(), epoch, run, String::new(), true, None));
         recover::load(&inner, recover::Plan { writable: false, rewrite: false })?;
-        Ok(Self { handle: Arc::new(Handle { inner, thread: Mutex::default(), dispatch: Mutex::default() }) })
+        Ok(Self { handle: Arc::new(Handle::new(inner)) })
     }
 
     pub(crate) fn inner(&self) -> &Arc<Inner> {
@@ -220,7 +220,7 @@ impl Tape {
             .filter(|t| t.placed.load(Ordering::Acquire))
             .map(|t| TopicState {
                 topic: t.topic.clone(),
-                lane: lanes.get(t.lane.load(Ordering::Acquire)).map_or_else(String::new, |l| l.name.clone()),
+                lane: lanes.get(t.lane()).map_or_else(String::new, |l| l.name.clone()),
                 class: t.topic.class(),
                 head: t.head(),
                 oldest: t.oldest(),
@@ -337,9 +337,18 @@ impl Tape {
 }
 
 impl Handle {
+    fn new(inner: Arc<Inner>) -> Self {
+        Self { inner, sync_thread: Mutex::default(), keeper: Mutex::default(), dispatch: Mutex::default() }
+    }
+
+    /// Ends the threads: the keeper first, for it may wait for the other.
     fn join(&self) {
+        if let Some(keeper) = lock(&self.keeper).take() {
+            keeper.thread().unpark();
+            let _ = keeper.join();
+        }
         self.inner.sync.stop();
-        if let Some(thread) = lock(&self.thread).take() {
+        if let Some(thread) = lock(&self.sync_thread).take() {
             // The thread's panic was its own; what it did not sync stays unsynced, and the end is not marked clean.
             if thread.join().is_err() {
                 self.inner.sync.failed.store(true, Ordering::Release);
@@ -437,6 +446,10 @@ impl Inner {
         crate::read(&self.topics).values().filter(|t| t.placed.load(Ordering::Acquire)).cloned().collect()
     }
 
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
     pub fn check_writable(&self) -> Result<(), TapeError> {
         if self.read_only {
             return Err(TapeError::ReadOnly);
@@ -462,16 +475,10 @@ impl Inner {
     pub fn claim(&self, topic: &Topic, lane: &Arc<LaneShared>, no: u32) -> Result<Arc<TopicShared>, TapeError> {
         let _guard = lock(&self.claims);
         let shared = self.topic_shared(topic);
-        let owner = shared.placed.load(Ordering::Acquire).then(|| self.lane_at(shared.lane.load(Ordering::Acquire)));
+        let owner = shared.placed.load(Ordering::Acquire).then(|| self.lane_at(shared.lane()));
         if let Some(owner) = owner.flatten() {
-            if owner.ix != lane.ix && !shared.released.load(Ordering::Acquire) {
-                let mut idle = lock(&owner.idle);
-                let Some(core) = idle.as_mut() else {
-                    return Err(TapeError::Owned { topic: topic.clone(), lane: owner.name.clone() });
-                };
-                for t in core.topics.iter_mut().filter(|t| Arc::ptr_eq(&t.shared, &shared)) {
-                    t.owned = false;
-                }
+            if shared.in_use.load(Ordering::Acquire) {
+                return Err(TapeError::Owned { topic: topic.clone(), lane: owner.name.clone() });
             }
             // Its last seq must not be taken back by a power loss once the new lane has named it.
             let upto = owner.written_bytes.load(Ordering::Acquire);
@@ -484,13 +491,19 @@ impl Inner {
             core.places.push(Place { lane: lane.ix, no, generation, start: head, active: TopicIndex::new(head) });
         }
         self.place(&shared, lane, no);
+        shared.in_use.store(true, Ordering::Release);
         Ok(shared)
+    }
+
+    /// Takes a topic into use again that is the lane's still; false when another lane has it, or the writer itself.
+    pub fn resume(&self, shared: &TopicShared, lane: &LaneShared, no: u32) -> bool {
+        let _guard = lock(&self.claims);
+        shared.is_at(lane.ix, no) && !shared.in_use.swap(true, Ordering::AcqRel)
     }
 
     /// Makes `lane` the owner in the registry.
     pub fn place(&self, shared: &Arc<TopicShared>, lane: &LaneShared, no: u32) {
-        shared.released.store(false, Ordering::Release);
-        shared.lane.store(lane.ix, Ordering::Release);
+        shared.owner.store((lane.ix as u64) << 32 | u64::from(no), Ordering::Release);
         shared.placed.store(true, Ordering::Release);
         lane.set_topic(no, shared);
         self.topics_changed.fetch_add(1, Ordering::Release);
@@ -498,7 +511,7 @@ impl Inner {
 
     /// Queues a mark for the lane that owns the topic.
     pub fn want(&self, wanted: Wanted) {
-        if let Some(lane) = self.lane_at(wanted.topic.lane.load(Ordering::Acquire)) {
+        if let Some(lane) = self.lane_at(wanted.topic.lane()) {
             lock(&lane.wanted).push(wanted);
             lane.wants.store(true, Ordering::Release);
         }

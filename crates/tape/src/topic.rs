@@ -1,7 +1,7 @@
 //! What all threads share about one topic: its head, its newest records in memory, where its older ones lie.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use wholetape_model::{Class, Topic};
@@ -50,11 +50,11 @@ pub(crate) struct TopicShared {
     pub last_ts: AtomicI64,
     /// The newest book snapshot or checkpoint; 0 = none.
     pub book_start: AtomicU64,
-    /// Some lane has it: this one.
+    /// Some lane has it: `owner` tells which, and its number there (lane << 32 | number).
     pub placed: AtomicBool,
-    pub lane: AtomicUsize,
-    /// Its lane gave it up while going on itself.
-    pub released: AtomicBool,
+    pub owner: AtomicU64,
+    /// A writer holds it: it may not be handed over. Changed under the tape's `claims` lock, or by the holder.
+    pub in_use: AtomicBool,
     pub core: Mutex<TopicCore>,
 }
 
@@ -84,14 +84,24 @@ impl TopicShared {
             last_ts: AtomicI64::new(0),
             book_start: AtomicU64::new(0),
             placed: AtomicBool::new(false),
-            lane: AtomicUsize::new(0),
-            released: AtomicBool::new(false),
+            owner: AtomicU64::new(0),
+            in_use: AtomicBool::new(false),
             core: Mutex::new(TopicCore::default()),
         }
     }
 
     pub fn head(&self) -> u64 {
         self.head.load(Ordering::Acquire)
+    }
+
+    /// The lane that owns it, or owned it last.
+    pub fn lane(&self) -> usize {
+        (self.owner.load(Ordering::Acquire) >> 32) as usize
+    }
+
+    /// Whether it is topic `no` of that lane now.
+    pub fn is_at(&self, lane: usize, no: u32) -> bool {
+        self.placed.load(Ordering::Acquire) && self.owner.load(Ordering::Acquire) == (lane as u64) << 32 | u64::from(no)
     }
 
     pub fn oldest(&self) -> u64 {

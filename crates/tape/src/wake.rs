@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use wholetape_model::Class;
 
-use crate::clock;
 use crate::lock;
 use crate::reader::Policy;
 use crate::topic::TopicShared;
@@ -33,7 +32,7 @@ pub(crate) struct Watch {
     pub asleep: AtomicBool,
     /// Its reader is gone.
     pub closed: AtomicBool,
-    /// When it was woken (ns, [`clock::mono`]); 0 = it was not.
+    /// When the commit that woke it began (ns, `clock::mono`); 0 = it was not.
     pub woken: AtomicU64,
     pub waker: Mutex<Option<Waker>>,
     /// The set that it belongs to, and its name there.
@@ -46,8 +45,8 @@ impl Watch {
     }
 
     /// Called by the writer, without any lock held.
-    pub fn wake(&self, now: u64) {
-        self.woken.store(now, Ordering::Relaxed);
+    pub fn wake(&self, began: u64) {
+        self.woken.store(began, Ordering::Relaxed);
         let waker = lock(&self.waker).take();
         if let Some(waker) = waker {
             waker.wake();
@@ -170,13 +169,9 @@ pub(crate) fn block_until(timeout: Duration, mut poll: impl FnMut(&mut Context<'
     }
 }
 
-/// Wakes all of `sleepers` and empties it.
-pub(crate) fn wake_all(sleepers: &mut Vec<Arc<Watch>>) {
-    if sleepers.is_empty() {
-        return;
-    }
-    let now = clock::mono();
+/// Wakes all of `sleepers` and empties it. `began`: when the commit that wakes them began.
+pub(crate) fn wake_all(sleepers: &mut Vec<Arc<Watch>>, began: u64) {
     for watch in sleepers.drain(..) {
-        watch.wake(now);
+        watch.wake(began);
     }
 }

@@ -6,14 +6,15 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use common::*;
 use wholetape_model::GapCause;
 use wholetape_tape::{
-    Disk, Fsync, From, LowSpace, MissedWhy, POWER_SPAN, ReaderOptions, Retention, SpaceState, Tape, TapeConfig, TapeError,
+    Disk, From, Fsync, LowSpace, MissedWhy, POWER_SPAN, ReaderOptions, Retention, SpaceState, Tape, TapeConfig,
+    TapeError,
 };
 
 /// A disk whose faults are switched by the test.
@@ -294,7 +295,11 @@ fn a_flipped_bit_costs_exactly_that_record() {
             want.extend(rows(seq + 1, seq + 1..=200));
             assert_eq!(read_all(&tape, &btc()), want, "while it runs, seq {seq} byte {at}");
             assert!(tape.stats().corrupt_records >= 1);
-            assert_eq!(read_all(&Tape::open_reader(dir.path()).unwrap(), &btc()), want, "beside it, seq {seq} byte {at}");
+            assert_eq!(
+                read_all(&Tape::open_reader(dir.path()).unwrap(), &btc()),
+                want,
+                "beside it, seq {seq} byte {at}"
+            );
             drop(tape);
             let tape = Tape::open(dir.path(), config).unwrap();
             assert_eq!(read_all(&tape, &btc()), want, "after a restart, seq {seq} byte {at}");

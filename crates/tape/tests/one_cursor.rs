@@ -38,7 +38,12 @@ impl Consumer {
         for d in &out {
             let Delivery::Record(r) = d else { panic!("nothing may be missed here: {d:?}") };
             let record = r.record();
-            assert!(record.prev() <= self.position && record.seq() > self.position, "{:?} after {}", record, self.position);
+            assert!(
+                record.prev() <= self.position && record.seq() > self.position,
+                "{:?} after {}",
+                record,
+                self.position
+            );
             match record.view().unwrap() {
                 Body::Trade(t) => {
                     assert_eq!(record.prev(), self.position);
@@ -128,8 +133,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn run(steps: &[Step]) {
-    let mut w =
-        World { dir: tempfile::tempdir().unwrap(), boot: 0, id: 0, consumer: Consumer::default() };
+    let mut w = World { dir: tempfile::tempdir().unwrap(), boot: 0, id: 0, consumer: Consumer::default() };
     let mut tape = w.open();
     for step in steps {
         match *step {
