@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use serde::Deserialize;
 use wholetape_model::Ts;
+use wholetape_venue::binance::{Binance, limits::Variant};
 use wholetape_venue::{Frame, Out, Session, SessionPlan, open};
 
 #[derive(Deserialize)]
@@ -100,6 +101,21 @@ fn sonic(channel: &str, frame: &[u8]) {
     }
 }
 
+fn parse_serde<'a, T: Deserialize<'a>>(frame: &'a [u8]) {
+    let w: Wrapped<'a, T> = serde_json::from_slice(frame).expect("a recorded frame");
+    black_box(&w.data);
+}
+
+/// The same structs through serde_json: the choice of the library (docs/adr/0006-libraries.md).
+fn serde(channel: &str, frame: &[u8]) {
+    match channel {
+        "trade" => parse_serde::<Trade<'_>>(frame),
+        "aggTrade" => parse_serde::<AggTrade<'_>>(frame),
+        "bookTicker" => parse_serde::<BookTicker<'_>>(frame),
+        _ => parse_serde::<Depth<'_>>(frame),
+    }
+}
+
 struct Set {
     name: String,
     venue: String,
@@ -120,9 +136,15 @@ impl Set {
         }
     }
 
-    fn parse_all(&self) {
+    /// As `decode_all`, with every frame through the typed decoder (what a declined frame costs).
+    fn typed_session(&self) -> Binance {
+        let variant = Variant::by_name(&self.venue).expect("a known venue");
+        Binance::new(variant, &SessionPlan::capture(&self.venue)).expect("an empty plan").typed_only()
+    }
+
+    fn parse_all(&self, parse: fn(&str, &[u8])) {
         for frame in &self.frames {
-            sonic(self.channel, frame);
+            parse(self.channel, frame);
         }
     }
 }
@@ -180,9 +202,9 @@ fn sets() -> Vec<Set> {
     sets
 }
 
-/// ns per frame of the best of `rounds`, the two sides taking turns.
-fn ratio(set: &Set, rounds: usize) -> (f64, f64) {
-    let (mut session, mut out) = (set.session(), Out::default());
+/// ns per frame of the best of `rounds`: our session, sonic-rs, serde_json, our typed decoder; all taking turns.
+fn measure(set: &Set, rounds: usize) -> [f64; 4] {
+    let (mut session, mut typed, mut out) = (set.session(), set.typed_session(), Out::default());
     let repeat = (FRAMES_MAX / set.frames.len()).clamp(1, 2_000);
     let time = |work: &mut dyn FnMut()| {
         let start = Instant::now();
@@ -191,25 +213,30 @@ fn ratio(set: &Set, rounds: usize) -> (f64, f64) {
         }
         start.elapsed().as_nanos() as f64 / (repeat * set.frames.len()) as f64
     };
-    let (mut ours, mut theirs) = (f64::MAX, f64::MAX);
+    let mut best = [f64::MAX; 4];
     for _ in 0..rounds {
-        ours = ours.min(time(&mut || set.decode_all(session.as_mut(), &mut out)));
-        theirs = theirs.min(time(&mut || set.parse_all()));
+        best[0] = best[0].min(time(&mut || set.decode_all(session.as_mut(), &mut out)));
+        best[1] = best[1].min(time(&mut || set.parse_all(sonic)));
+        best[2] = best[2].min(time(&mut || set.parse_all(serde)));
+        best[3] = best[3].min(time(&mut || set.decode_all(&mut typed, &mut out)));
     }
-    (ours, theirs)
+    best
 }
 
 fn decode(c: &mut Criterion) {
     let sets = sets();
-    println!("{:<44} {:<11} {:>7} {:>9} {:>9} {:>6}", "recording", "channel", "frames", "ours ns", "sonic ns", "ratio");
+    println!(
+        "{:<42} {:<11} {:>6} {:>9} {:>9} {:>6} {:>10} {:>9}",
+        "recording", "channel", "frames", "ours ns", "sonic ns", "ratio", "serde_json", "fallback"
+    );
     for set in &sets {
-        let (ours, theirs) = ratio(set, 7);
+        let [ours, sonic, serde, typed] = measure(set, 5);
         println!(
-            "{:<44} {:<11} {:>7} {ours:>9.1} {theirs:>9.1} {:>6.3}",
+            "{:<42} {:<11} {:>6} {ours:>9.1} {sonic:>9.1} {:>6.3} {serde:>10.1} {typed:>9.1}",
             set.name,
             set.channel,
             set.frames.len(),
-            ours / theirs
+            ours / sonic
         );
     }
     if std::env::var_os("RATIOS_ONLY").is_some() {
@@ -224,7 +251,7 @@ fn decode(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("session", &name), |b| {
             b.iter(|| set.decode_all(session.as_mut(), &mut out));
         });
-        group.bench_function(BenchmarkId::new("sonic-rs", &name), |b| b.iter(|| set.parse_all()));
+        group.bench_function(BenchmarkId::new("sonic-rs", &name), |b| b.iter(|| set.parse_all(sonic)));
     }
     group.finish();
 }

@@ -2,7 +2,8 @@
 //!
 //! One scale holds for all prices of an event and one for all sizes, so numbers of several scales in a frame are brought
 //! to the largest, exactly. A zero has no scale of its own (a deletion prints `0` beside `0.072`) and forces nothing;
-//! otherwise the printed scale is kept, so that the venue's text can be printed again.
+//! otherwise the printed scale is kept, so that the venue's text can be printed again. Only where 64 bits do not hold a number at
+//! the printed scale (92 billion coins with eight places) are trailing zeros given up, for the whole event; values stay exact.
 
 use wholetape_model::{
     Arena, Body, Book, BookAction, Decimal, DecimalError, Event, InstrumentIx, Kind, Level, Price, Quote, Scales, Side,
@@ -72,20 +73,8 @@ pub struct QuoteParts {
 /// `Overflow` when two scales have no common one in 64 bits.
 #[inline]
 pub fn quote(events: &mut Vec<Event>, instrument: InstrumentIx, q: &QuoteParts) -> Result<(), DecimalError> {
-    let mut price = q.bid.scale;
-    let (mut bid, mut ask) = (q.bid.raw, q.ask.raw);
-    if q.bid.scale != q.ask.scale {
-        price = shared_scale([q.bid, q.ask].into_iter());
-        bid = to_scale(q.bid, price)?;
-        ask = to_scale(q.ask, price)?;
-    }
-    let mut size = q.bid_size.scale;
-    let (mut bid_size, mut ask_size) = (q.bid_size.raw, q.ask_size.raw);
-    if q.bid_size.scale != q.ask_size.scale {
-        size = shared_scale([q.bid_size, q.ask_size].into_iter());
-        bid_size = to_scale(q.bid_size, size)?;
-        ask_size = to_scale(q.ask_size, size)?;
-    }
+    let (price, bid, ask) = pair(q.bid, q.ask)?;
+    let (size, bid_size, ask_size) = pair(q.bid_size, q.ask_size)?;
     events.push(Event {
         instrument,
         kind: Kind::Quote,
@@ -100,6 +89,16 @@ pub fn quote(events: &mut Vec<Event>, instrument: InstrumentIx, q: &QuoteParts) 
         }),
     });
     Ok(())
+}
+
+/// Two numbers at their common scale.
+#[inline]
+fn pair(a: Decimal, b: Decimal) -> Result<(u8, i64, i64), DecimalError> {
+    if a.scale == b.scale {
+        return Ok((a.scale, a.raw, b.raw));
+    }
+    let scale = common_scale([a, b].into_iter())?;
+    Ok((scale, to_scale(a, scale)?, to_scale(b, scale)?))
 }
 
 #[inline]
@@ -123,8 +122,7 @@ pub fn book(
 }
 
 /// The largest scale of the numbers that are not zero; of all when every one is.
-#[must_use]
-pub fn shared_scale(numbers: impl Iterator<Item = Decimal>) -> u8 {
+fn shared_scale(numbers: impl Iterator<Item = Decimal>) -> u8 {
     let (mut real, mut any) = (None, 0);
     for d in numbers {
         any = any.max(d.scale);
@@ -135,9 +133,23 @@ pub fn shared_scale(numbers: impl Iterator<Item = Decimal>) -> u8 {
     real.unwrap_or(any)
 }
 
+/// The scale for all of `numbers`: the printed one, or without trailing zeros where that does not fit.
+///
 /// # Errors
-/// `Overflow`.
-pub fn to_scale(d: Decimal, scale: u8) -> Result<i64, DecimalError> {
+/// `Overflow` when the numbers have no common scale in 64 bits.
+fn common_scale(numbers: impl Iterator<Item = Decimal> + Clone) -> Result<u8, DecimalError> {
+    let fits = |scale| numbers.clone().try_for_each(|d| to_scale(d, scale).map(drop));
+    let printed = shared_scale(numbers.clone());
+    if fits(printed).is_ok() {
+        return Ok(printed);
+    }
+    let least = shared_scale(numbers.clone().map(Decimal::canonical));
+    fits(least).map(|()| least)
+}
+
+/// # Errors
+/// `Overflow`; `TooPrecise` where digits would be lost.
+fn to_scale(d: Decimal, scale: u8) -> Result<i64, DecimalError> {
     if d.raw == 0 { Ok(0) } else { Ok(d.rescale(scale)?.raw) }
 }
 
@@ -150,8 +162,10 @@ pub fn store_levels(
     levels: &[(Decimal, Decimal)],
     bids: usize,
 ) -> Result<(Scales, Span, Span), (&'static str, DecimalError)> {
-    let scales =
-        Scales { price: shared_scale(levels.iter().map(|l| l.0)), size: shared_scale(levels.iter().map(|l| l.1)) };
+    let scales = Scales {
+        price: common_scale(levels.iter().map(|l| l.0)).map_err(|e| ("price", e))?,
+        size: common_scale(levels.iter().map(|l| l.1)).map_err(|e| ("size", e))?,
+    };
     let start = arena.levels.len() as u32;
     for (price, size) in levels {
         let price = to_scale(*price, scales.price).map_err(|e| ("price", e))?;
@@ -186,6 +200,13 @@ mod tests {
         check(&[("61733.1", "0.5"), ("61733.25", "0.072")], (2, 3), (6_173_310, 500));
         check(&[("1.0", "7"), ("1.1", "0.00000000")], (1, 0), (10, 7));
         check(&[("1.0", "0.000"), ("1.1", "0")], (1, 3), (10, 0));
+    }
+
+    #[test]
+    fn trailing_zeros_go_where_they_do_not_fit() {
+        check(&[("1", "123456789012.00000000"), ("1", "5.50000000")], (0, 1), (1, 1_234_567_890_120));
+        check(&[("1", "92233720368.00000000"), ("1", "5.50000000")], (0, 8), (1, 9_223_372_036_800_000_000));
+        assert_eq!(pair(d("123456789012.00000000"), d("0.00000001")), Err(DecimalError::Overflow));
     }
 
     #[test]
