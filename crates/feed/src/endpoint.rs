@@ -99,7 +99,11 @@ impl Endpoint {
     /// `host:port`, with brackets where needed.
     #[must_use]
     pub fn authority(&self) -> String {
-        if self.host.contains(':') { format!("[{}]:{}", self.host, self.port) } else { format!("{}:{}", self.host, self.port) }
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
     }
 
     /// The whole address of `path` (which starts with a slash) under this base.
@@ -190,7 +194,9 @@ mod tests {
 
     #[test]
     fn refuses_nonsense() {
-        for text in ["", "wss://", "wss://:1", "wss://h:0", "wss://h:99999", "https://h", "h:80", "wss://u@h", "wss://h h"] {
+        for text in
+            ["", "wss://", "wss://:1", "wss://h:0", "wss://h:99999", "https://h", "h:80", "wss://u@h", "wss://h h"]
+        {
             assert!(matches!(Endpoint::parse(text, Scheme::WebSocket), Err(EndpointError::Malformed(..))), "{text}");
         }
     }
@@ -220,6 +226,9 @@ mod tests {
         let (endpoints, approval) = choose(&["ws://127.0.0.1:9"], Some("ada, 2026-11-21, simulator")).unwrap();
         assert_eq!(endpoints[0].port, 9);
         assert_eq!(approval.unwrap().approved, "ada, 2026-11-21, simulator");
-        assert!(choose(&["ws://example.com"], Some("ada, now, why not")).is_err(), "approval does not allow plain text");
+        assert!(
+            choose(&["ws://example.com"], Some("ada, now, why not")).is_err(),
+            "approval does not allow plain text"
+        );
     }
 }

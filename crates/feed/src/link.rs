@@ -192,7 +192,11 @@ mod tests {
             walk(&[C::Start, C::Opened, C::Acknowledged, C::FirstData, C::Planned, C::Closed, C::Start]),
             [S::Connecting, S::Connected, S::Subscribed, S::Active, S::Draining, S::Disconnected, S::Connecting]
         );
-        assert_eq!(walk(&[C::Start, C::Opened, C::FirstData, C::Acknowledged]).len(), 3, "an ack after data changes nothing");
+        assert_eq!(
+            walk(&[C::Start, C::Opened, C::FirstData, C::Acknowledged]).len(),
+            3,
+            "an ack after data changes nothing"
+        );
     }
 
     #[test]

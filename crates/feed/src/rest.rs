@@ -252,8 +252,16 @@ impl Host {
         let labels = [("host", plan.name.as_str())];
         let metrics = Metrics {
             requests: local.counter("feed_rest_requests_total", "REST requests sent", &labels),
-            failures: local.counter("feed_rest_failures_total", "REST requests that failed or were answered 5xx", &labels),
-            refused: local.counter("feed_rest_refused_total", "REST requests refused by our own budget or breaker", &labels),
+            failures: local.counter(
+                "feed_rest_failures_total",
+                "REST requests that failed or were answered 5xx",
+                &labels,
+            ),
+            refused: local.counter(
+                "feed_rest_refused_total",
+                "REST requests refused by our own budget or breaker",
+                &labels,
+            ),
             used: local.gauge("feed_rest_weight_used", "REST weight used in the present window", &labels),
             open: local.gauge("feed_breaker_open", "1 while the host's circuit breaker is open", &labels),
             opened: local.counter("feed_breaker_opened_total", "times that the circuit breaker opened", &labels),

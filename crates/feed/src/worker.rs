@@ -281,6 +281,7 @@ pub struct Worker {
     controls: BTreeMap<String, mpsc::Sender<Control>>,
     pulse: Arc<Pulse>,
     fatal: Arc<Mutex<Option<String>>>,
+    stop: CancellationToken,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -290,7 +291,7 @@ impl Worker {
     /// # Errors
     /// [`FeedError::Spawn`].
     pub fn spawn(parts: WorkerParts) -> Result<Self, FeedError> {
-        let name = parts.name.clone();
+        let (name, stop) = (parts.name.clone(), parts.stop.clone());
         let failed = |source| FeedError::Spawn { worker: name.clone(), source };
         let mut controls = BTreeMap::new();
         let mut inboxes = Vec::new();
@@ -309,7 +310,7 @@ impl Worker {
                 beat.ended.store(true, Ordering::Relaxed);
             })
             .map_err(failed)?;
-        Ok(Self { name, controls, pulse, fatal, thread: Some(thread) })
+        Ok(Self { name, controls, pulse, fatal, stop, thread: Some(thread) })
     }
 
     #[must_use]
@@ -356,6 +357,11 @@ impl Worker {
         }
     }
 
+    /// Tells all its tasks to stop.
+    pub fn tell_stop(&self) {
+        self.stop.cancel();
+    }
+
     /// Whether the thread has ended.
     #[must_use]
     pub fn is_done(&self) -> bool {
@@ -380,7 +386,9 @@ pub fn watchdog(pulses: Vec<(String, Arc<Pulse>)>, hub: &Hub) -> std::io::Result
     std::thread::Builder::new().name("wt-watchdog".into()).spawn(move || {
         let gauges: Vec<_> = pulses
             .iter()
-            .map(|(name, _)| local.gauge("feed_worker_stuck", "1 while a worker gives no sign of life", &[("worker", name)]))
+            .map(|(name, _)| {
+                local.gauge("feed_worker_stuck", "1 while a worker gives no sign of life", &[("worker", name)])
+            })
             .collect();
         let mut last: Vec<(u64, std::time::Instant)> =
             pulses.iter().map(|(_, p)| (p.beats(), std::time::Instant::now())).collect();
@@ -407,12 +415,7 @@ pub fn watchdog(pulses: Vec<(String, Arc<Pulse>)>, hub: &Hub) -> std::io::Result
     })
 }
 
-async fn run(
-    parts: WorkerParts,
-    inboxes: Vec<mpsc::Receiver<Control>>,
-    pulse: &Pulse,
-    fatal: &Mutex<Option<String>>,
-) {
+async fn run(parts: WorkerParts, inboxes: Vec<mpsc::Receiver<Control>>, pulse: &Pulse, fatal: &Mutex<Option<String>>) {
     let WorkerParts { name, lane, raw, hosts, tasks, hub, stop, restart, floor } = parts;
     let handle = WorkerHandle(Rc::new(Shared {
         worker: name.clone(),

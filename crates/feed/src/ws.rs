@@ -224,7 +224,10 @@ impl Socket {
         let limit = self.limits.close;
         let _ = timeout(limit, async {
             if self.stream.close(None).await.is_ok() {
-                while std::future::poll_fn(|cx| Pin::new(&mut self.stream).poll_next(cx)).await.is_some_and(|m| m.is_ok()) {}
+                while std::future::poll_fn(|cx| Pin::new(&mut self.stream).poll_next(cx))
+                    .await
+                    .is_some_and(|m| m.is_ok())
+                {}
             }
         })
         .await;

@@ -62,7 +62,7 @@ impl BookFlow {
     }
 
     /// A snapshot is wanted from `at` on.
-    fn want(&mut self, at: Ts) {
+    pub(super) fn want(&mut self, at: Ts) {
         self.next_ask = self.next_ask.min(at);
     }
 

@@ -84,8 +84,7 @@ impl Line {
             return;
         }
         let conn = state.conn.unwrap_or(0);
-        // A stream that was silent while its connection lived has missed things for longer.
-        let since = if state.losing_since_silence() { state.last_recv.max(state.open_since).min(since) } else { since };
+        let since = state.whole_until(since);
         let gap = self.new_gap(now);
         self.topics.get(topic).losing = Some(Loss { gap, since, cause });
         self.stats.gaps_opened += 1;

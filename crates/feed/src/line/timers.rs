@@ -112,7 +112,8 @@ impl Line {
         for state in &mut self.topics.list {
             let Some(conn) = state.conn else { continue };
             let Some(instrument) = self.instruments.get(state.instrument as usize) else { continue };
-            if !self.conns[conn].is_open() {
+            let siblings_speak = instrument.activity > instrument.scanned || speaking > 0 && state.is_clock_driven();
+            if !self.conns[conn].is_open() || !siblings_speak {
                 continue;
             }
             if let Some(quiet) = state.fell_silent(now, instrument.activity, speaking) {
@@ -126,6 +127,9 @@ impl Line {
                     ),
                 ));
             }
+        }
+        for instrument in &mut self.instruments {
+            instrument.scanned = instrument.activity;
         }
         for conn in 0..self.conns.len() {
             let whys: Vec<String> = silent.iter().filter(|s| s.0 == conn).map(|s| s.1.clone()).collect();
@@ -160,6 +164,12 @@ impl Line {
             state.opened(now, activity);
             if state.losing.is_some() {
                 self.end_loss(topic, conn, now, out);
+            }
+            if kind == Kind::Book
+                && let Some(book) = self.instruments.get_mut(ix).and_then(|i| i.book.as_mut())
+            {
+                // The first delta asks for the snapshot; a book that does not move must become valid too.
+                book.want(now + QUIET_BOOK);
             }
             if kind == Kind::Trade
                 && let Some(instrument) = self.instruments.get_mut(ix)
@@ -208,5 +218,7 @@ impl Line {
     }
 }
 
+/// A book that says nothing for this long after its subscription is fetched without waiting for a delta.
+const QUIET_BOOK: Duration = Duration::from_secs(1);
 /// At most one resync for garbage per connection in this time.
 const RESYNC_EVERY: Duration = Duration::from_secs(10);

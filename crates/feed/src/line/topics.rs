@@ -94,8 +94,34 @@ impl TopicState {
         self.silent = true;
     }
 
-    pub fn losing_since_silence(&self) -> bool {
-        self.silent
+    /// Up to when this stream is believed whole, given that its connection was heard until `heard`.
+    ///
+    /// Within the time after which a silence would be remarked on, the stream may have fallen silent unnoticed: then only
+    /// its own last row counts, and before the first row only its subscription. A longer quiet had its chance to be noticed.
+    pub fn whole_until(&self, heard: Ts) -> Ts {
+        let last = self.last_recv.max(self.open_since);
+        let own = if self.last_event > Ts::ZERO && self.last_recv >= self.open_since {
+            last.min(self.last_event)
+        } else {
+            last
+        };
+        if self.silent || self.last_recv < self.open_since || heard.since(last) < self.patience() {
+            own.min(heard)
+        } else {
+            heard
+        }
+    }
+
+    /// Published at the pace of the venue's clock, not of the market.
+    pub fn is_clock_driven(&self) -> bool {
+        matches!(self.kind, Kind::Mark | Kind::Index | Kind::Funding)
+    }
+
+    /// How long this stream may be quiet before it is remarked on.
+    fn patience(&self) -> Duration {
+        let usual = Duration::from_nanos(u64::try_from(self.cadence).unwrap_or(0)) * 8;
+        let slow = if matches!(self.kind, Kind::Bar(_)) { SILENT_MIN * 2 } else { SILENT_MIN };
+        slow.max(usual.min(Duration::from_secs(300)))
     }
 
     /// The same event once more: same venue time and same content.
@@ -148,10 +174,8 @@ impl TopicState {
             Kind::Mark | Kind::Index | Kind::Funding => line_rows >= EVIDENCE,
             _ => false,
         };
-        let usual = Duration::from_nanos(u64::try_from(self.cadence).unwrap_or(0)) * 8;
         let quiet = now.since(self.last_recv.max(self.open_since));
-        let slow = if matches!(self.kind, Kind::Bar(_)) { SILENT_MIN * 2 } else { SILENT_MIN };
-        if !evidence || quiet < slow.max(usual.min(Duration::from_secs(300))) {
+        if !evidence || quiet < self.patience() {
             return None;
         }
         self.alarms += 1;

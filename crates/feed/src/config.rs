@@ -1,0 +1,469 @@
+//! The feed's section of the configuration file: read with defaults, then planned, all problems at once.
+//!
+//! ```toml
+//! [feed]
+//! workers = 0                      # 0 = cores − 1
+//!
+//! [[feed.line]]
+//! name = "spot"
+//! venue = "binance-spot"
+//! instruments = ["BTCUSDT", "ETH*"]
+//! channels = ["trade", "book", "quote"]
+//! ```
+//!
+//! Past [`FeedConfig::plan`] nothing validates again.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use wholetape_model::{InstrumentId, Kind};
+use wholetape_quality::CheckConfig;
+use wholetape_venue::{Channel, SplitLimits, VENUES, connections, endpoints, instrument_id, limits};
+
+use crate::backoff::{BackoffShape, Jitter};
+use crate::endpoint::{self, Approval, Endpoint, Scheme};
+use crate::feed::{FeedPlan, VenueDoor};
+use crate::rest::HostPlan;
+use crate::spec::LineSpec;
+use crate::ws::WsLimits;
+
+/// Something wrong with the configuration, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// `feed.line[0].venue`
+    pub key: String,
+    pub value: String,
+    pub remedy: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} = {}: {}", self.key, self.value, self.remedy)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FeedConfig {
+    /// Threads for lines; 0 = one less than there are cores, at least one.
+    pub workers: usize,
+    pub line: Vec<LineConfig>,
+}
+
+impl Default for FeedConfig {
+    fn default() -> Self {
+        Self { workers: 0, line: Vec::new() }
+    }
+}
+
+/// Which ids fill the topic `trade`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum TradeSource {
+    #[default]
+    #[serde(rename = "aggTrade")]
+    AggTrade,
+    #[serde(rename = "trade")]
+    Trade,
+}
+
+/// One group of instruments of one venue. It becomes one line for each `instruments_per_line` of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LineConfig {
+    /// Empty = the venue's name.
+    pub name: String,
+    pub venue: String,
+    /// The venue's own symbols; `*` stands for anything where a list of the venue's symbols is at hand.
+    pub instruments: Vec<String>,
+    pub channels: Vec<String>,
+    pub trade_source: TradeSource,
+    /// Ask for missed trades by id.
+    pub heal: bool,
+    /// How far back ids on the tape count at a start.
+    #[serde(with = "humantime_serde")]
+    pub backlog: Duration,
+    /// Keep every frame as it came, in a lane of its own.
+    pub raw: bool,
+    /// WebSocket and REST bases in order of preference; empty = the venue's own.
+    pub ws: Vec<String>,
+    pub rest: Vec<String>,
+    /// `"who, when, why"`: needed for any address that is not the venue's own.
+    pub approved: Option<String>,
+    pub instruments_per_line: usize,
+    pub streams_per_connection: usize,
+    /// Levels a side of a book snapshot; 0 = the venue's default.
+    pub book_depth: u16,
+    #[serde(with = "humantime_serde")]
+    pub open_interest_every: Duration,
+    #[serde(with = "humantime_serde")]
+    pub instruments_every: Duration,
+    #[serde(with = "humantime_serde")]
+    pub backoff: Duration,
+    #[serde(with = "humantime_serde")]
+    pub backoff_max: Duration,
+    pub jitter: Jitter,
+    #[serde(with = "humantime_serde")]
+    pub open_timeout: Duration,
+    #[serde(with = "humantime_serde")]
+    pub ping: Duration,
+    #[serde(with = "humantime_serde")]
+    pub pong: Duration,
+    #[serde(with = "humantime_serde")]
+    pub close: Duration,
+    #[serde(with = "humantime_serde")]
+    pub rest_timeout: Duration,
+    /// REST weight per minute that we allow ourselves; 0 = the venue's limit.
+    pub weight_per_minute: u32,
+}
+
+impl Default for LineConfig {
+    fn default() -> Self {
+        let (ws, backoff) = (WsLimits::default(), BackoffShape::default());
+        Self {
+            name: String::new(),
+            venue: String::new(),
+            instruments: Vec::new(),
+            channels: ["trade", "book", "quote"].map(String::from).to_vec(),
+            trade_source: TradeSource::AggTrade,
+            heal: true,
+            backlog: Duration::from_secs(6_000),
+            raw: false,
+            ws: Vec::new(),
+            rest: Vec::new(),
+            approved: None,
+            instruments_per_line: 50,
+            streams_per_connection: 200,
+            book_depth: 0,
+            open_interest_every: Duration::from_secs(30),
+            instruments_every: Duration::from_secs(600),
+            backoff: backoff.first,
+            backoff_max: backoff.max,
+            jitter: backoff.jitter,
+            open_timeout: ws.open,
+            ping: ws.ping,
+            pong: ws.pong,
+            close: ws.close,
+            rest_timeout: Duration::from_secs(10),
+            weight_per_minute: 0,
+        }
+    }
+}
+
+struct Problems {
+    list: Vec<Problem>,
+    at: String,
+}
+
+impl Problems {
+    fn add(&mut self, key: &str, value: impl fmt::Display, remedy: impl fmt::Display) {
+        let key = if self.at.is_empty() { key.to_owned() } else { format!("{}.{key}", self.at) };
+        self.list.push(Problem { key, value: value.to_string(), remedy: remedy.to_string() });
+    }
+}
+
+impl FeedConfig {
+    /// Instrument patterns that need the venue's list of symbols: (venue, pattern). Empty when none does.
+    #[must_use]
+    pub fn patterns(&self) -> Vec<(String, String)> {
+        let of = |l: &LineConfig| {
+            let venue = l.venue.clone();
+            let patterns = l.instruments.iter().filter(|i| i.contains('*')).cloned();
+            patterns.map(move |p| (venue.clone(), p)).collect::<Vec<_>>()
+        };
+        self.line.iter().flat_map(of).collect()
+    }
+
+    /// Checks everything. `symbols` are the venue's own symbols where known, asked for patterns alone.
+    ///
+    /// # Errors
+    /// All problems, in the order of the file.
+    pub fn plan(&self, symbols: &dyn Fn(&str) -> Vec<String>) -> Result<FeedPlan, Vec<Problem>> {
+        let mut problems = Problems { list: Vec::new(), at: "feed".into() };
+        if self.line.is_empty() {
+            problems.add("line", "[]", "name at least one group of instruments: [[feed.line]]");
+        }
+        if self.workers > 256 {
+            problems.add("workers", self.workers, "at most 256; 0 chooses by cores");
+        }
+        let mut plan = FeedPlan { workers: self.workers, ..FeedPlan::default() };
+        let (mut names, mut taken) = (BTreeSet::new(), BTreeSet::new());
+        for (i, line) in self.line.iter().enumerate() {
+            problems.at = format!("feed.line[{i}]");
+            let name = if line.name.is_empty() { &line.venue } else { &line.name };
+            if !names.insert(name.clone()) {
+                problems.add("name", name, "is taken by another line; give each its own");
+            }
+            if let Some((specs, door)) = line.plan(name, symbols, &mut taken, &mut problems) {
+                plan.lines.extend(specs);
+                match plan.doors.iter().find(|d| d.venue == door.venue) {
+                    None => plan.doors.push(door),
+                    Some(other) if other.host.endpoints == door.host.endpoints => {}
+                    Some(_) => problems.add(
+                        "rest",
+                        format!("{:?}", line.rest),
+                        "lines of one venue share its REST host: name the same",
+                    ),
+                }
+            }
+        }
+        if problems.list.is_empty() { Ok(plan) } else { Err(problems.list) }
+    }
+}
+
+impl LineConfig {
+    fn plan(
+        &self,
+        name: &str,
+        symbols: &dyn Fn(&str) -> Vec<String>,
+        taken: &mut BTreeSet<InstrumentId>,
+        problems: &mut Problems,
+    ) -> Option<(Vec<LineSpec>, VenueDoor)> {
+        let before = problems.list.len();
+        let good = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if !name.is_empty() && (name.len() > 48 || !name.chars().all(good)) {
+            problems.add("name", name, "use 1 to 48 of a-z, A-Z, 0-9, '.', '_', '-'");
+        }
+        let (Ok(own), Ok(bears)) = (endpoints(&self.venue), limits(&self.venue)) else {
+            problems.add("venue", format!("{:?}", self.venue), format!("choose one of {}", VENUES.join(", ")));
+            return None;
+        };
+        let (ws, ws_approval) = self.addresses("ws", Scheme::WebSocket, own.ws, &self.ws, problems);
+        let (rest, rest_approval) = self.addresses("rest", Scheme::Http, own.rest, &self.rest, problems);
+        self.check_times(problems);
+        let channels = self.channels(problems);
+        let chosen = self.choose(symbols, taken, problems);
+        if problems.list.len() > before {
+            return None;
+        }
+        let weight = match self.weight_per_minute {
+            0 => bears.weight_per_minute,
+            n => n,
+        };
+        let mut host = HostPlan::new(&self.venue, rest, weight, bears.weight_header);
+        host.timeout = self.rest_timeout;
+        let door = VenueDoor {
+            venue: self.venue.clone(),
+            host,
+            connects: bears.connects,
+            connects_window: bears.connects_window,
+        };
+        let split = SplitLimits { streams_max: self.streams_per_connection };
+        let approvals: Vec<Approval> = ws_approval.into_iter().chain(rest_approval).collect();
+        let parts = chosen.chunks(self.instruments_per_line);
+        let many = parts.len() > 1;
+        let mut specs = Vec::new();
+        for (i, part) in parts.enumerate() {
+            let numbered: Vec<(u32, String)> = (0_u32..).zip(part.iter().map(|(_, s)| s.clone())).collect();
+            match connections(&self.venue, &numbered, &channels, &split) {
+                Ok(connections) => specs.push(LineSpec {
+                    name: if many { format!("{name}-{i}") } else { name.to_owned() },
+                    venue: self.venue.clone(),
+                    ws: ws.clone(),
+                    instruments: part.iter().map(|(id, _)| id.clone()).collect(),
+                    connections,
+                    trade_source: match self.trade_source {
+                        TradeSource::AggTrade => Kind::Trade,
+                        TradeSource::Trade => Kind::TradeRaw,
+                    },
+                    heal: self.heal,
+                    raw: self.raw,
+                    backlog: self.backlog,
+                    checks: CheckConfig::default(),
+                    book_depth: (self.book_depth > 0).then_some(self.book_depth),
+                    open_interest_every: self.open_interest_every,
+                    instruments_every: self.instruments_every,
+                    limits: WsLimits {
+                        open: self.open_timeout,
+                        ping: self.ping,
+                        pong: self.pong,
+                        close: self.close,
+                        ..WsLimits::default()
+                    },
+                    backoff: BackoffShape {
+                        first: self.backoff,
+                        max: self.backoff_max,
+                        jitter: self.jitter,
+                        ..BackoffShape::default()
+                    },
+                    life_max: bears.life_max,
+                    approvals: approvals.clone(),
+                }),
+                Err(error) => {
+                    problems.add("channels", self.channels.join(" "), error);
+                    return None;
+                }
+            }
+        }
+        Some((specs, door))
+    }
+
+    fn addresses(
+        &self,
+        key: &str,
+        scheme: Scheme,
+        own: &[&str],
+        configured: &[String],
+        problems: &mut Problems,
+    ) -> (Vec<Endpoint>, Option<Approval>) {
+        match endpoint::choose(&self.venue, scheme, own, configured, self.approved.as_deref()) {
+            Ok(chosen) => chosen,
+            Err(errors) => {
+                for error in errors {
+                    let remedy = match &error {
+                        endpoint::EndpointError::NotApproved(..) => {
+                            format!("{error}: add it, or remove `{key}` to use the venue's own")
+                        }
+                        _ => error.to_string(),
+                    };
+                    problems.add(key, format!("{configured:?}"), remedy);
+                }
+                (Vec::new(), None)
+            }
+        }
+    }
+
+    fn check_times(&self, problems: &mut Problems) {
+        let second = Duration::from_secs(1);
+        let bounds = [
+            ("backlog", self.backlog, Duration::ZERO, second * 86_400 * 30),
+            ("open_interest_every", self.open_interest_every, second, second * 86_400),
+            ("instruments_every", self.instruments_every, second * 10, second * 86_400),
+            ("backoff", self.backoff, second / 20, second * 600),
+            ("backoff_max", self.backoff_max, self.backoff, second * 3_600),
+            ("open_timeout", self.open_timeout, second / 10, second * 300),
+            ("ping", self.ping, second / 10, second * 600),
+            ("pong", self.pong, second / 10, second * 600),
+            ("close", self.close, second / 100, second * 60),
+            ("rest_timeout", self.rest_timeout, second / 10, second * 300),
+        ];
+        for (key, value, min, max) in bounds {
+            if value < min || value > max {
+                let say = |d| humantime::format_duration(d).to_string();
+                problems.add(key, format!("\"{}\"", say(value)), format!("between {} and {}", say(min), say(max)));
+            }
+        }
+        if self.instruments_per_line == 0 {
+            problems.add("instruments_per_line", 0, "at least 1");
+        }
+        if self.streams_per_connection == 0 {
+            problems.add("streams_per_connection", 0, "at least 1");
+        }
+    }
+
+    fn channels(&self, problems: &mut Problems) -> Vec<Channel> {
+        let mut channels = Vec::new();
+        for text in &self.channels {
+            match Channel::parse(text) {
+                Ok(channel) => channels.push(channel),
+                Err(error) => problems.add(
+                    "channels",
+                    format!("{text:?}"),
+                    format!("{error}; known are trade trade-raw book quote ticker bar-<period> mark funding index liquidation open_interest instrument status"),
+                ),
+            }
+        }
+        if self.channels.is_empty() {
+            problems.add("channels", "[]", "name at least one, e.g. [\"trade\", \"book\"]");
+        }
+        // The chosen source of trades is recorded whenever trades are.
+        if self.trade_source == TradeSource::Trade
+            && channels.contains(&Channel::Trade)
+            && !channels.contains(&Channel::TradeRaw)
+        {
+            channels.retain(|c| *c != Channel::Trade);
+            channels.push(Channel::TradeRaw);
+        }
+        if self.trade_source == TradeSource::AggTrade
+            && channels.contains(&Channel::TradeRaw)
+            && !channels.contains(&Channel::Trade)
+        {
+            problems.add(
+                "trade_source",
+                "\"aggTrade\"",
+                "add the channel \"trade\", or choose trade_source = \"trade\"",
+            );
+        }
+        channels
+    }
+
+    /// Our id and the venue's symbol of each instrument, in the order given.
+    fn choose(
+        &self,
+        symbols: &dyn Fn(&str) -> Vec<String>,
+        taken: &mut BTreeSet<InstrumentId>,
+        problems: &mut Problems,
+    ) -> Vec<(InstrumentId, String)> {
+        if self.instruments.is_empty() {
+            problems.add("instruments", "[]", "name at least one, by the venue's symbol, e.g. [\"BTCUSDT\"]");
+        }
+        let mut chosen: Vec<(InstrumentId, String)> = Vec::new();
+        for text in &self.instruments {
+            let matching: Vec<String> = if text.contains('*') {
+                let matching: Vec<String> =
+                    symbols(&self.venue).into_iter().filter(|s| matches_pattern(text, s)).collect();
+                if matching.is_empty() {
+                    problems.add(
+                        "instruments",
+                        format!("{text:?}"),
+                        "no symbol of this venue matches (or its list could not be read)",
+                    );
+                }
+                matching
+            } else {
+                // A full id of ours is welcome too.
+                let own = InstrumentId::parse(text)
+                    .ok()
+                    .and_then(|id| wholetape_venue::symbol_of(&self.venue, &id).ok().flatten());
+                vec![own.unwrap_or_else(|| text.clone())]
+            };
+            for symbol in matching {
+                let bad = |c: char| c.is_ascii_lowercase() || c.is_whitespace() || c.is_control() || "/@.?".contains(c);
+                if symbol.is_empty() || symbol.contains(bad) {
+                    problems.add(
+                        "instruments",
+                        format!("{symbol:?}"),
+                        "write it as the venue does, in capitals, e.g. \"BTCUSDT\"",
+                    );
+                    continue;
+                }
+                let Ok(id) = instrument_id::<()>(&self.venue, &symbol, None) else { continue };
+                if chosen.iter().any(|(known, _)| *known == id) {
+                    // Named and matched by a pattern: one is enough.
+                    continue;
+                }
+                if !taken.insert(id.clone()) {
+                    problems.add("instruments", format!("{symbol:?}"), format!("{id} belongs to another line already"));
+                    continue;
+                }
+                chosen.push((id, symbol));
+            }
+        }
+        chosen
+    }
+}
+
+/// `*` stands for any run of characters.
+#[must_use]
+pub fn matches_pattern(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else { return false };
+    let mut parts = parts.peekable();
+    if parts.peek().is_none() {
+        return rest.is_empty();
+    }
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return rest.ends_with(part);
+        }
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests;

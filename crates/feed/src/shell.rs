@@ -1,0 +1,660 @@
+//! The shell around the pure line: moves bytes, keeps time, decides nothing.
+//!
+//! One task per line. A turn is: wait for one thing (stop, timer, question, answer, socket – in this order), then drain
+//! what else is ready up to a bound, hand all of it to the line, append what it judged, commit **once**, then carry out what
+//! it asked for. So the first queue an event meets is the tape, and the lane's batch is empty at every `.await`.
+//!
+//! Time is read once per frame, when the socket gave it. A burst is bounded, and a line that had a full one yields, so
+//! that no line can starve its siblings on the worker.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use rustls::ClientConfig;
+use tokio::time::Instant;
+use wholetape_model::{Body, LinkCause, LinkState, Raw, Row, RowFlags, Scales, Ts};
+use wholetape_tape::{Tape, TapeError, TopicNo};
+use wholetape_venue::{FetchFailure, FetchId, Frame, Reply};
+
+use crate::error::chain;
+use crate::gate::Gate;
+use crate::line::{CHECKPOINT_EVERY, ConnIx, ConnMeta, Line, LineAction, LineOut};
+use crate::link::Transition;
+use crate::rest::Fetched;
+use crate::shell::slot::{Phase, Slot, SlotEvent};
+use crate::shell::stats::LineMetrics;
+use crate::spec::LineSpec;
+use crate::worker::{Command, Control, Controls, Level, Task, TaskError, TaskFuture, WorkerHandle};
+use crate::ws::{self, Socket, SocketEvent};
+
+mod slot;
+mod stats;
+
+/// Frames and bytes of one burst: what one commit may hold up.
+const BURST_FRAMES: usize = 256;
+const BURST_BYTES: usize = 1 << 20;
+/// After a refusal that no retry mends, people may mend it.
+const REFUSED_WAIT: Duration = Duration::from_secs(60);
+/// A raw frame longer than this is cut.
+const RAW_MAX: usize = 1 << 20;
+
+/// What all lines of a feed share.
+#[derive(Debug)]
+pub struct FeedShared {
+    pub tape: Tape,
+    pub tls: Arc<ClientConfig>,
+    /// The last connection number given; unique in the epoch.
+    pub numbers: AtomicU32,
+}
+
+/// A line as a worker's task.
+pub struct LineTask {
+    pub spec: Arc<LineSpec>,
+    pub shared: Arc<FeedShared>,
+    pub gate: Gate,
+}
+
+impl Task for LineTask {
+    fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    fn start(&mut self, handle: WorkerHandle, controls: Controls) -> TaskFuture {
+        let (spec, shared, gate) = (self.spec.clone(), self.shared.clone(), self.gate.clone());
+        Box::pin(async move {
+            let failed = |e: crate::error::FeedError| match e {
+                crate::error::FeedError::Tape(e) => tape_failed(e),
+                e => TaskError::Failed(chain(&e)),
+            };
+            let line = spec.line(&shared.tape).map_err(failed)?;
+            let mut shell = Shell::new(line, spec, shared, gate, handle).map_err(tape_failed)?;
+            shell.run(&controls).await.map_err(tape_failed)
+        })
+    }
+
+    /// The restart is a link event like any other.
+    fn on_restart(&mut self, handle: &WorkerHandle, why: &str, attempt: u32, delay: Duration) {
+        let now = handle.clock().now();
+        let transition = Transition {
+            state: LinkState::Disconnected,
+            cause: LinkCause::Restarted,
+            attempt,
+            delay,
+            endpoint: String::new(),
+            correlation: format!("{}#restart-{attempt}", self.spec.name),
+            why: why.to_owned(),
+        };
+        let mut lane = handle.lane();
+        let written = lane.topic(&self.spec.link_topic()).and_then(|topic| {
+            lane.append(topic, &link_row(&transition, now, 0))?;
+            lane.commit()
+        });
+        if let Err(error) = written {
+            lane.abort();
+            handle.log(Level::Failure, &self.spec.name, "tape", || chain(&error));
+        }
+    }
+}
+
+fn tape_failed(error: TapeError) -> TaskError {
+    match error {
+        TapeError::SyncFailed | TapeError::ReadOnly => TaskError::Fatal(chain(&error)),
+        error => TaskError::Failed(chain(&error)),
+    }
+}
+
+fn link_row(transition: &Transition, now: Ts, number: u32) -> Row<'_> {
+    Row {
+        ts_event: now,
+        ts_recv: now,
+        conn: number,
+        frame: 0,
+        flags: RowFlags::TS_LOCAL,
+        scales: Scales::default(),
+        body: Body::Link(transition.body()),
+    }
+}
+
+type Fetching = FuturesUnordered<Pin<Box<dyn Future<Output = (ConnIx, FetchId, Fetched)>>>>;
+
+struct Shell {
+    line: Line,
+    out: LineOut,
+    spec: Arc<LineSpec>,
+    shared: Arc<FeedShared>,
+    gate: Gate,
+    handle: WorkerHandle,
+    slots: Vec<Slot>,
+    /// The lane's numbers of the line's topics, by the line's.
+    topics: Vec<TopicNo>,
+    link_topic: TopicNo,
+    raw_topic: Option<TopicNo>,
+    fetches: Fetching,
+    /// Sockets that are saying goodbye.
+    closing: tokio::task::JoinSet<()>,
+    metrics: LineMetrics,
+    segment: u64,
+    checkpoint_at: Ts,
+    steps: u64,
+    paused: bool,
+    /// Which socket is asked first: taken in turns.
+    turn: usize,
+    /// When the first frame of this turn came.
+    first: Option<Ts>,
+}
+
+enum Wake {
+    Stop,
+    Timer,
+    Asked(Control),
+    Fetched(ConnIx, FetchId, Fetched),
+    Socket(ConnIx, SlotEvent),
+}
+
+impl Shell {
+    fn new(
+        line: Line,
+        spec: Arc<LineSpec>,
+        shared: Arc<FeedShared>,
+        gate: Gate,
+        handle: WorkerHandle,
+    ) -> Result<Self, TapeError> {
+        let now = handle.clock().now();
+        let (link_topic, segment) = {
+            let mut lane = handle.lane();
+            (lane.topic(&spec.link_topic())?, lane.segment())
+        };
+        let raw_topic = match handle.raw() {
+            Some(mut raw) if spec.raw => Some(raw.topic(&spec.raw_topic())?),
+            _ => None,
+        };
+        let metrics = LineMetrics::new(&mut handle.metrics(), &spec.name, &spec.venue);
+        let slots = (0..line.connections()).map(|_| Slot::new(spec.backoff, now)).collect();
+        Ok(Self {
+            out: LineOut::default(),
+            slots,
+            topics: Vec::new(),
+            link_topic,
+            raw_topic,
+            fetches: Fetching::new(),
+            closing: tokio::task::JoinSet::new(),
+            metrics,
+            segment,
+            checkpoint_at: now + CHECKPOINT_EVERY,
+            steps: handle.clock_steps().0,
+            paused: false,
+            turn: 0,
+            first: None,
+            line,
+            spec,
+            shared,
+            gate,
+            handle,
+        })
+    }
+
+    async fn run(&mut self, controls: &Controls) -> Result<(), TapeError> {
+        for approval in &self.spec.approvals {
+            let (who, what) = (&approval.approved, approval.addresses.join(" "));
+            tracing::warn!(line = %self.spec.name, approved = %who, addresses = %what, "addresses are not the venue's own");
+        }
+        let stop = self.handle.stop().clone();
+        let sleep = tokio::time::sleep_until(Instant::now());
+        tokio::pin!(sleep);
+        loop {
+            let at = self.handle.clock().instant(self.deadline());
+            if sleep.deadline() != at {
+                sleep.as_mut().reset(at);
+            }
+            let wake = {
+                let Self { slots, fetches, turn, handle, closing, .. } = self;
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => Wake::Stop,
+                    () = sleep.as_mut() => Wake::Timer,
+                    control = controls.recv() => Wake::Asked(control),
+                    Some((conn, id, fetched)) = fetches.next() => Wake::Fetched(conn, id, fetched),
+                    Some(_) = closing.join_next() => continue,
+                    (conn, event) = poll_fn(|cx| poll_slots(slots, turn, handle, cx)) => Wake::Socket(conn, event),
+                }
+            };
+            if matches!(wake, Wake::Stop) {
+                return self.stop().await;
+            }
+            self.take(wake);
+            let full = self.drain();
+            self.on_time();
+            self.end_turn()?;
+            if full {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    fn now(&self) -> Ts {
+        self.handle.clock().now()
+    }
+
+    fn take(&mut self, wake: Wake) {
+        match wake {
+            Wake::Stop | Wake::Timer => {}
+            Wake::Asked(control) => self.answer(control),
+            Wake::Fetched(conn, id, fetched) => {
+                let now = self.now();
+                let reply = match &fetched {
+                    Fetched::Answer { status, body } => Reply::Answer { status: *status, body },
+                    Fetched::Failed(failure) => Reply::Failed(failure),
+                };
+                self.line.on_fetched(conn, now, id, reply, &mut self.out);
+            }
+            Wake::Socket(conn, event) => {
+                self.on_socket(conn, event);
+            }
+        }
+    }
+
+    /// Takes what is ready without waiting. True when there may be more.
+    fn drain(&mut self) -> bool {
+        let (mut frames, mut bytes) = (0, 0);
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        while frames < BURST_FRAMES && bytes < BURST_BYTES {
+            let Self { slots, turn, handle, .. } = self;
+            match poll_slots(slots, turn, handle, &mut cx) {
+                Poll::Ready((conn, event)) => {
+                    frames += 1;
+                    bytes += self.on_socket(conn, event);
+                }
+                Poll::Pending => return false,
+            }
+        }
+        true
+    }
+
+    /// Returns the size of what came.
+    fn on_socket(&mut self, conn: ConnIx, event: SlotEvent) -> usize {
+        match event {
+            SlotEvent::Opened(stream) => self.on_opened(conn, *stream),
+            SlotEvent::OpenFailed(why) => self.on_open_failed(conn, &why),
+            SlotEvent::Socket(now, SocketEvent::Text(text)) => {
+                return self.on_frame(conn, now, Frame::Text(text.as_bytes()));
+            }
+            SlotEvent::Socket(now, SocketEvent::Binary(bytes)) => {
+                return self.on_frame(conn, now, Frame::Binary(&bytes));
+            }
+            SlotEvent::Socket(_, SocketEvent::Closed(why)) => self.give_up(conn, LinkCause::Closed, &why),
+            SlotEvent::Socket(_, SocketEvent::Failed(why)) => self.give_up(conn, LinkCause::Error, &why),
+        }
+        0
+    }
+
+    fn on_frame(&mut self, conn: ConnIx, now: Ts, frame: Frame<'_>) -> usize {
+        self.first.get_or_insert(now);
+        let len = frame.bytes().len();
+        let slot = &mut self.slots[conn];
+        slot.frames = slot.frames.wrapping_add(1);
+        if let Some(topic) = self.raw_topic {
+            let text = String::from_utf8_lossy(&frame.bytes()[..len.min(RAW_MAX)]);
+            let body = Body::Raw(Raw { channel: "", text: text.as_ref() });
+            let (number, frame) = (slot.number, slot.frames);
+            let flags = RowFlags::TS_LOCAL;
+            let row = Row { ts_event: now, ts_recv: now, conn: number, frame, flags, scales: Scales::default(), body };
+            if let Some(mut raw) = self.handle.raw()
+                && let Err(error) = raw.append(topic, &row)
+            {
+                self.handle.log(Level::Failure, &self.spec.name, "raw", || chain(&error));
+            }
+        }
+        self.line.on_frame(conn, now, frame, &mut self.out);
+        len
+    }
+
+    fn on_opened(&mut self, conn: ConnIx, stream: slot::Stream) {
+        let now = self.now();
+        self.gate.on_opened();
+        if matches!(self.slots[conn].phase, Phase::Open(_)) {
+            // The second socket of a planned replacement: the first has served until now.
+            self.put_link(conn, LinkCause::Planned, Duration::ZERO, "replaced before the venue ends it");
+            self.line.on_closed(conn, now, LinkCause::Planned, &mut self.out);
+            self.end_socket(conn);
+            self.put_link(conn, LinkCause::Closed, Duration::ZERO, "replaced");
+            self.begin_life(conn);
+            self.put_link(conn, LinkCause::Start, Duration::ZERO, "planned replacement");
+        }
+        let life = self.spec.life_max.mul_f64(0.94 + 0.03 * rand::random::<f64>());
+        let slot = &mut self.slots[conn];
+        slot.opened(Socket::new(stream, self.spec.limits, now), now + life);
+        let meta = ConnMeta { number: slot.number };
+        self.put_link(conn, LinkCause::Opened, Duration::ZERO, "handshake done");
+        self.line.on_open(conn, meta, now, &mut self.out);
+    }
+
+    fn on_open_failed(&mut self, conn: ConnIx, why: &str) {
+        let now = self.now();
+        let door_closed = self.gate.on_failed(now);
+        let endpoints = self.spec.ws.len().max(1);
+        let slot = &mut self.slots[conn];
+        slot.endpoint = (slot.endpoint + 1) % endpoints;
+        let delay = slot.backoff.on_down(now, rand::random());
+        if matches!(slot.phase, Phase::Open(_)) {
+            // A replacement that failed: the old one still serves.
+            slot.replace_at = now + delay;
+        } else {
+            slot.phase = Phase::Waiting(now + delay);
+            self.put_link(conn, LinkCause::OpenFailed, delay, why);
+        }
+        let level = if door_closed { Level::Failure } else { Level::Recoverable };
+        self.handle.log(level, &self.slots[conn].correlation(), "open failed", || why.to_owned());
+    }
+
+    /// Ends a connection and plans the next one.
+    fn give_up(&mut self, conn: ConnIx, cause: LinkCause, why: &str) {
+        if !matches!(self.slots[conn].phase, Phase::Open(_)) {
+            return;
+        }
+        let now = self.now();
+        self.line.on_closed(conn, now, cause, &mut self.out);
+        self.end_socket(conn);
+        let slot = &mut self.slots[conn];
+        let delay = match cause {
+            LinkCause::SubscribeRefused | LinkCause::AuthFailed => REFUSED_WAIT,
+            _ => slot.backoff.on_down(now, rand::random()),
+        };
+        slot.phase = Phase::Waiting(now + delay);
+        self.metrics.reconnects += 1;
+        self.put_link(conn, cause, delay, why);
+        let level = if cause == LinkCause::SubscribeRefused { Level::Failure } else { Level::Recoverable };
+        self.handle
+            .log(level, &self.slots[conn].correlation(), cause.as_str(), || format!("{why}; next try in {delay:?}"));
+    }
+
+    /// Lets the socket say goodbye by itself.
+    fn end_socket(&mut self, conn: ConnIx) {
+        if let Some(socket) = self.slots[conn].take_socket() {
+            self.closing.spawn_local(socket.close());
+        }
+    }
+
+    fn begin_life(&mut self, conn: ConnIx) {
+        let number = self.shared.numbers.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        let slot = &mut self.slots[conn];
+        slot.number = number;
+        slot.frames = 0;
+        slot.state.set_correlation(format!("{}/{conn}#{number}", self.spec.name));
+    }
+
+    /// What the clock brings: openings, pings, ends of lives, the line's own timers.
+    fn on_time(&mut self) {
+        let now = self.now();
+        for conn in 0..self.slots.len() {
+            let slot = &mut self.slots[conn];
+            match &mut slot.phase {
+                Phase::Waiting(until) if *until <= now && !self.paused => self.start(conn, now),
+                Phase::Open(socket) => {
+                    if socket.next_timer() <= now && !socket.on_timer(now) {
+                        self.give_up(conn, LinkCause::PingTimeout, "no pong came");
+                    } else if slot.replace_at <= now {
+                        self.replace(conn, now);
+                    }
+                }
+                Phase::Waiting(_) | Phase::Opening(_) => {}
+            }
+        }
+        if self.line.next_timer().is_some_and(|at| at <= now) {
+            self.line.on_timer(now, &mut self.out);
+        }
+        let (steps, by) = self.handle.clock_steps();
+        if steps != self.steps {
+            self.steps = steps;
+            let why = format!("wall clock moved by {by} ns");
+            if !self.slots.is_empty() {
+                self.put_link(0, LinkCause::ClockStep, Duration::ZERO, &why);
+            }
+        }
+    }
+
+    fn start(&mut self, conn: ConnIx, now: Ts) {
+        if let Err((cause, wait)) = self.gate.pass(now) {
+            // Not all at once when the door opens again.
+            let wait = wait.min(Duration::from_secs(300)) + Duration::from_millis(250).mul_f64(rand::random());
+            self.slots[conn].phase = Phase::Waiting(now + wait);
+            self.put_link(conn, cause, wait, "this host is left alone for a while");
+            return;
+        }
+        self.begin_life(conn);
+        self.slots[conn].phase = Phase::Opening(self.opening(conn));
+        let why = match self.spec.approvals.first() {
+            Some(a) => format!("address approved by: {}", a.approved),
+            None => String::new(),
+        };
+        self.put_link(conn, LinkCause::Start, Duration::ZERO, &why);
+    }
+
+    /// Opens the next socket beside the one that serves.
+    fn replace(&mut self, conn: ConnIx, now: Ts) {
+        if self.slots[conn].replacement.is_some() {
+            return;
+        }
+        if let Err((_, wait)) = self.gate.pass(now) {
+            self.slots[conn].replace_at = now + wait.min(Duration::from_secs(60));
+            return;
+        }
+        let opening = self.opening(conn);
+        let slot = &mut self.slots[conn];
+        slot.replacement = Some(opening);
+        slot.replace_at = Ts::MAX;
+    }
+
+    fn opening(&self, conn: ConnIx) -> slot::Opening {
+        let endpoint = self.spec.ws[self.slots[conn].endpoint].clone();
+        let path = self.spec.connections[conn].path;
+        let (limits, tls) = (self.spec.limits, self.shared.tls.clone());
+        Box::pin(async move { ws::open(&endpoint, path, limits, tls).await })
+    }
+
+    /// Writes a transition, if the cause makes one.
+    fn put_link(&mut self, conn: ConnIx, cause: LinkCause, delay: Duration, why: &str) {
+        let now = self.now();
+        let endpoint = self.spec.ws[self.slots[conn].endpoint].url(self.spec.connections[conn].path);
+        let slot = &mut self.slots[conn];
+        let Some(transition) = slot.state.step(cause, &endpoint, delay, why) else { return };
+        if transition.state == LinkState::Active {
+            slot.backoff.on_up(now);
+            slot.state.forget_attempts();
+        }
+        let number = slot.number;
+        let row = link_row(&transition, now, number);
+        if let Err(error) = self.handle.lane().append(self.link_topic, &row) {
+            self.handle.log(Level::Failure, &self.spec.name, "tape", || chain(&error));
+        }
+        let correlation = &transition.correlation;
+        tracing::debug!(on = %correlation, state = transition.state.as_str(), cause = cause.as_str(), "{why}");
+    }
+
+    /// Appends, carries out, and commits once.
+    fn end_turn(&mut self) -> Result<(), TapeError> {
+        loop {
+            self.append_rows()?;
+            let actions = std::mem::take(&mut self.out.actions);
+            self.out.clear();
+            if actions.is_empty() {
+                // Give the buffer back: no allocation per turn.
+                self.out.actions = actions;
+                break;
+            }
+            for action in actions {
+                self.carry_out(action);
+            }
+        }
+        let (segment, head) = {
+            let mut lane = self.handle.lane();
+            lane.commit()?;
+            (lane.segment(), self.first.take())
+        };
+        if let Some(mut raw) = self.handle.raw() {
+            raw.commit()?;
+        }
+        let now = self.now();
+        self.metrics.turn(&mut self.handle.metrics(), now, head, self.line.stats(), &self.slots);
+        if segment != self.segment || now >= self.checkpoint_at {
+            self.segment = segment;
+            self.checkpoint_at = now + CHECKPOINT_EVERY;
+            self.line.on_segment(now, &mut self.out);
+            return self.end_turn();
+        }
+        Ok(())
+    }
+
+    fn append_rows(&mut self) -> Result<(), TapeError> {
+        if self.out.rows.is_empty() {
+            return Ok(());
+        }
+        let mut lane = self.handle.lane();
+        for topic in &self.line.topics()[self.topics.len()..] {
+            self.topics.push(lane.topic(&topic.topic)?);
+        }
+        for judged in &self.out.rows {
+            match lane.append(self.topics[judged.topic as usize], &judged.row(self.out.arena())) {
+                Ok(_) => {}
+                Err(error @ TapeError::TooLarge { .. }) => {
+                    self.handle.log(Level::Failure, &self.spec.name, "too large", || chain(&error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, action: LineAction) {
+        match action {
+            LineAction::Send(conn, text) => {
+                let slot = &mut self.slots[conn];
+                let sent = slot.state.may_talk().and_then(|()| slot.send(text));
+                if let Err(error) = sent {
+                    self.give_up(conn, LinkCause::Error, &error.to_string());
+                }
+            }
+            LineAction::Fetch(conn, id, request, priority) => match self.handle.host(&self.spec.venue) {
+                Some(host) => {
+                    let host = host.clone();
+                    self.fetches
+                        .push(Box::pin(async move { (conn, id, host.fetch(id.kind, request, priority).await) }));
+                }
+                None => {
+                    let now = self.now();
+                    let failure = FetchFailure::Transport("no REST host is configured".into());
+                    self.line.on_fetched(conn, now, id, Reply::Failed(&failure), &mut self.out);
+                }
+            },
+            LineAction::Reconnect(conn, cause, why) => self.give_up(conn, cause, &why),
+            LineAction::Stop(conn, why) => self.give_up(conn, LinkCause::SubscribeRefused, &why),
+            LineAction::Subscribed(conn) => {
+                self.put_link(conn, LinkCause::Acknowledged, Duration::ZERO, "all streams acknowledged")
+            }
+            LineAction::FirstData(conn) => self.put_link(conn, LinkCause::FirstData, Duration::ZERO, "first data"),
+            LineAction::ClosingSoon(conn) => {
+                let now = self.now();
+                self.slots[conn].replace_at = now;
+                self.replace(conn, now);
+            }
+            LineAction::Silent(conn, why) => {
+                self.handle.log(Level::Recoverable, &self.slots[conn].correlation(), "silent", || why);
+            }
+            LineAction::Odd(conn, why) => {
+                self.handle.log(Level::Recoverable, &self.slots[conn].correlation(), "odd frame", || why);
+            }
+        }
+    }
+
+    fn answer(&mut self, control: Control) {
+        let result = match control.command.clone() {
+            Command::Status => Ok(stats::status(&self.spec, &self.slots, self.line.stats(), self.paused)),
+            Command::Reconnect(which) => {
+                let conns: Vec<ConnIx> = which.map_or_else(|| (0..self.slots.len()).collect(), |c| vec![c]);
+                match conns.iter().find(|c| **c >= self.slots.len()) {
+                    Some(conn) => Err(format!("{} has no connection {conn}", self.spec.name)),
+                    None => {
+                        for conn in conns {
+                            self.give_up(conn, LinkCause::Stop, "asked to reconnect");
+                            self.slots[conn].hurry(self.handle.clock().now());
+                        }
+                        Ok("reconnecting".into())
+                    }
+                }
+            }
+            Command::Pause => {
+                self.paused = true;
+                for conn in 0..self.slots.len() {
+                    self.give_up(conn, LinkCause::Stop, "paused");
+                    if self.slots[conn].state.state() != LinkState::Disconnected {
+                        self.put_link(conn, LinkCause::Stop, Duration::ZERO, "paused");
+                    }
+                    self.slots[conn].rest(self.handle.clock().now());
+                }
+                Ok("paused".into())
+            }
+            Command::Resume => {
+                self.paused = false;
+                Ok("resumed".into())
+            }
+            Command::Send(conn, text) => match self.slots.get_mut(conn) {
+                Some(slot) => slot
+                    .state
+                    .may_send()
+                    .and_then(|()| slot.send(text))
+                    .map(|()| "sent".into())
+                    .map_err(|e| e.to_string()),
+                None => Err(format!("{} has no connection {conn}", self.spec.name)),
+            },
+        };
+        control.answer(result);
+    }
+
+    /// When something falls due.
+    fn deadline(&self) -> Ts {
+        let slots = self.slots.iter().map(|s| s.next_timer(self.paused));
+        slots.chain(self.line.next_timer()).chain([self.metrics.next()]).min().unwrap_or(Ts::MAX)
+    }
+
+    /// Everything read is on the tape, then the sockets say goodbye. The line is not told: what follows its last row
+    /// while nobody listens is confessed at the next start, from what the tape holds.
+    async fn stop(&mut self) -> Result<(), TapeError> {
+        self.drain();
+        self.end_turn()?;
+        for conn in 0..self.slots.len() {
+            self.put_link(conn, LinkCause::Stop, Duration::ZERO, "asked to stop");
+            self.end_socket(conn);
+        }
+        self.end_turn()?;
+        let (now, mut metrics) = (self.now(), self.handle.metrics());
+        self.metrics.last(&mut metrics, now, self.line.stats(), &self.slots);
+        drop(metrics);
+        while self.closing.join_next().await.is_some() {}
+        Ok(())
+    }
+}
+
+/// The next event of any slot; whoever was asked first last time is asked last now.
+fn poll_slots(
+    slots: &mut [Slot],
+    turn: &mut usize,
+    handle: &WorkerHandle,
+    cx: &mut Context<'_>,
+) -> Poll<(ConnIx, SlotEvent)> {
+    let n = slots.len();
+    for i in 0..n {
+        let conn = (*turn + i) % n;
+        if let Poll::Ready(event) = slots[conn].poll_event(cx, || handle.clock().now()) {
+            // A socket with a burst keeps its turn, so that its frames stay together.
+            *turn = conn;
+            return Poll::Ready((conn, event));
+        }
+    }
+    *turn = (*turn + 1) % n.max(1);
+    Poll::Pending
+}

@@ -1,0 +1,118 @@
+//! What a line counts, handed to the worker's metrics a few times a second, and its status for people.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use wholetape_model::{LinkState, Ts};
+
+use crate::line::LineStats;
+use crate::metrics::{Local, MetricId};
+use crate::shell::slot::Slot;
+use crate::spec::LineSpec;
+
+const EVERY: Duration = Duration::from_millis(100);
+
+/// Name, help, and where the figure stands in the line's own counters.
+const COUNTERS: [(&str, &str, fn(&LineStats) -> u64); 15] = [
+    ("feed_frames_total", "frames received", |s| s.frames),
+    ("feed_rows_total", "rows and marks appended to the tape", |s| s.rows),
+    ("feed_errors_total", "frames that could not be read", |s| s.errors),
+    ("feed_unknown_total", "frames or values of no known shape, kept raw", |s| s.unknown),
+    ("feed_repeats_total", "events that were on the tape already", |s| s.repeats),
+    ("feed_late_rows_total", "rows healed over REST", |s| s.late),
+    ("feed_gaps_opened_total", "gaps opened", |s| s.gaps_opened),
+    ("feed_gaps_healed_total", "gaps with verdict healed", |s| s.gaps_healed),
+    ("feed_gaps_never_published_total", "gaps with verdict never published", |s| s.gaps_never_published),
+    ("feed_gaps_lost_total", "gaps with verdict lost", |s| s.gaps_lost),
+    ("feed_resyncs_total", "books spliced anew", |s| s.resyncs),
+    ("feed_fetches_total", "REST requests asked for", |s| s.fetches),
+    ("feed_fetch_failures_total", "REST requests without a usable answer", |s| s.fetch_failures),
+    ("feed_findings_total", "failed quality checks", |s| s.findings),
+    ("feed_silences_total", "streams that fell silent while their siblings spoke", |s| s.silences),
+];
+
+pub(super) struct LineMetrics {
+    ids: [MetricId; COUNTERS.len()],
+    reconnects_id: MetricId,
+    active: MetricId,
+    turn_seconds: MetricId,
+    pub reconnects: u64,
+    told_reconnects: u64,
+    told: LineStats,
+    next: Ts,
+    dirty: bool,
+}
+
+impl LineMetrics {
+    pub fn new(local: &mut Local, line: &str, venue: &str) -> Self {
+        let labels = [("venue", venue), ("line", line)];
+        Self {
+            ids: COUNTERS.map(|(name, help, _)| local.counter(name, help, &labels)),
+            reconnects_id: local.counter("feed_reconnects_total", "connections given up", &labels),
+            active: local.gauge("feed_connections_active", "connections that bring data", &labels),
+            turn_seconds: local.histogram(
+                "feed_turn_seconds",
+                "from the first frame of a burst to its commit",
+                &labels,
+            ),
+            reconnects: 0,
+            told_reconnects: 0,
+            told: LineStats::default(),
+            next: Ts::ZERO,
+            dirty: false,
+        }
+    }
+
+    /// When there is something to tell.
+    pub fn next(&self) -> Ts {
+        if self.dirty { self.next } else { Ts::MAX }
+    }
+
+    /// A turn ended; `first` is when its first frame came.
+    #[inline]
+    pub fn turn(&mut self, local: &mut Local, now: Ts, first: Option<Ts>, stats: &LineStats, slots: &[Slot]) {
+        if let Some(first) = first {
+            local.observe(self.turn_seconds, now.since(first).as_nanos() as u64);
+        }
+        self.dirty = true;
+        if now >= self.next {
+            self.last(local, now, stats, slots);
+        }
+    }
+
+    /// Tells now.
+    pub fn last(&mut self, local: &mut Local, now: Ts, stats: &LineStats, slots: &[Slot]) {
+        for ((.., get), id) in COUNTERS.iter().zip(self.ids) {
+            local.add(id, get(stats).saturating_sub(get(&self.told)));
+        }
+        local.add(self.reconnects_id, self.reconnects - self.told_reconnects);
+        let active = slots.iter().filter(|s| s.state.state() == LinkState::Active).count();
+        local.set(self.active, active as f64);
+        self.told = *stats;
+        self.told_reconnects = self.reconnects;
+        self.next = now + EVERY;
+        self.dirty = false;
+    }
+}
+
+/// One JSON object for people and tools.
+pub(super) fn status(spec: &LineSpec, slots: &[Slot], stats: &LineStats, paused: bool) -> String {
+    let mut text = format!(
+        "{{\"line\":\"{}\",\"venue\":\"{}\",\"paused\":{paused},\"frames\":{},\"rows\":{},\"connections\":[",
+        spec.name, spec.venue, stats.frames, stats.rows
+    );
+    for (i, slot) in slots.iter().enumerate() {
+        let comma = if i > 0 { "," } else { "" };
+        let _ = write!(
+            text,
+            "{comma}{{\"conn\":{i},\"number\":{},\"state\":\"{}\",\"cause\":\"{}\",\"attempt\":{},\"frames\":{}}}",
+            slot.number,
+            slot.state.state().as_str(),
+            slot.state.last_cause().as_str(),
+            slot.state.attempt(),
+            slot.frames
+        );
+    }
+    text.push_str("]}");
+    text
+}
