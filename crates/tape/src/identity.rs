@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! tape.lock   held with flock while a process owns the directory; holds its pid
-//! epoch       "wholetape-tape 1 <epoch>"; written once
+//! epoch       "wholetape-tape 1 <epoch> <former epochs …>"; replaced when a backup is restored
 //! state       run, boot id, clean end, failed fsync; replaced by rename at open and close
 //! ```
 
@@ -38,14 +38,19 @@ pub(crate) fn lock(dir: &Path) -> Result<File, TapeError> {
     Ok(file)
 }
 
-/// Reads the epoch, or makes one when the directory is new and `create`.
-pub(crate) fn epoch(dir: &Path, create: bool) -> Result<String, TapeError> {
+/// Reads the epochs, the present one first, or makes one when the directory is new and `create`.
+pub(crate) fn epochs(dir: &Path, create: bool) -> Result<Vec<String>, TapeError> {
     let path = dir.join("epoch");
     match fs::read_to_string(&path) {
-        Ok(text) => match text.trim_end().strip_prefix(FORMAT).map(str::trim) {
-            Some(e) if !e.is_empty() && e.len() <= 64 && e.bytes().all(|b| b.is_ascii_alphanumeric()) => Ok(e.into()),
-            _ => Err(TapeError::Format { path, why: "the epoch file is not of version 1".into() }),
-        },
+        Ok(text) => {
+            let good = |e: &String| e.len() <= 64 && e.bytes().all(|b| b.is_ascii_alphanumeric());
+            let rest = text.trim_end().strip_prefix(FORMAT).and_then(|t| t.strip_prefix(' '));
+            let all: Vec<String> = rest.into_iter().flat_map(str::split_whitespace).map(str::to_owned).collect();
+            if all.is_empty() || !all.iter().all(good) {
+                return Err(TapeError::Format { path, why: "the epoch file is not of version 1".into() });
+            }
+            Ok(all)
+        }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound && create => {
             // Segments without an epoch are somebody's data whose identity was lost: never adopt them silently.
             if fs::read_dir(dir.join("lanes")).is_ok_and(|mut d| d.next().is_some()) {
@@ -53,10 +58,18 @@ pub(crate) fn epoch(dir: &Path, create: bool) -> Result<String, TapeError> {
             }
             let epoch = random_name().map_err(|e| TapeError::io("read", Path::new("/dev/urandom"), e))?;
             replace(dir, "epoch", &format!("{FORMAT} {epoch}\n"))?;
-            Ok(epoch)
+            Ok(vec![epoch])
         }
         Err(e) => Err(TapeError::io("read", &path, e)),
     }
+}
+
+/// Puts a new epoch before those that the directory had; returns it.
+pub(crate) fn renew(dir: &Path) -> Result<String, TapeError> {
+    let former = epochs(dir, false)?;
+    let epoch = random_name().map_err(|e| TapeError::io("read", Path::new("/dev/urandom"), e))?;
+    replace(dir, "epoch", &format!("{FORMAT} {epoch} {}\n", former.join(" ")))?;
+    Ok(epoch)
 }
 
 fn random_name() -> std::io::Result<String> {

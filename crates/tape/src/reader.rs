@@ -402,6 +402,7 @@ impl Drop for Reader {
             core.blockers.retain(|w| !Arc::ptr_eq(w, &self.watch));
         }
         *lock(&self.watch.set) = None;
+        self.inner.forget(&self.topic);
         if self.watch.policy == Policy::Block {
             self.inner.progress.moved();
         }

@@ -144,10 +144,12 @@ fn list(dir: &Path) -> io::Result<Vec<Arc<Segment>>> {
 
 fn check_epoch(inner: &Inner, lane: &LaneShared, segment: &Segment) -> Result<(), Problem> {
     match segment.header()? {
-        Some(h) if h.epoch != inner.epoch || h.lane != lane.name || h.number != segment.number => Err(Problem::Format(
-            segment.path.clone(),
-            format!("it is segment {} of lane {} of epoch {}", h.number, h.lane, h.epoch),
-        )),
+        Some(h) if !inner.knows_epoch(&h.epoch) || h.lane != lane.name || h.number != segment.number => {
+            Err(Problem::Format(
+                segment.path.clone(),
+                format!("it is segment {} of lane {} of epoch {}", h.number, h.lane, h.epoch),
+            ))
+        }
         _ => Ok(()),
     }
 }

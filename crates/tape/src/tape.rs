@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, Weak};
@@ -83,6 +84,8 @@ pub(crate) struct Inner {
     pub dir: PathBuf,
     pub config: TapeConfig,
     pub epoch: String,
+    /// Epochs of segments from before a restore.
+    former: Vec<String>,
     run: u32,
     boot: String,
     read_only: bool,
@@ -123,13 +126,13 @@ impl Tape {
         config.unsynced_records_max = config.unsynced_records_max.clamp(1, crate::POWER_SPAN - 1);
         fs::create_dir_all(dir.join("lanes")).map_err(|e| TapeError::io("create", dir, e))?;
         let lock_file = identity::lock(dir)?;
-        let epoch = identity::epoch(dir, true)?;
+        let epochs = identity::epochs(dir, true)?;
         let before = State::read(dir)?;
         let boot = config.boot_id.clone().unwrap_or_else(identity::boot_id);
         let doubtful = before.as_ref().is_some_and(|s| s.doubtful(&boot));
         let rewrite = before.as_ref().is_some_and(|s| s.sync_failed);
         let run = before.as_ref().map_or(0, |s| s.run) + 1;
-        let inner = Arc::new(Inner::new(dir, config, epoch, run, boot, false, Some(lock_file)));
+        let inner = Arc::new(Inner::new(dir, config, epochs, run, boot, false, Some(lock_file)));
         let plan = recover::Plan { writable: true, rewrite };
         let suspects = recover::load(&inner, plan)?;
         // The doubt stands in the state file until its marks are on the disk.
@@ -160,11 +163,30 @@ impl Tape {
     /// # Errors
     /// [`TapeError::Io`] (no tape there), [`TapeError::Format`].
     pub fn open_reader(dir: &Path) -> Result<Self, TapeError> {
-        let epoch = identity::epoch(dir, false)?;
-        let run = State::read(dir)?.map_or(0, |s| s.run);
-        let inner = Arc::new(Inner::new(dir, TapeConfig::default(), epoch, run, String::new(), true, None));
-        recover::load(&inner, recover::Plan { writable: false, rewrite: false })?;
-        Ok(Self { handle: Arc::new(Handle::new(inner)) })
+        let mut tries = 0;
+        loop {
+            let epochs = identity::epochs(dir, false)?;
+            let run = State::read(dir)?.map_or(0, |s| s.run);
+            let inner = Arc::new(Inner::new(dir, TapeConfig::default(), epochs, run, String::new(), true, None));
+            match recover::load(&inner, recover::Plan { writable: false, rewrite: false }) {
+                Ok(_) => return Ok(Self { handle: Arc::new(Handle::new(inner)) }),
+                // Its owner removed a segment while we looked: look again.
+                Err(TapeError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound && tries < 10 => {
+                    tries += 1
+                }
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Gives the directory a new epoch, for seqs given after a restore from a backup may differ from those given before
+    /// with the same numbers. To be called on a restored copy before it is opened; returns the new epoch.
+    ///
+    /// # Errors
+    /// [`TapeError::Locked`], [`TapeError::Format`], [`TapeError::Io`].
+    pub fn renew_epoch(dir: &Path) -> Result<String, TapeError> {
+        let _lock = identity::lock(dir)?;
+        identity::renew(dir)
     }
 
     pub(crate) fn inner(&self) -> &Arc<Inner> {
@@ -280,7 +302,7 @@ impl Tape {
     /// # Errors
     /// [`TapeError::SyncFailed`].
     pub fn wait_synced(&self, topic: &Topic, seq: u64, timeout: Duration) -> Result<bool, TapeError> {
-        let shared = self.inner().topic_shared(topic);
+        let Some(shared) = self.inner().known(topic) else { return Ok(seq == 0) };
         if shared.synced.load(Ordering::Acquire) >= seq {
             return Ok(true);
         }
@@ -288,12 +310,13 @@ impl Tape {
         self.inner().sync.wait(Some(timeout), || shared.synced.load(Ordering::Acquire) >= seq)
     }
 
-    /// As [`Tape::wait_synced`], for tasks.
+    /// As [`Tape::wait_synced`], for tasks, and without a bound: `seq` must have been given.
     ///
     /// # Errors
-    /// [`TapeError::SyncFailed`].
+    /// [`TapeError::SyncFailed`]; [`TapeError::Position`] when no lane ever had the topic.
     pub async fn synced(&self, topic: &Topic, seq: u64) -> Result<(), TapeError> {
-        let shared = self.inner().topic_shared(topic);
+        let unknown = || TapeError::Position { topic: topic.clone(), seq, head: 0 };
+        let shared = self.inner().known(topic).ok_or_else(unknown)?;
         std::future::poll_fn(|cx| self.inner().poll_synced(cx, &shared, seq)).await
     }
 
@@ -372,7 +395,7 @@ impl Inner {
     fn new(
         dir: &Path,
         config: TapeConfig,
-        epoch: String,
+        mut epochs: Vec<String>,
         run: u32,
         boot: String,
         read_only: bool,
@@ -382,7 +405,8 @@ impl Inner {
             dir: dir.to_owned(),
             sync: Sync::new(config.sync_bytes),
             config,
-            epoch,
+            epoch: epochs.remove(0),
+            former: epochs,
             run,
             boot,
             read_only,
@@ -444,6 +468,21 @@ impl Inner {
 
     pub fn placed_topics(&self) -> Vec<Arc<TopicShared>> {
         crate::read(&self.topics).values().filter(|t| t.placed.load(Ordering::Acquire)).cloned().collect()
+    }
+
+    pub fn knows_epoch(&self, epoch: &str) -> bool {
+        self.epoch == epoch || self.former.iter().any(|f| f == epoch)
+    }
+
+    /// Forgets a topic that was only asked for, with its last reader.
+    pub fn forget(&self, topic: &Arc<TopicShared>) {
+        if !topic.placed.load(Ordering::Acquire) {
+            let mut topics = crate::write(&self.topics);
+            // The registry's, the reader's and its watch's: nobody else knows it.
+            if !topic.placed.load(Ordering::Acquire) && Arc::strong_count(topic) <= 3 {
+                topics.remove(&topic.topic);
+            }
+        }
     }
 
     pub fn is_closed(&self) -> bool {

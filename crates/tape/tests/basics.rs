@@ -220,6 +220,25 @@ fn book_starts_are_known_also_after_a_restart() {
 }
 
 #[test]
+fn a_restored_directory_gets_a_new_epoch() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = {
+        let tape = open(dir.path());
+        let mut lane = tape.lane("w").unwrap();
+        let no = lane.topic(&btc()).unwrap();
+        lane.append(no, &trade(1)).unwrap();
+        lane.commit().unwrap();
+        assert!(matches!(Tape::renew_epoch(dir.path()), Err(TapeError::Locked { .. })));
+        tape.epoch().to_owned()
+    };
+    let second = Tape::renew_epoch(dir.path()).unwrap();
+    assert_ne!(first, second);
+    let tape = open(dir.path());
+    assert_eq!(tape.epoch(), second);
+    assert_eq!(read_all(&tape, &btc()), rows(1, 1..=1));
+}
+
+#[test]
 fn block_is_for_replay_tapes() {
     let dir = tempfile::tempdir().unwrap();
     let options = ReaderOptions { policy: Policy::Block, lag: 10, ..ReaderOptions::default() };

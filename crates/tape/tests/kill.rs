@@ -13,7 +13,7 @@ use wholetape_tape::{Tape, TapeConfig, TapeError};
 
 const DIR: &str = "WHOLETAPE_TAPE_KILL_DIR";
 
-/// Not a test by itself: the process that is killed. It appends rows whose id is their seq, as fast as it can.
+/// Not a test by itself: the process that is killed. It appends rows whose id is their seq, as fast as a test can check.
 #[test]
 fn child() {
     let Some(dir) = std::env::var_os(DIR) else { return };
@@ -28,6 +28,7 @@ fn child() {
         }
         lane.commit().unwrap();
         println!("\ncommitted {id}");
+        thread::sleep(Duration::from_micros(300));
     }
 }
 

@@ -55,7 +55,7 @@ fn consume(mut reader: Reader, mut rng: Rng, last: u64, in_set: bool) -> (u64, u
             }
         }
         assert_eq!(position, reader.position());
-        if rng.next_u32() % 50 == 0 {
+        if rng.next_u32().is_multiple_of(50) {
             thread::sleep(Duration::from_micros(u64::from(rng.next_u32() % 3000)));
         }
     }
@@ -82,7 +82,7 @@ fn run(config: TapeConfig, seed: u8, retained: bool) {
                         ids[i] += 1;
                     }
                 }
-                if rng.next_u32() % 40 == 0 {
+                if rng.next_u32().is_multiple_of(40) {
                     // A line that panicked: the rows are given again.
                     lane.abort();
                     for (id, no) in ids.iter_mut().zip(&numbers) {
@@ -90,7 +90,7 @@ fn run(config: TapeConfig, seed: u8, retained: bool) {
                     }
                 }
                 lane.commit().unwrap();
-                if rng.next_u32() % 20 == 0 {
+                if rng.next_u32().is_multiple_of(20) {
                     thread::sleep(Duration::from_micros(300));
                 }
             }
