@@ -1,0 +1,102 @@
+//! The gateway's settings, with PROTOCOL §10's defaults.
+
+use std::time::Duration;
+
+use wholetape_wire::reply::Limits;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GatewayConfig {
+    /// The bounds that `welcome` states.
+    pub limits: Limits,
+    /// Heartbeat period, whole seconds; a client silent for twice as long is closed (4006).
+    pub hb: Duration,
+    /// No byte accepted by a client's socket for this long: closed (4008).
+    pub stall: Duration,
+    /// After `stop`, at most this long for connections to end.
+    pub drain: Duration,
+    /// Malformed or rate-breaking messages before a connection is closed (4303).
+    pub violations_max: u32,
+    /// Connections in all; one more is answered 503.
+    pub connections_max: usize,
+    /// Connections of one address. Loopback is exempt: there a proxy speaks for many.
+    pub connections_per_ip: usize,
+    /// Upgrades per second of one address. Loopback is exempt.
+    pub upgrades_per_s: u32,
+    /// Origins (`https://host`) allowed beside the page's own host; `*` allows all.
+    pub origins: Vec<String>,
+    /// Encoded messages kept per subscribed topic.
+    pub ring_bytes: usize,
+    /// Written to a socket at once.
+    pub write_bytes: usize,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            hb: Duration::from_secs(15),
+            stall: Duration::from_secs(30),
+            drain: Duration::from_secs(10),
+            violations_max: 5,
+            connections_max: 10_000,
+            connections_per_ip: 50,
+            upgrades_per_s: 10,
+            origins: Vec::new(),
+            ring_bytes: 4 << 20,
+            write_bytes: 64 << 10,
+        }
+    }
+}
+
+/// A setting that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key} = {value}: {remedy}")]
+pub struct Problem {
+    pub key: &'static str,
+    pub value: String,
+    pub remedy: &'static str,
+}
+
+impl GatewayConfig {
+    /// All problems at once.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut all = Vec::new();
+        let mut check = |good: bool, key, value: String, remedy| {
+            if !good {
+                all.push(Problem { key, value, remedy });
+            }
+        };
+        let l = &self.limits;
+        check(self.hb >= Duration::from_secs(1), "hb", format!("{:?}", self.hb), "use 1s or more");
+        check(self.hb <= Duration::from_secs(300), "hb", format!("{:?}", self.hb), "use 300s or less");
+        check(l.max_msg >= 1024, "limits.max_msg", l.max_msg.to_string(), "use 1024 or more");
+        check(l.subs > 0, "limits.subs", l.subs.to_string(), "use 1 or more");
+        check(l.ops_s > 0, "limits.ops_s", l.ops_s.to_string(), "use 1 or more");
+        check(l.ops_burst > 0, "limits.ops_burst", l.ops_burst.to_string(), "use 1 or more");
+        check(self.ring_bytes >= 64 << 10, "ring_bytes", self.ring_bytes.to_string(), "use 64KiB or more");
+        check(self.write_bytes >= 4 << 10, "write_bytes", self.write_bytes.to_string(), "use 4KiB or more");
+        for origin in &self.origins {
+            let good = origin == "*" || origin.starts_with("http://") || origin.starts_with("https://");
+            check(good, "origins", origin.clone(), "write https://host, or * for all");
+        }
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_good_and_all_problems_are_told() {
+        assert_eq!(GatewayConfig::default().problems(), []);
+        let bad = GatewayConfig {
+            hb: Duration::ZERO,
+            ring_bytes: 1,
+            origins: vec!["example.org".into()],
+            ..GatewayConfig::default()
+        };
+        assert_eq!(bad.problems().iter().map(|p| p.key).collect::<Vec<_>>(), ["hb", "ring_bytes", "origins"]);
+    }
+}

@@ -1,0 +1,83 @@
+//! Everything that is plain HTTP: the page, topics, metrics, health.
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use serde_json::json;
+
+use crate::page;
+use crate::server::Server;
+
+pub(crate) type Body = Full<Bytes>;
+
+/// What the page may do: its own files and its own WebSocket, nothing else, nowhere else.
+const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
+                   base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+pub(crate) fn answer<B>(server: &Server, request: &Request<B>) -> Response<Body> {
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        return text(StatusCode::METHOD_NOT_ALLOWED, "only GET here\n");
+    }
+    match request.uri().path() {
+        "/metrics" => {
+            let mut out = server.surface.metrics();
+            if !out.is_empty() && !out.ends_with('\n') {
+                out.push('\n');
+            }
+            server.hub.stats.write(&mut out);
+            reply(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", out.into())
+        }
+        "/health/live" => health(server, true),
+        "/health/ready" => health(server, false),
+        "/v1/topics" => topics(server),
+        path => match page::file(path) {
+            Some((kind, bytes)) => {
+                let mut r = reply(StatusCode::OK, kind, Bytes::from_static(bytes));
+                r.headers_mut().insert("content-security-policy", HeaderValue::from_static(CSP));
+                r.headers_mut().insert("referrer-policy", HeaderValue::from_static("no-referrer"));
+                r
+            }
+            None => text(StatusCode::NOT_FOUND, "no such page\n"),
+        },
+    }
+}
+
+fn health(server: &Server, live: bool) -> Response<Body> {
+    let h = server.surface.health();
+    let good = if live { h.live } else { h.live && h.ready };
+    let body = json!({"ok": good, "live": h.live, "ready": h.ready, "reasons": h.reasons});
+    let status = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    reply(status, "application/json", body.to_string().into())
+}
+
+/// Every topic with the range of seqs that can be read.
+fn topics(server: &Server) -> Response<Body> {
+    let mut all = server.hub.tape.topics();
+    all.sort_by(|a, b| a.topic.cmp(&b.topic));
+    let topics: Vec<_> = all
+        .iter()
+        .map(|t| {
+            json!({
+                "topic": t.topic.as_str(), "class": t.class.as_str(), "lane": t.lane, "head": t.head,
+                "oldest": t.oldest, "ts": t.last_ts_recv.micros(),
+            })
+        })
+        .collect();
+    let body = json!({"epoch": &*server.hub.epoch, "topics": topics});
+    reply(StatusCode::OK, "application/json", body.to_string().into())
+}
+
+pub(crate) fn text(status: StatusCode, text: &'static str) -> Response<Body> {
+    reply(status, "text/plain; charset=utf-8", Bytes::from_static(text.as_bytes()))
+}
+
+fn reply(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Body> {
+    let mut r = Response::new(Full::new(body));
+    *r.status_mut() = status;
+    let h = r.headers_mut();
+    h.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    h.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    h.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    r
+}

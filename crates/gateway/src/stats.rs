@@ -1,0 +1,61 @@
+//! The gateway's own figures, as Prometheus text.
+
+use std::fmt::Write;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::lock;
+
+/// Counters since the start. Moved once per batch, never per message.
+#[derive(Debug, Default)]
+pub struct GatewayStats {
+    pub connections: AtomicU64,
+    pub connections_total: AtomicU64,
+    pub subscriptions: AtomicU64,
+    /// Messages encoded for all readers of a topic together.
+    pub encoded_total: AtomicU64,
+    /// Messages encoded for one connection that was behind the ring.
+    pub encoded_behind_total: AtomicU64,
+    pub sent_messages_total: AtomicU64,
+    pub sent_bytes_total: AtomicU64,
+    /// Seqs that clients were told they missed.
+    pub missed_records_total: AtomicU64,
+    pub ops_total: AtomicU64,
+    pub errors_total: AtomicU64,
+    pub refused_upgrades_total: AtomicU64,
+    closes: Mutex<Vec<(u16, u64)>>,
+}
+
+impl GatewayStats {
+    pub(crate) fn closed(&self, code: u16) {
+        let mut closes = lock(&self.closes);
+        match closes.iter_mut().find(|(c, _)| *c == code) {
+            Some((_, n)) => *n += 1,
+            None => closes.push((code, 1)),
+        }
+    }
+
+    /// Appends the figures to `out`.
+    pub(crate) fn write(&self, out: &mut String) {
+        let mut one = |name: &str, kind: &str, help: &str, value: &AtomicU64| {
+            let v = value.load(Ordering::Relaxed);
+            let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {v}\n");
+        };
+        let (c, g) = ("counter", "gauge");
+        one("gateway_connections", g, "Open WebSocket connections.", &self.connections);
+        one("gateway_connections_total", c, "WebSocket connections accepted.", &self.connections_total);
+        one("gateway_subscriptions", g, "Subscriptions of all connections.", &self.subscriptions);
+        one("gateway_encoded_messages_total", c, "Messages encoded once for all readers.", &self.encoded_total);
+        one("gateway_encoded_behind_messages_total", c, "Messages encoded for one reader.", &self.encoded_behind_total);
+        one("gateway_sent_messages_total", c, "Messages handed to sockets.", &self.sent_messages_total);
+        one("gateway_sent_bytes_total", c, "Bytes of messages handed to sockets.", &self.sent_bytes_total);
+        one("gateway_missed_records_total", c, "Seqs that clients were told they missed.", &self.missed_records_total);
+        one("gateway_ops_total", c, "Messages of clients.", &self.ops_total);
+        one("gateway_errors_total", c, "Errors answered to clients.", &self.errors_total);
+        one("gateway_refused_upgrades_total", c, "Upgrades refused.", &self.refused_upgrades_total);
+        out.push_str("# HELP gateway_closes_total Connections closed, by code.\n# TYPE gateway_closes_total counter\n");
+        for (code, n) in lock(&self.closes).iter() {
+            let _ = writeln!(out, "gateway_closes_total{{code=\"{code}\"}} {n}");
+        }
+    }
+}

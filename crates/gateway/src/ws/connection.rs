@@ -1,0 +1,428 @@
+//! One client's socket: reads ops, keeps the clocks, writes what its subscriptions have.
+//!
+//! One task, one `poll`: inbound (bounded by what is still to be written), timers, ready subscriptions by class, then one
+//! flush. Nothing is queued beyond one batch: when the socket blocks, cursors simply stay where they are.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures_util::{Sink, SinkExt, StreamExt};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::{CapacityError, Error as WsError};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message};
+use tokio_tungstenite::tungstenite::{Bytes, Utf8Bytes};
+use tokio_util::sync::CancellationToken;
+use wholetape_model::{Class, Topic, Ts};
+use wholetape_tape::WakeSet;
+use wholetape_wire::reply::{self, Error};
+use wholetape_wire::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, Close, Code};
+
+use crate::ws::bucket::Bucket;
+use crate::ws::counted::Counted;
+use crate::ws::hub::Hub;
+use crate::ws::subscription::{Asked, Outbox, Subscription, Turn};
+
+pub(crate) type Socket = WebSocketStream<Counted<TokioIo<Upgraded>>>;
+
+/// Written in one poll at most, so that one busy client does not hold the thread.
+const POLL_BYTES: usize = 1 << 20;
+/// Answers that may wait before no more ops are read.
+const ANSWERS_MAX: usize = 64;
+/// Every n-th turn goes to a lower class that waits: its guaranteed share.
+const SHARE: u32 = 20;
+/// How long a closing handshake may take.
+const CLOSE_WAIT: Duration = Duration::from_secs(5);
+
+/// Everything of a connection but its socket.
+pub(crate) struct Session {
+    pub hub: Arc<Hub>,
+    pub set: WakeSet,
+    pub subs: HashMap<u64, Subscription>,
+    pub by_topic: HashMap<Topic, u64>,
+    pub out: Outbox,
+    pub bucket: Bucket,
+    pub started: Instant,
+    pub batch: bool,
+    pub linger: Duration,
+    pub violations: u32,
+    /// Number of the connection's latest subscription (`ch`).
+    pub channels: u32,
+    pub closing: Option<Close>,
+    /// Subscriptions that have something, by class.
+    queues: [VecDeque<u64>; 4],
+    turns: u32,
+    tokens: Vec<u64>,
+}
+
+pub(crate) fn wall_clock() -> Ts {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ts(i64::try_from(now.as_nanos()).unwrap_or(i64::MAX))
+}
+
+impl Session {
+    pub fn new(hub: Arc<Hub>, batch: bool) -> Self {
+        let limits = hub.config.limits;
+        Self {
+            hub,
+            set: WakeSet::new(),
+            subs: HashMap::new(),
+            by_topic: HashMap::new(),
+            out: Outbox::default(),
+            bucket: Bucket::new(limits.ops_s, limits.ops_burst),
+            started: Instant::now(),
+            batch,
+            linger: Duration::ZERO,
+            violations: 0,
+            channels: 0,
+            closing: None,
+            queues: Default::default(),
+            turns: 0,
+            tokens: Vec::new(),
+        }
+    }
+
+    /// Ends one subscription.
+    pub fn end(&mut self, token: u64) {
+        if let Some(sub) = self.subs.remove(&token) {
+            self.by_topic.remove(&sub.stream.topic);
+            self.hub.leave(&sub.stream, token);
+            self.hub.stats.subscriptions.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn heartbeat(&mut self) {
+        let heads: Vec<(&str, u64)> =
+            self.subs.values().filter(|s| s.is_open()).map(|s| (s.stream.topic.as_str(), s.head())).collect();
+        let (now, epoch) = (wall_clock(), &*self.hub.epoch);
+        self.out.write(|o| reply::hb(o, now, epoch, heads.into_iter()));
+    }
+
+    fn note_ready(&mut self, cx: &mut Context<'_>) {
+        self.tokens.clear();
+        while self.set.poll_ready(cx, &mut self.tokens).is_ready() {}
+        for token in self.tokens.drain(..) {
+            if let Some(sub) = self.subs.get(&token) {
+                let queue = &mut self.queues[sub.class() as usize];
+                if !queue.contains(&token) {
+                    queue.push_back(token);
+                }
+            }
+        }
+    }
+
+    /// The next subscription to serve: highest class first, now and then one of a lower class.
+    fn pick(&mut self) -> Option<u64> {
+        self.turns = self.turns.wrapping_add(1);
+        let first = Class::ALL.iter().position(|c| !self.queues[*c as usize].is_empty())?;
+        let lower = (first + 1..4).find(|c| !self.queues[*c].is_empty());
+        let class = match lower {
+            Some(lower) if self.turns.is_multiple_of(SHARE) => lower,
+            _ => first,
+        };
+        self.queues[class].pop_front()
+    }
+
+    /// Fills the outbox up to a batch. True when something is left.
+    fn fill(&mut self) -> bool {
+        let budget = self.hub.config.write_bytes;
+        while self.out.bytes < budget && self.out.queue.len() < 4 * BATCH_MESSAGES_MAX && self.closing.is_none() {
+            let Some(token) = self.pick() else { return false };
+            let Some(sub) = self.subs.get_mut(&token) else { continue };
+            let turn = sub.turn(&mut self.out, budget, &self.hub.stats);
+            let class = sub.class() as usize;
+            let topic = sub.stream.topic.clone();
+            match turn {
+                Turn::Idle => {}
+                Turn::More => self.queues[class].push_back(token),
+                Turn::TooSlow => self.closing = Some(Close::TooSlow),
+                Turn::Beyond { asked, head } => {
+                    let msg = format!("the position is beyond the head {head}");
+                    self.fail(asked, Code::BadPosition, &msg, &topic, token);
+                }
+                Turn::Failed { asked: Some(asked) } => {
+                    self.fail(asked, Code::Internal, "the tape cannot be read", &topic, token);
+                }
+                Turn::Failed { asked: None } => {
+                    self.error_of(None, Code::Internal, "the tape cannot be read", topic.as_str());
+                    self.end(token);
+                }
+            }
+        }
+        self.queues.iter().any(|q| !q.is_empty())
+    }
+
+    fn fail(&mut self, asked: Asked, code: Code, msg: &str, topic: &Topic, token: u64) {
+        let (Asked::Sub(id) | Asked::Resync(id)) = asked;
+        self.error_of(id, code, msg, topic.as_str());
+        self.end(token);
+    }
+
+    /// The next frame to send: one message, or a batch of them.
+    fn next_frame(&mut self) -> Option<Utf8Bytes> {
+        let first = self.out.queue.pop_front()?;
+        self.out.bytes -= first.len();
+        let mut messages = 1;
+        let mut frame = first;
+        if self.batch && !self.out.queue.is_empty() {
+            let mut text = String::with_capacity(BATCH_BYTES_MAX.min(self.out.bytes + frame.len() + 64));
+            text.push('[');
+            text.push_str(&frame);
+            while let Some(next) = self.out.queue.front()
+                && messages < BATCH_MESSAGES_MAX
+                && text.len() + next.len() + 2 <= BATCH_BYTES_MAX
+            {
+                text.push(',');
+                text.push_str(next);
+                self.out.bytes -= next.len();
+                self.out.queue.pop_front();
+                messages += 1;
+            }
+            text.push(']');
+            frame = text.into();
+        }
+        self.hub.stats.sent_messages_total.fetch_add(messages as u64, Ordering::Relaxed);
+        self.hub.stats.sent_bytes_total.fetch_add(frame.len() as u64, Ordering::Relaxed);
+        Some(frame)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let tokens: Vec<u64> = self.subs.keys().copied().collect();
+        tokens.into_iter().for_each(|t| self.end(t));
+    }
+}
+
+/// The clocks of a connection.
+struct Clocks {
+    timer: Pin<Box<Sleep>>,
+    next_hb: Instant,
+    last_in: Instant,
+    /// Bytes that the socket had accepted, and when that last changed or nothing was waiting.
+    written: u64,
+    moved: Instant,
+    /// A batch waits for more until then.
+    linger: Option<Instant>,
+}
+
+struct Connection {
+    session: Session,
+    socket: Socket,
+    clocks: Clocks,
+    /// Something was handed to the socket and is not known to be flushed.
+    unflushed: bool,
+}
+
+/// Serves one client until it leaves or must go.
+pub(crate) async fn run(hub: Arc<Hub>, socket: Socket, batch: bool, name: String, stop: CancellationToken) {
+    let now = Instant::now();
+    let mut session = Session::new(hub.clone(), batch);
+    let limits = hub.config.limits;
+    session.out.write(|o| reply::welcome(o, &name, hub.config.hb.as_secs(), &limits));
+    let next_hb = now + hub.config.hb;
+    let clocks =
+        Clocks { timer: Box::pin(sleep_until(next_hb)), next_hb, last_in: now, written: 0, moved: now, linger: None };
+    let mut connection = Connection { session, socket, clocks, unflushed: false };
+    let end = tokio::select! {
+        biased;
+        () = stop.cancelled() => Some(Close::Restart),
+        end = poll_fn(|cx| connection.poll(cx)) => end,
+    };
+    let code = end.map_or(1005, Close::code);
+    hub.stats.closed(code);
+    tracing::debug!(session = name, code, "connection ends");
+    if let Some(close) = end {
+        let _ = timeout(CLOSE_WAIT, connection.goodbye(close)).await;
+    }
+}
+
+impl Connection {
+    /// Ready when the connection ends: with a close code of ours, or `None` when the client is gone.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Close>> {
+        if self.read(cx) {
+            return Poll::Ready(None);
+        }
+        self.session.note_ready(cx);
+        let mut handed = 0;
+        let now = Instant::now();
+        loop {
+            let more = self.session.fill();
+            if self.lingers(now, more) {
+                break;
+            }
+            match self.send(cx, &mut handed) {
+                Poll::Ready(Ok(())) if handed >= POLL_BYTES => {
+                    cx.waker().wake_by_ref();
+                    break;
+                }
+                Poll::Ready(Ok(())) if more && self.session.closing.is_none() => {}
+                Poll::Ready(Ok(())) => break,
+                Poll::Ready(Err(_)) => return Poll::Ready(None),
+                Poll::Pending => break,
+            }
+        }
+        if self.unflushed {
+            match Pin::new(&mut self.socket).poll_flush(cx) {
+                Poll::Ready(Ok(())) => {
+                    self.unflushed = false;
+                    // Room again: what waited may go on.
+                    if !self.session.out.queue.is_empty() && self.clocks.linger.is_none() {
+                        cx.waker().wake_by_ref();
+                    }
+                }
+                Poll::Ready(Err(_)) => return Poll::Ready(None),
+                Poll::Pending => {}
+            }
+        }
+        if let Some(close) = self.session.closing {
+            return Poll::Ready(Some(close));
+        }
+        self.time(cx)
+    }
+
+    /// Reads ops. True when the client is gone.
+    fn read(&mut self, cx: &mut Context<'_>) -> bool {
+        while self.session.out.queue.len() < ANSWERS_MAX && self.session.closing.is_none() {
+            let Poll::Ready(next) = self.socket.poll_next_unpin(cx) else { return false };
+            self.clocks.last_in = Instant::now();
+            match next {
+                None => return true,
+                Some(Ok(Message::Text(text))) => self.session.on_text(&text),
+                Some(Ok(Message::Binary(_))) => {
+                    let (code, msg) = (Code::Schema, "this connection speaks JSON: send text frames");
+                    let e = Error { id: None, code, msg, path: None, topic: None, retry_ms: None };
+                    self.session.error(&e);
+                    self.session.closing = Some(Close::Type);
+                }
+                Some(Ok(Message::Close(_))) => return true,
+                Some(Ok(_)) => {}
+                Some(Err(WsError::Capacity(CapacityError::MessageTooLong { .. }))) => {
+                    self.session.closing = Some(Close::TooLarge);
+                }
+                Some(Err(WsError::Utf8(_))) => self.session.closing = Some(Close::Utf8),
+                Some(Err(WsError::Protocol(_))) => self.session.closing = Some(Close::Protocol),
+                Some(Err(_)) => return true,
+            }
+        }
+        false
+    }
+
+    /// A batch that is not full waits for more, where the client allowed it.
+    fn lingers(&mut self, now: Instant, more: bool) -> bool {
+        let out = &self.session.out;
+        let full = more || out.bytes >= BATCH_BYTES_MAX || out.queue.len() >= BATCH_MESSAGES_MAX;
+        if self.session.linger.is_zero() || !self.session.batch || out.queue.is_empty() || full {
+            self.clocks.linger = None;
+            return false;
+        }
+        let until = *self.clocks.linger.get_or_insert(now + self.session.linger);
+        if now >= until {
+            self.clocks.linger = None;
+        }
+        now < until
+    }
+
+    /// Hands the outbox to the socket while it takes.
+    fn send(&mut self, cx: &mut Context<'_>, handed: &mut usize) -> Poll<Result<(), WsError>> {
+        while !self.session.out.queue.is_empty() {
+            ready!(Pin::new(&mut self.socket).poll_ready(cx))?;
+            let Some(frame) = self.session.next_frame() else { break };
+            *handed += frame.len();
+            self.unflushed = true;
+            Pin::new(&mut self.socket).start_send(Message::Text(frame))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Heartbeats, silence, stalls; registers the next time.
+    fn time(&mut self, cx: &mut Context<'_>) -> Poll<Option<Close>> {
+        let config = &self.session.hub.config;
+        let (hb, stall) = (config.hb, config.stall);
+        loop {
+            let now = Instant::now();
+            let c = &mut self.clocks;
+            let written = self.socket.get_ref().written;
+            let waiting = self.unflushed || !self.session.out.queue.is_empty();
+            if written != c.written || !waiting {
+                (c.written, c.moved) = (written, now);
+            }
+            if now >= c.moved + stall {
+                return Poll::Ready(Some(Close::TooSlow));
+            }
+            if now >= c.last_in + 2 * hb {
+                return Poll::Ready(Some(Close::HeartbeatMissed));
+            }
+            let mut again = false;
+            if now >= c.next_hb {
+                c.next_hb = now + hb;
+                // A blocked socket gets no heartbeats piled up for it.
+                if self.session.out.queue.len() < ANSWERS_MAX {
+                    self.session.heartbeat();
+                    again = self.ping(cx).is_err();
+                    cx.waker().wake_by_ref();
+                }
+            }
+            if again {
+                return Poll::Ready(None);
+            }
+            let c = &mut self.clocks;
+            let mut next = c.next_hb.min(c.last_in + 2 * hb);
+            if waiting {
+                next = next.min(c.moved + stall);
+            }
+            if let Some(linger) = c.linger {
+                next = next.min(linger);
+            }
+            if c.timer.deadline() != next {
+                c.timer.as_mut().reset(next);
+            }
+            match c.timer.as_mut().poll(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(()) if c.linger.is_some_and(|l| Instant::now() >= l) => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Poll::Ready(()) => {}
+            }
+        }
+    }
+
+    fn ping(&mut self, cx: &mut Context<'_>) -> Result<(), WsError> {
+        match Pin::new(&mut self.socket).poll_ready(cx) {
+            Poll::Ready(Ok(())) => {
+                self.unflushed = true;
+                Pin::new(&mut self.socket).start_send(Message::Ping(Bytes::new()))
+            }
+            Poll::Ready(Err(e)) => Err(e),
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    /// Sends what is queued, then the close frame, and waits for the client's.
+    async fn goodbye(&mut self, close: Close) {
+        if close == Close::Restart {
+            let deadline = self.session.hub.config.drain.as_millis() as u64;
+            self.session.out.write(|o| reply::drain(o, deadline, (0, 8_000)));
+        }
+        while let Some(frame) = self.session.next_frame() {
+            if self.socket.feed(Message::Text(frame)).await.is_err() {
+                return;
+            }
+        }
+        let frame = CloseFrame { code: CloseCode::from(close.code()), reason: Utf8Bytes::from_static(close.name()) };
+        if self.socket.close(Some(frame)).await.is_err() {
+            return;
+        }
+        // Until the client's close frame, or the caller's patience ends.
+        while let Some(Ok(_)) = self.socket.next().await {}
+    }
+}

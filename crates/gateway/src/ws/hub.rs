@@ -1,0 +1,94 @@
+//! The task that reads the tape for everyone: one reader per subscribed topic, woken by the tape at once.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use wholetape_model::Topic;
+use wholetape_tape::{Tape, TapeError, WakeSet};
+
+use crate::config::GatewayConfig;
+use crate::lock;
+use crate::stats::GatewayStats;
+use crate::ws::stream::Stream;
+
+/// Records taken from one topic before the next has its turn.
+const ROUND: usize = 512;
+
+#[derive(Default)]
+struct Streams {
+    by_topic: HashMap<Topic, (u64, Arc<Stream>)>,
+    by_token: HashMap<u64, Arc<Stream>>,
+}
+
+pub(crate) struct Hub {
+    pub tape: Tape,
+    pub epoch: Arc<str>,
+    pub config: GatewayConfig,
+    pub stats: Arc<GatewayStats>,
+    set: WakeSet,
+    token: AtomicU64,
+    streams: Mutex<Streams>,
+}
+
+impl Hub {
+    pub fn new(tape: Tape, config: GatewayConfig, stats: Arc<GatewayStats>) -> Self {
+        let epoch = tape.epoch().into();
+        let (set, token, streams) = (WakeSet::new(), AtomicU64::new(0), Mutex::default());
+        Self { tape, epoch, config, stats, set, token, streams }
+    }
+
+    /// A number that names one subscription (or stream) in this process: members of a stream come from many connections.
+    pub fn next_token(&self) -> u64 {
+        self.token.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The stream of `topic`, opened by its first reader. `member` is told there under `token`.
+    pub fn join(&self, topic: &Topic, member: &WakeSet, token: u64) -> Result<Arc<Stream>, TapeError> {
+        let mut streams = lock(&self.streams);
+        if let Some((_, stream)) = streams.by_topic.get(topic) {
+            stream.join(member, token);
+            return Ok(stream.clone());
+        }
+        let own = self.next_token();
+        let ring = self.config.ring_bytes;
+        let stream = Arc::new(Stream::open(&self.tape, topic, self.epoch.clone(), ring, &self.set, own)?);
+        stream.join(member, token);
+        streams.by_topic.insert(topic.clone(), (own, stream.clone()));
+        streams.by_token.insert(own, stream.clone());
+        // It arms itself when it has read all there is.
+        self.set.push(own);
+        Ok(stream)
+    }
+
+    /// Ends a membership; the last one closes the stream.
+    pub fn leave(&self, stream: &Arc<Stream>, token: u64) {
+        let mut streams = lock(&self.streams);
+        if stream.leave(token)
+            && let Some((own, held)) = streams.by_topic.get(&stream.topic)
+            && Arc::ptr_eq(held, stream)
+        {
+            let own = *own;
+            streams.by_topic.remove(&stream.topic);
+            streams.by_token.remove(&own);
+        }
+    }
+
+    /// Runs until dropped. Cancel-safe: a token that was taken is served before the next wait.
+    pub async fn run(&self) {
+        let mut tokens = Vec::new();
+        loop {
+            self.set.ready(&mut tokens).await;
+            tokens.sort_unstable();
+            tokens.dedup();
+            for token in tokens.drain(..) {
+                let Some(stream) = lock(&self.streams).by_token.get(&token).cloned() else { continue };
+                if stream.pump(ROUND, &self.stats) {
+                    self.set.push(token);
+                }
+            }
+            // Connections write what they were just given before the next round.
+            tokio::task::yield_now().await;
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! The WebSocket protocol's server side.
+//!
+//! - [`hub`]: one task that reads the tape for all subscribed topics;
+//! - [`stream`]: one topic's encoded messages, its book, its readers;
+//! - [`subscription`]: one client's cursor in one topic;
+//! - [`connection`]: one socket: ops, timers, and what is written when;
+//! - [`upgrade`]: the handshake;
+//! - [`bucket`]: the rate of ops.
+
+pub(crate) mod bucket;
+pub(crate) mod connection;
+pub(crate) mod counted;
+pub(crate) mod hub;
+pub(crate) mod ops;
+pub(crate) mod start;
+pub(crate) mod stream;
+pub(crate) mod subscription;
+pub(crate) mod upgrade;

@@ -1,0 +1,263 @@
+//! What a client asked: checked against the limits, turned into subscriptions and answers.
+
+use std::sync::atomic::Ordering;
+
+use wholetape_model::Topic;
+use wholetape_wire::op::{self, OpError, Sub};
+use wholetape_wire::reply::{self, Error};
+use wholetape_wire::{Close, Code, From, Op};
+
+use crate::ws::connection::Session;
+use crate::ws::subscription::{Asked, Slow, Subscription};
+
+/// Costs in thousandths of an op.
+const OP: i64 = 1_000;
+const LIGHT: i64 = 100;
+/// A client behind by more than this is told so, unless it said otherwise.
+const LAG: u64 = 10_000;
+
+impl Session {
+    /// Takes one text frame.
+    pub fn on_text(&mut self, text: &str) {
+        match op::parse(text) {
+            Err(e) => self.refuse(&e),
+            Ok(all) => {
+                for parsed in all {
+                    if self.closing.is_some() {
+                        return;
+                    }
+                    self.hub.stats.ops_total.fetch_add(1, Ordering::Relaxed);
+                    match parsed {
+                        Err(e) => self.refuse(&e),
+                        Ok((id, op)) => self.on_op(id, op),
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_op(&mut self, id: Option<u64>, op: Op) {
+        let cost = match op {
+            Op::Ping | Op::Unserved("ack") => LIGHT,
+            _ => OP,
+        };
+        if let Err(wait) = self.bucket.take(self.started.elapsed(), cost) {
+            let (path, topic, retry_ms) = (None, None, Some(wait.as_millis() as u64));
+            self.error(&Error { id, code: Code::RateLimited, msg: "too many ops", path, topic, retry_ms });
+            return self.violation();
+        }
+        match op {
+            Op::Hello { batch, linger_ms, num } => {
+                if num.as_deref() == Some("scaled") {
+                    return self.unserved(id, "num", "this build writes numbers as decimal text only", None);
+                }
+                self.batch = batch.unwrap_or(self.batch);
+                self.linger = std::time::Duration::from_millis(linger_ms.unwrap_or(0));
+                if id.is_some() {
+                    self.out.write(|o| reply::ok(o, id));
+                }
+            }
+            Op::Ping => {
+                let now = crate::ws::connection::wall_clock();
+                self.out.write(|o| reply::pong(o, id, now));
+            }
+            Op::Sub(sub) => self.on_sub(id, &sub),
+            Op::Unsub { topic } => self.on_unsub(id, &topic),
+            Op::Resync { topic, pos } => self.on_resync(id, &topic, pos),
+            Op::Unserved(op) => self.on_unserved(id, op),
+        }
+    }
+
+    fn on_sub(&mut self, id: Option<u64>, sub: &Sub) {
+        if let Some((path, msg)) = unserved_option(sub) {
+            return self.unserved(id, path, msg, Some(&sub.topic));
+        }
+        if sub.conflate.as_deref().is_some_and(|c| c != "none") {
+            let state = Topic::parse(&sub.topic).is_ok_and(|t| t.kind().is_state());
+            if state {
+                return self.unserved(id, "conflate", "this build serves only `none`", Some(&sub.topic));
+            }
+            let msg = "only book, quote and ticker can be conflated (and this build serves only `none`)";
+            return self.error_of(id, Code::NotConflatable, msg, &sub.topic);
+        }
+        let slow = match sub.policy.as_deref() {
+            None | Some("catch_up") => Slow::CatchUp,
+            Some("drop_oldest") => Slow::DropOldest,
+            Some("disconnect") => Slow::Disconnect,
+            Some(_) => {
+                let msg = "this build serves `catch_up`, `drop_oldest`, `disconnect`";
+                return self.unserved(id, "policy", msg, Some(&sub.topic));
+            }
+        };
+        let topics = match self.expand(&sub.topic) {
+            Ok(topics) => topics,
+            Err((code, msg)) => {
+                let (path, topic) = (None, Some(sub.topic.as_str()));
+                // A topic is born with its first record: ask again.
+                let retry_ms = (code == Code::NoSuchTopic).then_some(1_000);
+                return self.error(&Error { id, code, msg, path, topic, retry_ms });
+            }
+        };
+        let most = usize::try_from(self.hub.config.limits.subs).unwrap_or(usize::MAX);
+        if self.subs.len() + topics.len() > most {
+            return self.error_of(id, Code::TooManySubs, "more topics than `limits.subs`", &sub.topic);
+        }
+        self.bucket.owe(OP * (topics.len() as i64 - 1));
+        for topic in topics {
+            let critical = topic.class() == wholetape_model::Class::Critical;
+            let slow = if critical { Slow::CatchUp } else { slow };
+            let token = self.hub.next_token();
+            self.channels += 1;
+            match self.hub.join(&topic, &self.set, token) {
+                Ok(stream) => {
+                    let from = sub.from.clone();
+                    let lag = sub.lag.unwrap_or(LAG);
+                    let s = Subscription::new(stream, token, self.channels, Asked::Sub(id), from, slow, lag);
+                    self.subs.insert(token, s);
+                    self.by_topic.insert(topic, token);
+                    self.hub.stats.subscriptions.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(e) => {
+                    tracing::warn!(topic = %topic, error = %e, "cannot follow a topic");
+                    self.error_of(id, Code::Internal, "the tape cannot be read", topic.as_str());
+                }
+            }
+        }
+    }
+
+    /// The topics that a name or pattern means, without those subscribed already.
+    fn expand(&self, name: &str) -> Result<Vec<Topic>, (Code, &'static str)> {
+        const NONE: (Code, &str) = (Code::NoSuchTopic, "no such topic on the tape (yet)");
+        const TWICE: (Code, &str) = (Code::AlreadySubscribed, "already subscribed: unsub or resync");
+        if !name.contains('*') {
+            let topic = Topic::parse(name).map_err(|_| NONE)?;
+            if self.by_topic.contains_key(&topic) {
+                return Err(TWICE);
+            }
+            return if self.hub.tape.head(&topic).is_some() { Ok(vec![topic]) } else { Err(NONE) };
+        }
+        let mut found: Vec<Topic> =
+            self.hub.tape.topics().into_iter().map(|t| t.topic).filter(|t| matches(name, t.as_str())).collect();
+        if found.is_empty() {
+            return Err(NONE);
+        }
+        found.sort();
+        found.retain(|t| !self.by_topic.contains_key(t));
+        if found.is_empty() { Err(TWICE) } else { Ok(found) }
+    }
+
+    fn on_unsub(&mut self, id: Option<u64>, name: &str) {
+        let topics: Vec<Topic> = self.by_topic.keys().filter(|t| matches(name, t.as_str())).cloned().collect();
+        if topics.is_empty() {
+            return self.error_of(id, Code::NotSubscribed, "not subscribed", name);
+        }
+        for topic in topics {
+            if let Some(token) = self.by_topic.get(&topic).copied() {
+                self.end(token);
+            }
+        }
+        self.out.write(|o| reply::ok(o, id));
+    }
+
+    fn on_resync(&mut self, id: Option<u64>, name: &str, pos: Option<(String, u64)>) {
+        let token = Topic::parse(name).ok().and_then(|t| self.by_topic.get(&t).copied());
+        let Some(sub) = token.and_then(|t| self.subs.get_mut(&t)) else {
+            return self.error_of(id, Code::NotSubscribed, "not subscribed", name);
+        };
+        let from = pos.map_or(From::Live, |(epoch, seq)| From::Position { epoch, seq });
+        sub.resync(id, from);
+        self.set.push(sub.token);
+    }
+
+    fn on_unserved(&mut self, id: Option<u64>, op: &'static str) {
+        let (code, msg) = match op {
+            "resume" => (Code::SessionUnknown, "sessions are not kept: send `sub` with your positions"),
+            "auth" => (Code::TokenInvalid, "this server has no credentials: topics are read without"),
+            "ack" => (Code::BadAck, "no topic is subscribed with ack `cum`, which this build does not serve"),
+            "pub" => (Code::PubRejected, "this build takes no publications"),
+            _ => (Code::UnknownOp, "this build does not serve this op"),
+        };
+        self.error(&Error { id, code, msg, path: None, topic: None, retry_ms: None });
+    }
+
+    pub fn error(&mut self, e: &Error<'_>) {
+        self.hub.stats.errors_total.fetch_add(1, Ordering::Relaxed);
+        self.out.write(|o| reply::err(o, e));
+    }
+
+    pub fn error_of(&mut self, id: Option<u64>, code: Code, msg: &str, topic: &str) {
+        self.error(&Error { id, code, msg, path: None, topic: Some(topic), retry_ms: None });
+    }
+
+    fn unserved(&mut self, id: Option<u64>, path: &str, msg: &str, topic: Option<&str>) {
+        self.error(&Error { id, code: Code::Schema, msg, path: Some(path), topic, retry_ms: None });
+    }
+
+    fn refuse(&mut self, e: &OpError) {
+        let (msg, path) = (e.msg.as_str(), e.path.as_deref());
+        self.error(&Error { id: e.id, code: e.code, msg, path, topic: None, retry_ms: None });
+        self.violation();
+    }
+
+    fn violation(&mut self) {
+        self.violations += 1;
+        if self.violations >= self.hub.config.violations_max {
+            self.closing = Some(Close::Abuse);
+        }
+    }
+}
+
+/// Options of the protocol that this build does not serve are refused by name, never quietly replaced.
+fn unserved_option(sub: &Sub) -> Option<(&'static str, &'static str)> {
+    if matches!(sub.from, From::Ts(_)) {
+        return Some(("from.ts", "this build does not serve history by time; use live, earliest, last or a position"));
+    }
+    if sub.depth.is_some() {
+        return Some(("depth", "this build serves only `full`"));
+    }
+    if sub.ack.as_deref() == Some("cum") {
+        return Some(("ack", "this build serves only `none`"));
+    }
+    if sub.view.as_deref() == Some("clean") {
+        return Some(("view", "this build serves only `all`"));
+    }
+    sub.short.then_some(("short", "this build serves only `false`"))
+}
+
+/// `*` stands for any text, also none.
+fn matches(pattern: &str, name: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|first| name.strip_prefix(first)) else { return false };
+    let mut parts: Vec<&str> = parts.collect();
+    let Some(last) = parts.pop() else { return rest.is_empty() };
+    for part in parts {
+        match rest.find(part) {
+            Some(i) => rest = &rest[i + part.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches;
+
+    #[test]
+    fn patterns() {
+        for (pattern, name, want) in [
+            ("trade.*", "trade.BTCUSDT.BINANCE", true),
+            ("trade.*", "trade-raw.BTCUSDT.BINANCE", false),
+            ("*", "x", true),
+            ("*.BINANCE", "book.A.BINANCE", true),
+            ("*.BINANCE", "book.A.BINANCE_US", false),
+            ("book.*.BINANCE", "book.A.BINANCE", true),
+            ("a*a", "a", false),
+            ("a*b*c", "axxbyyc", true),
+            ("abc", "abc", true),
+            ("abc", "abcd", false),
+        ] {
+            assert_eq!(matches(pattern, name), want, "{pattern} {name}");
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! One topic, encoded once for all who read it live.
+//!
+//! The stream follows the tape with one reader. What it encodes goes to a short ring; connections take the very same
+//! bytes from there. For a book it keeps the view, so that a `snap` is exact at `at` and `data` goes on behind it.
+//!
+//! Invariants: ring messages are adjacent (`prev` of each is `seq` of the one before), and the last one ends at `at`.
+//! `at` is the seq of the last *message*: a checkpoint moves the reader, but not `at`.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use bytes::Bytes;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+use wholetape_model::{BookAction, Kind, Record, Topic, Ts, ValidityState, View};
+use wholetape_tape::{Delivery, From, Reader, ReaderOptions, Shared, Tape, TapeError, WakeSet};
+use wholetape_wire::message::{self, Context, Written};
+use wholetape_wire::{BookView, CRC_EVERY};
+
+use crate::lock;
+use crate::stats::GatewayStats;
+
+/// Records before a book's start that are searched for its last validity mark.
+const LOOK_BACK: u64 = 256;
+const RING_MESSAGES_MAX: usize = 16_384;
+
+/// One encoded message, shared by all who send it.
+#[derive(Debug, Clone)]
+pub(crate) struct Frame {
+    pub prev: u64,
+    pub seq: u64,
+    pub text: Utf8Bytes,
+}
+
+/// A client's state of a book after a message.
+#[derive(Debug, Default)]
+pub(crate) struct BookState {
+    pub view: BookView,
+    pub state: Option<ValidityState>,
+    pub vid: u64,
+    ts: Ts,
+    updates: u32,
+    /// The view could not hold an update: no snapshot until the next full state.
+    broken: bool,
+}
+
+impl BookState {
+    /// Takes a record of the book's topic; the checksum when it is due.
+    pub fn apply(&mut self, record: &Record<'_>) -> Option<u32> {
+        let Ok(view) = record.view() else { return None };
+        match view {
+            View::Validity(v) => self.state = Some(v.state),
+            View::Book(b) => {
+                if b.action != BookAction::Delta {
+                    // A checkpoint repeats what we hold, unless we start here.
+                    if b.action == BookAction::Checkpoint && !self.view.is_empty() && !self.broken {
+                        return None;
+                    }
+                    self.view.clear();
+                    self.broken = false;
+                    self.updates = 0;
+                }
+                self.state.get_or_insert(ValidityState::Live);
+                self.broken |= self.view.apply(record.scales(), b.bids, b.asks).is_err();
+                (self.vid, self.ts) = (b.last_id, record.ts_recv());
+                if b.action == BookAction::Snapshot {
+                    return (!self.broken).then(|| self.view.crc());
+                }
+                self.updates += 1;
+                if self.updates >= CRC_EVERY && !self.broken {
+                    self.updates = 0;
+                    return Some(self.view.crc());
+                }
+            }
+            _ => {}
+        }
+        None
+    }
+
+    /// Appends the `snap` at `seq`.
+    pub fn snap(&self, out: &mut Vec<u8>, topic: &Topic, epoch: &str, seq: u64) {
+        let state = match (self.broken, self.state) {
+            (true, _) => Some(ValidityState::Stale),
+            (false, None) => Some(ValidityState::Syncing),
+            (false, state) => state,
+        };
+        let cx = Context { topic, epoch, prev: 0, state, crc: None };
+        message::book_snap(out, &cx, seq, self.ts, self.vid, &self.view);
+    }
+}
+
+/// Who is told when there is more.
+struct Member {
+    set: WakeSet,
+    token: u64,
+    /// It took everything and waits.
+    armed: bool,
+}
+
+pub(crate) struct Inner {
+    reader: Reader,
+    /// Everything up to here is encoded.
+    pub at: u64,
+    ring: VecDeque<Frame>,
+    ring_bytes: usize,
+    /// `prev` of the oldest message in the ring; `at` when it is empty.
+    pub ring_start: u64,
+    /// The book stands at the seq that was the head when the stream was opened; subscriptions can start.
+    pub built: bool,
+    target: u64,
+    book: Option<BookState>,
+    /// Quote, ticker: the newest record, which is the whole state.
+    last: Option<Shared>,
+    /// Raised when the stream lost its own place: everyone then needs a snapshot.
+    pub generation: u64,
+    members: Vec<Member>,
+    deliveries: Vec<Delivery>,
+    scratch: Vec<u8>,
+}
+
+pub(crate) struct Stream {
+    pub topic: Topic,
+    pub epoch: Arc<str>,
+    pub tape: Tape,
+    ring_bytes_max: usize,
+    inner: Mutex<Inner>,
+}
+
+impl Stream {
+    /// Follows `topic` from now on. `set` is told under `token` when the tape has more.
+    pub fn open(
+        tape: &Tape,
+        topic: &Topic,
+        epoch: Arc<str>,
+        ring_bytes_max: usize,
+        set: &WakeSet,
+        token: u64,
+    ) -> Result<Self, TapeError> {
+        let is_book = topic.kind() == Kind::Book;
+        let head = tape.head(topic).unwrap_or(0);
+        let from = match tape.last_book_start(topic) {
+            // The marks before the start tell the book's validity.
+            Some(start) if is_book && start > 0 => From::Seq(start.saturating_sub(LOOK_BACK + 1)),
+            _ if is_book => From::Earliest,
+            _ => From::Live,
+        };
+        let mut reader = tape.reader(topic, from, ReaderOptions::default())?;
+        reader.join(set, token);
+        let at = reader.position();
+        let mut last = None;
+        if topic.kind().is_state() && !is_book {
+            let newest = tape.last_records(topic, 32)?;
+            last = newest.into_iter().rev().find(|r| r.record().seq() <= at && !r.record().is_mark());
+        }
+        let inner = Inner {
+            reader,
+            at,
+            ring: VecDeque::new(),
+            ring_bytes: 0,
+            ring_start: at,
+            built: !is_book || at >= head,
+            target: head,
+            book: is_book.then(BookState::default),
+            last,
+            generation: 0,
+            members: Vec::new(),
+            deliveries: Vec::new(),
+            scratch: Vec::new(),
+        };
+        let topic = topic.clone();
+        Ok(Self { topic, epoch, tape: tape.clone(), ring_bytes_max, inner: Mutex::new(inner) })
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, Inner> {
+        lock(&self.inner)
+    }
+
+    pub fn join(&self, set: &WakeSet, token: u64) {
+        self.lock().members.push(Member { set: set.clone(), token, armed: false });
+        set.push(token);
+    }
+
+    /// Whether nobody is left.
+    pub fn leave(&self, token: u64) -> bool {
+        let mut inner = self.lock();
+        inner.members.retain(|m| m.token != token);
+        inner.members.is_empty()
+    }
+
+    /// Takes up to `max` records from the tape and encodes them. True when there may be more.
+    pub fn pump(&self, max: usize, stats: &GatewayStats) -> bool {
+        let mut guard = self.lock();
+        let inner = &mut *guard;
+        let mut deliveries = std::mem::take(&mut inner.deliveries);
+        let n = inner.reader.poll_next(&mut deliveries, max);
+        for delivery in deliveries.drain(..) {
+            match delivery {
+                Delivery::Record(shared) => self.take(inner, shared, stats),
+                Delivery::Missed { to, .. } if !inner.built => {
+                    // Before the book's start nothing is promised.
+                    inner.at = to;
+                    inner.ring_start = to;
+                }
+                Delivery::Missed { to, .. } => Self::lose(inner, to),
+                Delivery::Disconnected { .. } => {}
+            }
+        }
+        inner.deliveries = deliveries;
+        if !inner.built && (inner.reader.position() >= inner.target || n == 0) {
+            inner.built = true;
+        }
+        for member in inner.members.iter_mut().filter(|m| m.armed) {
+            member.armed = false;
+            member.set.push(member.token);
+        }
+        n == max
+    }
+
+    fn take(&self, inner: &mut Inner, shared: Shared, stats: &GatewayStats) {
+        let record = shared.record();
+        let crc = inner.book.as_mut().and_then(|b| b.apply(&record));
+        let seq = record.seq();
+        if !inner.built {
+            (inner.at, inner.ring_start) = (seq, seq);
+            return;
+        }
+        let state = inner.book.as_ref().and_then(|b| b.state);
+        let cx = Context { topic: &self.topic, epoch: &self.epoch, prev: inner.at, state, crc };
+        inner.scratch.clear();
+        match message::record(&mut inner.scratch, &cx, &record) {
+            Ok(Written::Message) => {
+                let Ok(text) = Utf8Bytes::try_from(Bytes::copy_from_slice(&inner.scratch)) else { return };
+                stats.encoded_total.fetch_add(1, Ordering::Relaxed);
+                inner.ring_bytes += text.len();
+                inner.ring.push_back(Frame { prev: inner.at, seq, text });
+                inner.at = seq;
+                self.trim(inner);
+            }
+            Ok(Written::Nothing) => {}
+            // Newer than this build reads, or damaged: a receipt instead of silence.
+            Err(e) => {
+                tracing::warn!(topic = %self.topic, seq, error = %e, "a record cannot be served");
+                Self::lose(inner, seq);
+            }
+        }
+        if self.topic.kind().is_state() && inner.book.is_none() && !record.is_mark() {
+            inner.last = Some(shared);
+        }
+    }
+
+    /// The stream itself could not read up to `to`: everyone is told and starts from a new state.
+    fn lose(inner: &mut Inner, to: u64) {
+        (inner.at, inner.ring_start, inner.ring_bytes) = (to, to, 0);
+        inner.ring.clear();
+        inner.generation += 1;
+        if let Some(book) = &mut inner.book {
+            book.broken = true;
+        }
+    }
+
+    fn trim(&self, inner: &mut Inner) {
+        while inner.ring.len() > RING_MESSAGES_MAX || (inner.ring_bytes > self.ring_bytes_max && inner.ring.len() > 1) {
+            if let Some(old) = inner.ring.pop_front() {
+                inner.ring_bytes -= old.text.len();
+                inner.ring_start = old.seq;
+            }
+        }
+    }
+}
+
+/// What the ring has for a cursor.
+pub(crate) enum Next {
+    /// Nothing new; the member was armed.
+    Idle,
+    /// Messages were appended.
+    Took,
+    /// The cursor is not at the start of a ring message.
+    Behind,
+}
+
+impl Inner {
+    /// Appends up to `max` messages behind `position` to `out`. Arms `token` when there is nothing.
+    pub fn next(&mut self, position: u64, token: u64, max: usize, mut out: impl FnMut(&Frame) -> bool) -> Next {
+        if position >= self.at {
+            if let Some(m) = self.members.iter_mut().find(|m| m.token == token) {
+                m.armed = true;
+            }
+            return Next::Idle;
+        }
+        if position < self.ring_start {
+            return Next::Behind;
+        }
+        let i = self.ring.partition_point(|f| f.seq <= position);
+        match self.ring.get(i) {
+            Some(f) if f.prev == position => {}
+            _ => return Next::Behind,
+        }
+        for frame in self.ring.iter().skip(i).take(max) {
+            if !out(frame) {
+                break;
+            }
+        }
+        Next::Took
+    }
+
+    /// Whether a cursor at `position` can go on from the ring.
+    pub fn can_follow(&self, position: u64) -> bool {
+        if position >= self.at {
+            return true;
+        }
+        let i = self.ring.partition_point(|f| f.seq <= position);
+        position >= self.ring_start && self.ring.get(i).is_some_and(|f| f.prev == position)
+    }
+
+    /// Appends the `snap` at `at`; false when the topic has no state yet.
+    pub fn snap(&self, stream: &Stream, out: &mut Vec<u8>) -> bool {
+        match (&self.book, &self.last) {
+            (Some(book), _) => book.snap(out, &stream.topic, &stream.epoch, self.at),
+            (None, Some(last)) => {
+                let cx = Context { topic: &stream.topic, epoch: &stream.epoch, prev: 0, state: None, crc: None };
+                return message::state_snap(out, &cx, self.at, &last.record()).is_ok();
+            }
+            (None, None) => return false,
+        }
+        true
+    }
+}

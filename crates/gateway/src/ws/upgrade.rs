@@ -1,0 +1,108 @@
+//! The handshake: who may open a WebSocket, and how.
+
+use http::header::{
+    CONNECTION, HOST, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
+    UPGRADE,
+};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use wholetape_wire::SUBPROTOCOL_JSON;
+
+/// Answers a handshake.
+///
+/// # Errors
+/// The status and text of the refusal.
+pub(crate) fn accept<B>(request: &Request<B>, origins: &[String]) -> Result<Response<()>, (StatusCode, &'static str)> {
+    let headers = request.headers();
+    if request.method() != Method::GET
+        || !has_token(headers, &UPGRADE, "websocket")
+        || !has_token(headers, &CONNECTION, "upgrade")
+    {
+        return Err((StatusCode::UPGRADE_REQUIRED, "a WebSocket handshake is expected here"));
+    }
+    if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|v| v != "13") {
+        return Err((StatusCode::UPGRADE_REQUIRED, "Sec-WebSocket-Version 13 is expected"));
+    }
+    let Some(key) = headers.get(SEC_WEBSOCKET_KEY) else {
+        return Err((StatusCode::BAD_REQUEST, "Sec-WebSocket-Key is missing"));
+    };
+    if !origin_allowed(headers, origins) {
+        return Err((StatusCode::FORBIDDEN, "this origin is not allowed"));
+    }
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let out = response.headers_mut();
+    out.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    out.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    if let Ok(value) = HeaderValue::from_str(&derive_accept_key(key.as_bytes())) {
+        out.insert(SEC_WEBSOCKET_ACCEPT, value);
+    }
+    let offered = headers.get_all(SEC_WEBSOCKET_PROTOCOL);
+    if offered.iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).any(|p| p.trim() == SUBPROTOCOL_JSON) {
+        out.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL_JSON));
+    } else if offered.iter().next().is_some() {
+        return Err((StatusCode::BAD_REQUEST, "the subprotocol served is wholetape.v1.json"));
+    }
+    Ok(response)
+}
+
+fn has_token(headers: &HeaderMap, name: &http::HeaderName, token: &str) -> bool {
+    let values = headers.get_all(name);
+    values
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .flat_map(|v| v.split(','))
+        .any(|t| t.trim().eq_ignore_ascii_case(token))
+}
+
+/// Browsers name the page's origin; other clients send none. By default only the page's own host may.
+fn origin_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
+    let Some(origin) = headers.get(ORIGIN) else { return true };
+    let Ok(origin) = origin.to_str() else { return false };
+    if allowed.iter().any(|a| a == "*" || a.eq_ignore_ascii_case(origin)) {
+        return true;
+    }
+    let host = headers.get(HOST).and_then(|h| h.to_str().ok());
+    let of_origin = origin.split_once("://").map(|(_, host)| host);
+    matches!((host, of_origin), (Some(h), Some(o)) if h.eq_ignore_ascii_case(o))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(extra: &[(&str, &str)]) -> Request<()> {
+        let mut r = Request::builder()
+            .uri("/v1/ws")
+            .header("host", "localhost:8080")
+            .header("upgrade", "WebSocket")
+            .header("connection", "keep-alive, Upgrade")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+        for (k, v) in extra {
+            r = r.header(*k, *v);
+        }
+        r.body(()).unwrap()
+    }
+
+    #[test]
+    fn the_rfc_example_is_accepted() {
+        let r = accept(&request(&[]), &[]).unwrap();
+        assert_eq!(r.headers()["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert!(r.headers().get("sec-websocket-protocol").is_none());
+        let r = accept(&request(&[("sec-websocket-protocol", "x, wholetape.v1.json")]), &[]).unwrap();
+        assert_eq!(r.headers()["sec-websocket-protocol"], "wholetape.v1.json");
+        assert!(accept(&request(&[("sec-websocket-protocol", "wholetape.v1.msgpack")]), &[]).is_err());
+    }
+
+    #[test]
+    fn strange_origins_are_refused() {
+        let ok = |origin: &str, list: &[String]| accept(&request(&[("origin", origin)]), list).is_ok();
+        assert!(ok("http://localhost:8080", &[]));
+        assert!(!ok("http://localhost:9090", &[]));
+        assert!(!ok("https://evil.example", &[]));
+        assert!(!ok("null", &[]));
+        assert!(ok("https://app.example", &["https://app.example".into()]));
+        assert!(ok("https://evil.example", &["*".into()]));
+    }
+}
