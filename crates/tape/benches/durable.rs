@@ -4,6 +4,8 @@
 //! records/s, fsync durations, and the time from `commit` to "on the disk" sampled all the while. Files go to
 //! `$WHOLETAPE_BENCH_DIR`, or the system's temporary folder.
 
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -34,10 +36,7 @@ fn trade(id: u64) -> Row<'static> {
 }
 
 fn run(name: &str, per_second: Option<u64>, length: Duration) {
-    let dir = match std::env::var_os("WHOLETAPE_BENCH_DIR") {
-        Some(d) => TempDir::new_in(d).expect("WHOLETAPE_BENCH_DIR is a folder"),
-        None => TempDir::new().expect("a temporary folder"),
-    };
+    let dir = folder();
     let retention = Retention { age_max: None, bytes_max: Some(1 << 30) };
     let tape = Tape::open(dir.path(), TapeConfig { retention, ..TapeConfig::default() }).expect("open");
     let topic = Topic::new(Kind::Trade, &InstrumentId::parse("BTCUSDT.BINANCE").expect("a name"));
@@ -95,9 +94,43 @@ fn run(name: &str, per_second: Option<u64>, length: Duration) {
     );
 }
 
+/// The same bytes at the tape's sync size, without a tape: what this disk can do just now.
+fn bare(length: Duration) {
+    let dir = folder();
+    let mut file = File::create(dir.path().join("bare")).expect("create");
+    let bytes = vec![7_u8; 512 << 10];
+    let (start, mut syncs) = (Instant::now(), Vec::new());
+    while start.elapsed() < length {
+        file.write_all(&bytes).expect("write");
+        let began = Instant::now();
+        file.sync_data().expect("fdatasync");
+        syncs.push(began.elapsed());
+        if syncs.len() % 256 == 0 {
+            file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))).expect("truncate");
+        }
+    }
+    let per_second = syncs.len() as f64 * bytes.len() as f64 / 96.0 / start.elapsed().as_secs_f64() / 1e6;
+    syncs.sort();
+    let at = |share: f64| syncs[(syncs.len() as f64 * share) as usize];
+    println!(
+        "bare write + fdatasync of 512 KiB: {per_second:.2} M/s of 96 B; {} fsyncs p50 {:?} p99 {:?}",
+        syncs.len(),
+        at(0.5),
+        at(0.99)
+    );
+}
+
+fn folder() -> TempDir {
+    match std::env::var_os("WHOLETAPE_BENCH_DIR") {
+        Some(d) => TempDir::new_in(d).expect("WHOLETAPE_BENCH_DIR is a folder"),
+        None => TempDir::new().expect("a temporary folder"),
+    }
+}
+
 fn main() {
     let seconds = std::env::var("WHOLETAPE_BENCH_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(4);
     let length = Duration::from_secs(seconds);
+    bare(length);
     run("full speed", None, length);
     run("1 M/s", Some(1_000_000), length);
     run("50 000/s", Some(50_000), length);

@@ -91,12 +91,19 @@ impl TopicIndex {
 
     /// The part with records `[from, to)`, as an index of its own.
     pub fn slice(&self, from: usize, to: usize) -> Self {
-        let start = if from == 0 { self.start } else { self.seq(from - 1) };
-        let mut part = Self::new(start);
-        for i in from..to.min(self.len()) {
-            part.push(self.seq(i), u64::from(self.offsets[i]) * 8);
+        let to = to.min(self.len());
+        if from >= to {
+            return Self::new(self.last);
         }
-        part
+        Self {
+            start: if from == 0 { self.start } else { self.seq(from - 1) },
+            offsets: self.offsets[from..to].to_vec(),
+            breaks: {
+                let inside = self.breaks.iter().filter(|(at, _)| (from..to).contains(&(*at as usize)));
+                inside.map(|(at, seq)| (at - from as u32, *seq)).collect()
+            },
+            last: self.seq(to - 1),
+        }
     }
 
     pub fn encoded_len(&self) -> usize {
@@ -166,5 +173,14 @@ mod tests {
         assert_eq!((part.start(), part.last(), part.len()), (11, 21, 3));
         assert_eq!(part.seq(1), 20);
         assert_eq!(part.offset(1), Some(160));
+        for from in 0..6 {
+            for to in from + 1..=6 {
+                let part = ix.slice(from, to);
+                let seqs: Vec<u64> = (0..part.len()).map(|i| part.seq(i)).collect();
+                assert_eq!(seqs, (from..to).map(|i| ix.seq(i)).collect::<Vec<_>>());
+                assert_eq!(part.last(), ix.seq(to - 1));
+            }
+        }
+        assert!(ix.slice(6, 9).is_empty());
     }
 }

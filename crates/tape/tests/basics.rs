@@ -220,6 +220,34 @@ fn book_starts_are_known_also_after_a_restart() {
 }
 
 #[test]
+fn handles_go_to_other_threads() {
+    fn send<T: Send>() {}
+    fn sync<T: Send + Sync>() {}
+    sync::<Tape>();
+    send::<wholetape_tape::Lane>();
+    send::<wholetape_tape::Reader>();
+    sync::<wholetape_tape::WakeSet>();
+    sync::<wholetape_tape::Shared>();
+    send::<wholetape_tape::Subscription>();
+}
+
+#[test]
+fn readers_of_topics_that_never_come_leave_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let tape = open(dir.path());
+    let t = topic("trade.NEVER.X");
+    let a = tape.reader(&t, From::Live, ReaderOptions::default()).unwrap();
+    let mut b = tape.reader(&t, From::Live, ReaderOptions::default()).unwrap();
+    drop(a);
+    let mut lane = tape.lane("w").unwrap();
+    let no = lane.topic(&t).unwrap();
+    lane.append(no, &trade(1)).unwrap();
+    lane.commit().unwrap();
+    assert_eq!(drain(&mut b), rows(1, 1..=1), "the one that stayed is served when it comes");
+    assert!(!tape.wait_synced(&topic("trade.NONE.X"), 1, Duration::ZERO).unwrap());
+}
+
+#[test]
 fn a_restored_directory_gets_a_new_epoch() {
     let dir = tempfile::tempdir().unwrap();
     let first = {

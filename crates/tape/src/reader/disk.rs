@@ -22,8 +22,10 @@ const CHUNK: u64 = 256 << 10;
 const NEAR: u64 = 4 << 10;
 /// What is read behind the last offset, whose record's length is not known yet.
 const GUESS: u64 = 512;
-/// Offsets copied at a time from the segment that is being written.
+/// Offsets copied at a time from the segment that is being written, under the topic's lock.
 const ACTIVE_PART: usize = 4096;
+/// Offsets kept at a time of a sealed segment: what a reader behind costs in memory.
+const SEALED_PART: usize = 1 << 16;
 
 /// A stretch of one topic's records in one segment.
 #[derive(Debug)]
@@ -97,6 +99,9 @@ impl Reader {
                     // What was before this segment is gone, or cannot be read.
                     return Ok(Found::Hole(index.start()));
                 }
+                let first = index.after(position);
+                let index =
+                    if index.len() > SEALED_PART { Arc::new(index.slice(first, first + SEALED_PART)) } else { index };
                 return Ok(Found::Records(DiskCursor { file: segment.file()?, no, index }));
             }
         }
