@@ -26,6 +26,7 @@ mod lane;
 mod locate;
 mod reader;
 mod recover;
+mod registry;
 mod retain;
 mod roll;
 mod scan;
