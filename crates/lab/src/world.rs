@@ -133,11 +133,15 @@ impl World {
     /// The venue creates nothing more but goes on serving; faults end. Then the line has its time to become whole.
     pub fn settle(&mut self, ms: i64) {
         let mut frames = Vec::new();
-        self.ms += 100 - self.ms % 100;
-        self.venue.tick(self.ms, &mut Dice::new(1), 0, &mut frames);
-        self.deliver(frames);
+        // The last update arrives: a lost tail of a book shows only when the book moves again.
         self.faults = Faults::NONE;
         self.frozen = true;
+        let (before, mut dice) = (self.venue.updates.len(), Dice::new(1));
+        while self.venue.updates.len() == before {
+            self.ms += 100 - self.ms % 100;
+            self.venue.tick(self.ms, &mut dice, 0, &mut frames);
+        }
+        self.deliver(frames);
         self.run(ms);
     }
 

@@ -101,8 +101,6 @@ pub struct Instrument {
     pub checks: Checks,
     /// Trades, quotes and book updates so far: the evidence against a silent sibling.
     pub activity: u64,
-    /// The same at the last scan: siblings that speak no more are no evidence.
-    pub(super) scanned: u64,
     pub trade_conn: ConnIx,
     pub book_conn: ConnIx,
 }
@@ -127,7 +125,6 @@ impl Line {
             book: None,
             checks: Checks::for_instrument(self.plan.checks),
             activity: 0,
-            scanned: 0,
             id,
         };
         self.instruments.push(instrument);

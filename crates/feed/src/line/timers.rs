@@ -112,8 +112,7 @@ impl Line {
         for state in &mut self.topics.list {
             let Some(conn) = state.conn else { continue };
             let Some(instrument) = self.instruments.get(state.instrument as usize) else { continue };
-            let siblings_speak = instrument.activity > instrument.scanned || speaking > 0 && state.is_clock_driven();
-            if !self.conns[conn].is_open() || !siblings_speak {
+            if !self.conns[conn].is_open() {
                 continue;
             }
             if let Some(quiet) = state.fell_silent(now, instrument.activity, speaking) {
@@ -127,9 +126,6 @@ impl Line {
                     ),
                 ));
             }
-        }
-        for instrument in &mut self.instruments {
-            instrument.scanned = instrument.activity;
         }
         for conn in 0..self.conns.len() {
             let whys: Vec<String> = silent.iter().filter(|s| s.0 == conn).map(|s| s.1.clone()).collect();

@@ -81,7 +81,7 @@ impl TopicState {
     pub fn spoke(&mut self, now: Ts, ts_event: Ts, activity: u64) {
         if self.open_since > Ts::ZERO && self.last_recv >= self.open_since {
             let gap = now.0 - self.last_recv.0;
-            self.cadence = gap.max(self.cadence - self.cadence / 64);
+            self.cadence = gap.max(self.cadence - self.cadence / 16);
         }
         self.last_recv = now;
         self.last_event = ts_event;
@@ -112,14 +112,9 @@ impl TopicState {
         }
     }
 
-    /// Published at the pace of the venue's clock, not of the market.
-    pub fn is_clock_driven(&self) -> bool {
-        matches!(self.kind, Kind::Mark | Kind::Index | Kind::Funding)
-    }
-
     /// How long this stream may be quiet before it is remarked on.
     fn patience(&self) -> Duration {
-        let usual = Duration::from_nanos(u64::try_from(self.cadence).unwrap_or(0)) * 8;
+        let usual = Duration::from_nanos(u64::try_from(self.cadence).unwrap_or(0)) * 4;
         let slow = if matches!(self.kind, Kind::Bar(_)) { SILENT_MIN * 2 } else { SILENT_MIN };
         slow.max(usual.min(Duration::from_secs(300)))
     }
@@ -263,8 +258,8 @@ mod tests {
         t.opened(Ts(1), 0);
         t.spoke(Ts(1) + S * 10, Ts::ZERO, 10);
         t.spoke(Ts(1) + S * 20, Ts::ZERO, 20);
-        assert_eq!(t.fell_silent(Ts(1) + S * 60, 9_000, 0), None, "10 s apart: 80 s of patience");
-        assert!(t.fell_silent(Ts(1) + S * 101, 9_000, 0).is_some());
+        assert_eq!(t.fell_silent(Ts(1) + S * 59, 9_000, 0), None, "10 s apart: 40 s of patience");
+        assert!(t.fell_silent(Ts(1) + S * 61, 9_000, 0).is_some());
     }
 
     #[test]

@@ -56,6 +56,9 @@ struct Hole {
     to_ts: Ts,
     denials: u32,
     failures: u32,
+    /// Ids that the venue was found not to have published, and the evidence of the last.
+    unpublished: u64,
+    evidence: String,
     next_at: Ts,
 }
 
@@ -108,6 +111,8 @@ impl TradeFlow {
                 to_ts: g.to_ts,
                 denials: 0,
                 failures: 0,
+                unpublished: 0,
+                evidence: String::new(),
                 next_at: Ts::ZERO,
             })
             .collect();
@@ -193,6 +198,8 @@ impl TradeFlow {
             to_ts,
             denials: 0,
             failures: 0,
+            unpublished: 0,
+            evidence: String::new(),
             // A neighbour that was swapped with this one arrives within moments: do not ask at once.
             next_at: to_ts + Duration::from_millis(200),
         });
@@ -201,16 +208,23 @@ impl TradeFlow {
 
     /// Verdicts for the holes that are whole now.
     fn close_whole(&mut self, source: HealSource) -> Vec<GapMark> {
-        let ledger = &self.ledger;
+        let (ledger, stats) = (&self.ledger, &mut self.stats);
         let mut done = Vec::new();
-        self.holes.retain(|h| {
-            let whole = ledger.missing_count(h.from, h.to) == 0;
-            if whole {
-                done.push(mark(h, GapState::Healed, source, 0, format!("{} ids", h.to - h.from + 1)));
+        self.holes.retain_mut(|h| {
+            if ledger.missing_count(h.from, h.to) > 0 {
+                return true;
             }
-            !whole
+            let ids = h.to - h.from + 1;
+            if h.unpublished == 0 {
+                stats.healed += 1;
+                done.push(mark(h, GapState::Healed, source, 0, format!("{ids} ids")));
+            } else {
+                stats.never_published += 1;
+                let why = format!("{} of {ids} ids; {}", h.unpublished, h.evidence);
+                done.push(mark(h, GapState::NeverPublished, HealSource::Rest, h.unpublished, why));
+            }
+            false
         });
-        self.stats.healed += done.len() as u64;
         done
     }
 
@@ -299,8 +313,8 @@ impl TradeFlow {
     /// The answer is read: `first` and `last` are its ids, `None` when it was empty. Verdicts follow.
     pub fn after_answer(&mut self, ids: Option<(u64, u64)>, now: Ts) -> Vec<GapMark> {
         let Some(Asked { ask, .. }) = self.asked.take() else { return Vec::new() };
-        let mut verdicts = self.close_whole(HealSource::Rest);
-        let Ask::From { id: from, hole } = ask else { return verdicts };
+        let Ask::From { id: from, hole } = ask else { return self.close_whole(HealSource::Rest) };
+        let mut verdicts = Vec::new();
         match ids {
             // A denial is an answer that reaches beyond an id without having it.
             Some((_, last)) => {
@@ -315,37 +329,23 @@ impl TradeFlow {
                     h.denials += 1;
                     h.next_at = now + Duration::from_millis(700) * h.denials;
                     if h.denials >= DENIALS {
-                        settled.extend(missing);
+                        h.unpublished += missing.iter().map(|(lo, hi)| hi - lo + 1).sum::<u64>();
+                        h.evidence =
+                            format!("{DENIALS} answers from id {from} to {last} without ids {}", ranges(&missing));
                         h.denials = 0;
                         h.next_at = now;
+                        settled.extend(missing);
                     }
                 }
                 for (lo, hi) in settled {
                     self.ledger.settle(lo, hi);
-                    verdicts.extend(self.close_never_published(lo, hi, from, last));
                 }
             }
             None if hole => verdicts.extend(self.fail(from, now, "the venue answered without any trade")),
             None => {}
         }
+        verdicts.extend(self.close_whole(HealSource::Rest));
         verdicts
-    }
-
-    /// Holes that became whole because some of their ids were never published. A hole that still misses others stays
-    /// open and is closed by its own last mark.
-    fn close_never_published(&mut self, lo: u64, hi: u64, from: u64, last: u64) -> Vec<GapMark> {
-        let ledger = &self.ledger;
-        let mut done = Vec::new();
-        self.holes.retain(|h| {
-            if h.from > hi || h.to < lo || ledger.missing_count(h.from, h.to) > 0 {
-                return true;
-            }
-            let why = format!("{DENIALS} answers from id {from} to {last} without ids {lo} to {hi}");
-            done.push(mark(h, GapState::NeverPublished, HealSource::Rest, hi - lo + 1, why));
-            false
-        });
-        self.stats.never_published += done.len() as u64;
-        done
     }
 
     /// No usable answer.
@@ -361,7 +361,11 @@ impl TradeFlow {
         }
         match ask {
             Ask::From { id, hole: true } => self.fail(id, now, why),
-            _ => Vec::new(),
+            // A probe without an answer has told nothing: soon again, while the stream is silent.
+            _ => {
+                self.probe_at = self.probe_at.min(now + PROBE_FIRST);
+                Vec::new()
+            }
         }
     }
 
@@ -385,6 +389,16 @@ impl TradeFlow {
         self.stats.lost += lost.len() as u64;
         lost
     }
+}
+
+/// `3, 5–9`
+fn ranges(ids: &[(u64, u64)]) -> String {
+    let one = |(lo, hi): &(u64, u64)| if lo == hi { lo.to_string() } else { format!("{lo}–{hi}") };
+    let mut text = ids.iter().take(5).map(one).collect::<Vec<_>>().join(", ");
+    if ids.len() > 5 {
+        text.push_str(" …");
+    }
+    text
 }
 
 fn mark(h: &Hole, state: GapState, source: HealSource, missing: u64, why: String) -> GapMark {

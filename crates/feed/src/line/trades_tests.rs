@@ -165,3 +165,24 @@ fn without_healing_a_hole_is_lost_and_says_so() {
     assert_eq!((lost[0].state, lost[0].missing, lost[0].why.as_str()), (GapState::Lost, 1, "healing is off"));
     assert_eq!(f.poll_ask(after(60_000)), None);
 }
+
+#[test]
+fn ids_settled_on_an_early_page_are_named_in_the_last_verdict() {
+    let mut f = flow();
+    f.on_live(1, T0, 1);
+    f.on_live(2_001, after(1), 2);
+    let first: Vec<u64> = (2..=1_002).filter(|id| *id != 500).collect();
+    let mut now = after(300);
+    for _ in 0..DENIALS {
+        f.on_live(0, now, 9);
+        let Some(Ask::From { id, hole: true }) = f.poll_ask(now) else { panic!("not asked") };
+        let page: Vec<u64> = first.iter().copied().filter(|i| *i >= id).collect();
+        assert!(answer(&mut f, &page, now).1.is_empty());
+        now = now + Duration::from_secs(3);
+    }
+    let Some(Ask::From { id, hole: true }) = f.poll_ask(now) else { panic!("not asked") };
+    assert_eq!(id, 1_003);
+    let (_, verdicts) = answer(&mut f, &(1_003..=2_001).collect::<Vec<_>>(), now);
+    assert_eq!((verdicts[0].state, verdicts[0].missing), (GapState::NeverPublished, 1));
+    assert!(verdicts[0].why.contains("500"), "{}", verdicts[0].why);
+}
