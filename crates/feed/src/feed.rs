@@ -92,7 +92,7 @@ impl Feed {
     ) -> Result<FeedHandle, FeedError> {
         for spec in &plan.lines {
             // What cannot be built now could not be built later either; said here, where somebody listens.
-            drop(spec.line(tape)?);
+            spec.check()?;
         }
         let count = plan.worker_count();
         let homes: Vec<usize> = (0..plan.lines.len()).map(|i| i % count).collect();
@@ -252,7 +252,7 @@ impl FeedHandle {
     /// Why a worker gave up for good. The feed stops then.
     #[must_use]
     pub fn fatal(&self) -> Option<String> {
-        self.workers.iter().find_map(Worker::fatal)
+        self.workers.iter().chain([&self.rest]).find_map(Worker::fatal)
     }
 
     /// Told when the feed stops, by whoever: the caller, or a worker that cannot go on.

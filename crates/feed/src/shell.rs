@@ -72,7 +72,10 @@ impl Task for LineTask {
                 crate::error::FeedError::Tape(e) => tape_failed(e),
                 e => TaskError::Failed(chain(&e)),
             };
-            let line = spec.line(&shared.tape).map_err(failed)?;
+            // Reading the tape may take a while; the siblings on this worker need not wait for it.
+            let (plan, tape) = (spec.clone(), shared.tape.clone());
+            let line = tokio::task::spawn_blocking(move || plan.line(&tape)).await;
+            let line = line.map_err(|e| TaskError::Failed(e.to_string()))?.map_err(failed)?;
             let mut shell = Shell::new(line, spec, shared, gate, handle).map_err(tape_failed)?;
             shell.run(&controls).await.map_err(tape_failed)
         })

@@ -56,6 +56,15 @@ impl LineSpec {
         Ok(Line::new(self.plan(resume)?))
     }
 
+    /// Whether it can be built at all.
+    ///
+    /// # Errors
+    /// [`FeedError::Plan`].
+    pub fn check(&self) -> Result<(), FeedError> {
+        self.plan(Resume::default())?;
+        Ok(())
+    }
+
     fn plan(&self, resume: Resume) -> Result<LinePlan, PlanError> {
         let conns = self.connections.iter().map(|c| self.connection(c)).collect::<Result<_, _>>()?;
         Ok(LinePlan {

@@ -194,6 +194,12 @@ impl Socket {
         Poll::Ready(Ok(()))
     }
 
+    /// When the newest message was read: the frame's receive time.
+    #[must_use]
+    pub const fn heard(&self) -> Ts {
+        self.heard
+    }
+
     /// When [`Socket::on_timer`] wants to be called.
     #[must_use]
     pub fn next_timer(&self) -> Ts {

@@ -104,7 +104,7 @@ impl Slot {
     ///
     /// # Cancel safety
     /// Safe: openings and sockets live in the slot.
-    pub fn poll_event(&mut self, cx: &mut Context<'_>, now: impl Fn() -> Ts + Copy) -> Poll<SlotEvent> {
+    pub fn poll_event(&mut self, cx: &mut Context<'_>, now: impl Fn() -> Ts) -> Poll<SlotEvent> {
         if let Some(opening) = &mut self.replacement
             && let Poll::Ready(result) = opening.as_mut().poll(cx)
         {
@@ -119,7 +119,7 @@ impl Slot {
                 Poll::Ready(opened(result))
             }
             Phase::Open(socket) => match socket.poll_event(cx, now) {
-                Poll::Ready(event) => Poll::Ready(SlotEvent::Socket(now(), event)),
+                Poll::Ready(event) => Poll::Ready(SlotEvent::Socket(socket.heard(), event)),
                 Poll::Pending => Poll::Pending,
             },
         }
