@@ -13,6 +13,10 @@ use crate::lane::{Lane, Special, TopicNo, Wanted};
 use crate::lock;
 use crate::wake::wake_all;
 
+/// The tape's own gaps are numbered by their seq from here on, where no counter (too low) and no clock in ns (too high)
+/// numbers gaps: they collide with nobody's in the topic, and stay below 2^53.
+const OWN_GAPS: u64 = 1 << 52;
+
 impl Lane {
     /// Writes the batch, then serves it. Also writes the marks that the tape owes (for segments removed when space ran
     /// out), so an idle lane may call it with an empty batch.
@@ -211,11 +215,11 @@ impl Lane {
     /// A mark `lost`: of the seqs named by `w`, or of the next `span` seqs.
     pub(crate) fn put_lost(&mut self, no: TopicNo, cause: GapCause, w: &Wanted, span: u32) {
         let t = &self.core.topics[no.0 as usize];
-        let seq = t.head + u64::from(span);
+        let gap = OWN_GAPS | (t.head + u64::from(span));
         let now = Ts(clock::wall().max(t.last_ts));
-        let (from_ts, to_ts, gap) = match cause {
-            GapCause::Disk => (Ts(w.from_ts), Ts(w.to_ts), seq),
-            _ => (Ts(t.committed_ts), now, seq),
+        let (from_ts, to_ts) = match cause {
+            GapCause::Disk => (Ts(w.from_ts), Ts(w.to_ts)),
+            _ => (Ts(t.committed_ts), now),
         };
         let why = format!("{}: seq {} to {}", w.why, w.from, w.to);
         let missing = w.to.saturating_sub(w.from) + 1;
