@@ -1,33 +1,28 @@
-//! The `wholetape` binary.
+//! The `wholetape` binary: one configuration in, running tasks out. It knows all other crates; none knows it.
+//!
+//! Exit status: 0 as wished (for `demo`: complete), 1 a judgement against (incomplete, problems found), 2 could not be done.
 
+mod cli;
+mod config;
+mod demo;
+mod doctor;
 mod inspect;
+mod logging;
+mod metrics;
+mod pipeline;
+mod run;
+mod signals;
+mod sim;
+mod verdict;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-
-/// The market's whole tape: every trade, every book update, provably complete, in order, and never silently wrong.
-#[derive(Parser)]
-#[command(name = "wholetape", version, about)]
-struct Cli {
-    #[command(subcommand)]
-    verb: Verb,
-}
-
-#[derive(Subcommand)]
-enum Verb {
-    /// Shows what a recording holds, as the pipeline's own line reads it.
-    Inspect {
-        /// One JSON object a line, zstd-compressed.
-        file: PathBuf,
-        #[arg(long)]
-        json: bool,
-    },
-}
+use clap::Parser;
+use cli::{Cli, Verb};
 
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
+    let cli = Cli::parse();
+    match dispatch(&cli.verb) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("wholetape: {error:#}");
@@ -36,16 +31,35 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    match cli.verb {
+fn dispatch(verb: &Verb) -> anyhow::Result<ExitCode> {
+    // `run` starts the log as its configuration says; the others write warnings and failures.
+    if !matches!(verb, Verb::Run(_)) {
+        let level = if matches!(verb, Verb::Demo(_)) { "error" } else { "warn" };
+        logging::start(&config::LogConfig { level: level.into(), ..config::LogConfig::default() });
+    }
+    match verb {
+        Verb::Demo(args) => demo::run(args),
+        Verb::Run(args) => run::run(args),
+        Verb::Check(args) => run::check(args),
+        Verb::Defaults { json } => {
+            let text = config::defaults();
+            if *json {
+                println!("{}", serde_json::to_string(&toml::from_str::<toml::Table>(&text)?)?);
+            } else {
+                print!("{text}");
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Doctor(args) => doctor::run(args),
+        Verb::Sim(args) => sim::run(args),
         Verb::Inspect { file, json } => {
-            let report = inspect::inspect(&file)?;
-            if json {
+            let report = inspect::inspect(file)?;
+            if *json {
                 println!("{}", serde_json::to_string_pretty(&report)?);
             } else {
                 print!("{}", report.table());
             }
+            Ok(ExitCode::SUCCESS)
         }
     }
-    Ok(ExitCode::SUCCESS)
 }

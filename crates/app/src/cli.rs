@@ -1,0 +1,207 @@
+//! The verbs and their flags.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// The market's whole tape: every trade, every book update, provably complete, in order, and never silently wrong.
+#[derive(Parser)]
+#[command(name = "wholetape", version, about, propagate_version = true)]
+#[command(after_help = "Start with `wholetape demo`: the whole pipeline against simulated venues, with a verdict.")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+#[derive(Subcommand)]
+pub enum Verb {
+    /// The whole pipeline against simulated venues, with a page and a verdict on exit.
+    Demo(Demo),
+    /// The pipeline against the configured venues.
+    Run(Run),
+    /// Reads a configuration and tells everything that is wrong with it.
+    Check(Check),
+    /// Prints a commented configuration; its addresses are the real Binance's.
+    Defaults {
+        #[arg(long)]
+        json: bool,
+    },
+    /// Looks at this machine: clock, disk, open files, port, data directory.
+    Doctor(Doctor),
+    /// Simulated venues alone, for `run` and for other feed handlers.
+    Sim(Sim),
+    /// Shows what a recording holds, as the pipeline's own line reads it.
+    Inspect {
+        /// One JSON object a line, zstd-compressed.
+        file: PathBuf,
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Where a configuration comes from. Later layers win: file, environment (`WHOLETAPE__TAPE__FSYNC`), flags.
+#[derive(Args, Debug, Clone, Default)]
+pub struct Layers {
+    /// The configuration file; without it, defaults.
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Sets one key over file and environment.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Where everything is kept; overrides `data`.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct Run {
+    #[command(flatten)]
+    pub layers: Layers,
+    /// Stop after so many seconds.
+    #[arg(long, value_name = "N")]
+    pub seconds: Option<u64>,
+    /// Port of the page and the protocol; 0 picks a free one. Overrides `gateway.listen`'s.
+    #[arg(long)]
+    pub port: Option<u16>,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct Check {
+    #[command(flatten)]
+    pub layers: Layers,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct Doctor {
+    #[command(flatten)]
+    pub layers: Layers,
+    /// Also try the configured venues' REST hosts.
+    #[arg(long)]
+    pub reach: bool,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Faults {
+    None,
+    Mild,
+    Rough,
+}
+
+impl Faults {
+    pub const fn level(self) -> wholetape_sim::FaultLevel {
+        match self {
+            Self::None => wholetape_sim::FaultLevel::None,
+            Self::Mild => wholetape_sim::FaultLevel::Mild,
+            Self::Rough => wholetape_sim::FaultLevel::Rough,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnOff {
+    On,
+    Off,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Break {
+    /// One byte of one trade on disk, before the tape is read again.
+    TapeRecord,
+    /// The price of one trade in what the client receives.
+    ServedRow,
+}
+
+#[derive(Args)]
+pub struct Demo {
+    /// How long the venues make events; then up to 15 s to become whole. Without it: until Ctrl-C.
+    #[arg(long, value_name = "N")]
+    pub seconds: Option<u64>,
+    /// What goes wrong: cuts, drops, repeats, stale snapshots, refusals, garbage …
+    #[arg(long, value_enum, default_value = "mild")]
+    pub faults: Faults,
+    /// The same seed invents the same markets and the same faults.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// `off` never asks for missed trades again: the verdict must then say so.
+    #[arg(long, value_enum, default_value = "on")]
+    pub heal: OnOff,
+    /// Port of the page and the protocol; 0 picks a free one.
+    #[arg(long, default_value_t = 9100)]
+    pub port: u16,
+    /// Where everything is kept; the same folder again goes on. Without it: a temporary folder, removed at the end.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Serve this recording (Binance) instead of generated markets.
+    #[arg(long, value_name = "FILE")]
+    pub capture: Option<PathBuf>,
+    /// The recording's pace: 1 is its own.
+    #[arg(long, default_value_t = 1.0, value_name = "X")]
+    pub speed: f64,
+    /// Self-test of the verdict: spoils one thing, which must be found.
+    #[arg(long = "break", value_enum, hide = true, value_name = "WHAT")]
+    pub spoil: Option<Break>,
+    /// The verdict as one JSON object on the last line of stdout.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct Sim {
+    /// binance-spot or binance-usdm; repeat for several. Without it: both.
+    #[arg(long = "venue", value_name = "NAME")]
+    pub venues: Vec<String>,
+    /// Port of the first venue, the next ones follow; 0 picks free ones.
+    #[arg(long, default_value_t = 0)]
+    pub port: u16,
+    /// Serve this recording; its venue is told from its addresses.
+    #[arg(long, value_name = "FILE")]
+    pub capture: Option<PathBuf>,
+    #[arg(long, default_value_t = 1.0, value_name = "X")]
+    pub speed: f64,
+    #[arg(long, value_enum, default_value = "none")]
+    pub faults: Faults,
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Where the truth is written; the same folder again goes on.
+    #[arg(long, value_name = "DIR", default_value = "wholetape-sim")]
+    pub data: PathBuf,
+    /// Stop after so many seconds: events end, the truth is finished.
+    #[arg(long, value_name = "N")]
+    pub seconds: Option<u64>,
+    /// After `--seconds`, serve so long without new events.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub linger: u64,
+    /// One fault on demand, as JSON: `{"kind":"ack_silence","stream":"btcusdt@trade"}`. At the start, or `@N` seconds in.
+    #[arg(long, value_name = "JSON[@N]")]
+    pub inject: Vec<String>,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_grammar_is_sound_and_the_issues_commands_parse() {
+        Cli::command().debug_assert();
+        for line in [
+            "wholetape demo --seconds 60 --faults rough --seed 7 --heal off --port 0 --data d --json",
+            "wholetape demo --break served-row",
+            "wholetape run -c wholetape.toml --seconds 5 --set tape.fsync=10ms",
+            "wholetape sim --venue binance-spot --venue binance-usdm --faults mild",
+            "wholetape check -c x.toml --json",
+            "wholetape doctor",
+            "wholetape defaults",
+        ] {
+            Cli::try_parse_from(line.split(' ')).unwrap_or_else(|e| panic!("{line}: {e}"));
+        }
+    }
+}

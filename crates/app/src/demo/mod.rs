@@ -1,0 +1,357 @@
+//! `wholetape demo`: simulated venues, feed, tape, gateway and page in one process, and a verdict from outside.
+//!
+//! The venues wait until the lines have subscribed, make events for N seconds, then stop but go on serving. The pipeline
+//! has [`WHOLE_WITHIN`] to become whole. Then everything is stopped, the tape is read again by a fresh reader, and both
+//! that and what a client of the public protocol received are compared with what the venues wrote down.
+
+pub mod client;
+mod recording;
+mod spoil;
+mod status;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use wholetape_feed::config::{FeedConfig, LineConfig, TradeSource};
+use wholetape_gateway::GatewayConfig;
+use wholetape_model::Kind;
+use wholetape_sim::truth::{self, Truth};
+use wholetape_sim::{FaultConfig, Sim, SimConfig, SimHandle, VenueAddr, VenueKind};
+use wholetape_tape::TapeConfig;
+use wholetape_venue::Channel;
+
+use crate::cli::{self, Break, OnOff};
+use crate::config::{Problem, Problems};
+use crate::pipeline::{Pipeline, Plan};
+use crate::signals;
+use crate::verdict::{self, Verdict, Wanted, report, seen};
+use client::Received;
+use status::Status;
+
+/// How long the pipeline has to become whole after the last event.
+pub const WHOLE_WITHIN: Duration = Duration::from_secs(15);
+/// Lines get this long to subscribe before the venues begin anyway.
+const SUBSCRIBE_WITHIN: Duration = Duration::from_secs(20);
+const TICK: Duration = Duration::from_millis(200);
+
+pub fn run(args: &cli::Demo) -> anyhow::Result<ExitCode> {
+    let folder = Folder::of(args)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let verdict = runtime.block_on(play(args, &folder.path))?;
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    let paint = report::Paint(std::io::IsTerminal::is_terminal(&std::io::stdout()) && std::env::var_os("NO_COLOR").is_none());
+    if args.json {
+        eprint!("{}", report::table(&verdict, report::Paint(false)));
+        println!("{}", serde_json::to_string(&verdict)?);
+    } else {
+        print!("\n{}\n{}\n", report::table(&verdict, paint), report::last_line(&verdict, paint));
+    }
+    Ok(ExitCode::from(u8::from(!verdict.complete)))
+}
+
+/// The data folder: kept when it was named, removed at the end otherwise.
+struct Folder {
+    path: PathBuf,
+    temporary: bool,
+}
+
+impl Folder {
+    fn of(args: &cli::Demo) -> anyhow::Result<Self> {
+        let (path, temporary) = match &args.data {
+            Some(path) => (path.clone(), false),
+            None => (std::env::temp_dir().join(format!("wholetape-demo-{}", std::process::id())), true),
+        };
+        std::fs::create_dir_all(&path).with_context(|| format!("cannot make {}: choose a folder with --data", path.display()))?;
+        Ok(Self { path, temporary })
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if self.temporary {
+            drop(std::fs::remove_dir_all(&self.path));
+        }
+    }
+}
+
+/// What is simulated, and what is listened to there.
+struct Scene {
+    sim: SimConfig,
+    recording: Option<recording::Contents>,
+}
+
+fn scene(args: &cli::Demo, dir: &Path) -> anyhow::Result<Scene> {
+    let mut recording = None;
+    let mut sim = match &args.capture {
+        Some(file) => {
+            recording = Some(recording::contents(file)?);
+            crate::sim::capture(file, args.speed)?
+        }
+        None => SimConfig::default(),
+    };
+    sim.seed = args.seed;
+    sim.data_dir = dir.join("sim");
+    sim.faults = FaultConfig::level(args.faults.level());
+    sim.start_frozen = true;
+    Ok(Scene { sim, recording })
+}
+
+/// Everything a generated venue offers; of a recording what it holds.
+fn channels(addr: &VenueAddr, recording: Option<&recording::Contents>) -> Vec<&'static str> {
+    let futures = matches!(addr.kind, VenueKind::BinanceUsdm | VenueKind::BinanceCoinm);
+    match recording {
+        Some(contents) => contents.channels(),
+        None if futures => vec![
+            "trade", "trade-raw", "book", "quote", "ticker", "bar-1m", "mark", "liquidation", "open_interest", "instrument",
+        ],
+        None => vec!["trade", "trade-raw", "book", "quote", "ticker", "bar-1m", "instrument"],
+    }
+}
+
+fn line(addr: &VenueAddr, args: &cli::Demo, recording: Option<&recording::Contents>) -> LineConfig {
+    let channels = channels(addr, recording);
+    let trade_source = if channels.contains(&"trade") || !channels.contains(&"trade-raw") {
+        TradeSource::AggTrade
+    } else {
+        TradeSource::Trade
+    };
+    LineConfig {
+        name: addr.name.clone(),
+        venue: addr.kind.name().to_owned(),
+        instruments: addr.symbols.clone(),
+        channels: channels.into_iter().map(str::to_owned).collect(),
+        trade_source,
+        heal: args.heal == OnOff::On,
+        ws: vec![addr.ws.clone()],
+        rest: vec![addr.rest.clone()],
+        approved: Some("wholetape demo, at every start, its own simulated venues".into()),
+        // Minutes are short here: a demo shows in a minute what otherwise happens in a day.
+        backoff: Duration::from_millis(200),
+        backoff_max: Duration::from_secs(2),
+        rest_timeout: Duration::from_secs(4),
+        open_timeout: Duration::from_secs(2),
+        open_interest_every: Duration::from_secs(5),
+        ..LineConfig::default()
+    }
+}
+
+/// Which topics a channel fills.
+fn kinds(channel: &str, source: TradeSource) -> Vec<Kind> {
+    match Channel::parse(channel) {
+        Ok(Channel::Trade) => vec![Kind::Trade],
+        Ok(Channel::TradeRaw) if source == TradeSource::Trade => vec![Kind::Trade],
+        Ok(Channel::TradeRaw) => vec![Kind::TradeRaw],
+        Ok(Channel::Book) => vec![Kind::Book],
+        Ok(Channel::Quote) => vec![Kind::Quote],
+        Ok(Channel::Ticker) => vec![Kind::Ticker],
+        Ok(Channel::Bar(period)) => vec![Kind::Bar(period)],
+        Ok(Channel::Mark) => vec![Kind::Mark, Kind::Index, Kind::Funding],
+        Ok(Channel::Liquidation) => vec![Kind::Liquidation],
+        Ok(Channel::OpenInterest) => vec![Kind::OpenInterest],
+        Ok(Channel::Instrument) => vec![Kind::Status],
+        Err(_) => Vec::new(),
+    }
+}
+
+fn wanted(addrs: &[VenueAddr], lines: &[LineConfig]) -> anyhow::Result<Vec<Wanted>> {
+    let mut all = Vec::new();
+    for (addr, line) in addrs.iter().zip(lines) {
+        for symbol in &addr.symbols {
+            all.push(Wanted {
+                venue: addr.name.clone(),
+                symbol: symbol.clone(),
+                id: wholetape_venue::instrument_id::<()>(addr.kind.name(), symbol, None)?,
+                kinds: line.channels.iter().flat_map(|c| kinds(c, line.trade_source)).collect(),
+                raw_source: line.trade_source == TradeSource::Trade,
+            });
+        }
+    }
+    Ok(all)
+}
+
+/// One performance, and what came of it.
+async fn play(args: &cli::Demo, dir: &Path) -> anyhow::Result<Verdict> {
+    let mut stop = signals::Stop::new()?;
+    let mut status = Status::new(false);
+    let Scene { sim, recording } = scene(args, dir)?;
+    let recorded = recording.is_some();
+    let sim = Sim::start(sim).await.context("the simulated venues do not start")?;
+    let lines: Vec<LineConfig> = sim.addrs().iter().map(|addr| line(addr, args, recording.as_ref())).collect();
+    let wanted = wanted(sim.addrs(), &lines)?;
+    let feed = FeedConfig { workers: 0, line: lines }.plan(&|_| Vec::new()).map_err(|all| {
+        Problems(all.into_iter().map(|p| Problem::new(p.key, p.value, "cannot be used", p.remedy)).collect())
+    })?;
+    let streams: Vec<(String, usize)> =
+        feed.lines.iter().map(|l| (l.name.clone(), l.connections.iter().map(|c| c.streams.len()).sum())).collect();
+    let plan = Plan {
+        dir: dir.join("tape"),
+        tape: TapeConfig::default(),
+        feed,
+        gateway: GatewayConfig::default(),
+        listen: format!("127.0.0.1:{}", args.port),
+    };
+    let pipeline = Pipeline::start(plan).await?;
+    status.say(&format!("page    http://{}/", pipeline.addr));
+    status.say(&format!("client  ws://{}/v1/ws", pipeline.addr));
+    let received = Received::default();
+    let listening = CancellationToken::new();
+    let client = tokio::spawn(client::listen(
+        client::Plan {
+            url: format!("ws://{}/v1/ws", pipeline.addr),
+            topics: topics(&wanted),
+            spoil: args.spoil == Some(Break::ServedRow),
+        },
+        received.clone(),
+        listening.clone(),
+    ));
+    let mut stage = Stage { sim: &sim, received: &received, status: &mut status };
+    let interrupted = stage.subscribe(&streams, &mut stop).await;
+    if !interrupted {
+        sim.resume();
+        stage.perform(args.seconds.map(Duration::from_secs), recorded, &pipeline, &mut stop).await;
+    }
+    sim.finish().context("the truth cannot be finished")?;
+    let truth = Arc::new(truth::load(sim.data_dir()).context("the truth cannot be read")?);
+    stage.become_whole(&truth, &wanted).await;
+    if let Some(why) = pipeline.fatal() {
+        stage.status.say(&format!("the feed gave up: {why}"));
+    }
+    let faults = sim.fault_counts().into_iter().map(|(kind, n)| (kind.name().to_owned(), n)).collect();
+    shut_down(pipeline, sim, client, &listening, &received).await?;
+    status.clear();
+    let tape_dir = dir.join("tape");
+    if args.spoil == Some(Break::TapeRecord) {
+        let what = spoil::tape_record(&tape_dir).context("--break tape-record")?;
+        status.say(&format!("one byte of {what} was turned on disk"));
+    }
+    judge(truth, wanted, tape_dir, received, faults).await
+}
+
+fn topics(wanted: &[Wanted]) -> Vec<String> {
+    // The urgent ones first, as anybody would.
+    let mut all: Vec<(wholetape_model::Class, String)> = wanted
+        .iter()
+        .flat_map(|one| one.kinds.iter().map(|kind| (kind.class(), seen::topic_name(*kind, &one.id))))
+        .collect();
+    all.sort();
+    all.dedup();
+    all.into_iter().map(|(_, name)| name).collect()
+}
+
+async fn judge(
+    truth: Arc<Truth>,
+    wanted: Vec<Wanted>,
+    tape_dir: PathBuf,
+    received: Received,
+    faults: BTreeMap<String, u64>,
+) -> anyhow::Result<Verdict> {
+    tokio::task::spawn_blocking(move || {
+        let tape = seen::read_tape(&tape_dir).context("the tape cannot be read again")?;
+        Ok(verdict::judge(&truth, &wanted, &tape, &received.seen(), faults))
+    })
+    .await?
+}
+
+/// Feeds stop; the client reads what is still on its way; then goodbye.
+async fn shut_down(
+    pipeline: Pipeline,
+    sim: SimHandle,
+    client: tokio::task::JoinHandle<()>,
+    listening: &CancellationToken,
+    received: &Received,
+) -> anyhow::Result<()> {
+    pipeline.stop_feed().await?;
+    let (mut rows, mut quiet) = (received.figures().rows, Instant::now());
+    let end = Instant::now() + Duration::from_secs(5);
+    while quiet.elapsed() < Duration::from_millis(400) && Instant::now() < end {
+        sleep(Duration::from_millis(50)).await;
+        let now = received.figures().rows;
+        if now != rows {
+            (rows, quiet) = (now, Instant::now());
+        }
+    }
+    listening.cancel();
+    pipeline.stop().await?;
+    client.await.context("the verdict's client failed")?;
+    sim.stop().await;
+    Ok(())
+}
+
+/// What the audience sees while it plays.
+struct Stage<'a> {
+    sim: &'a SimHandle,
+    received: &'a Received,
+    status: &'a mut Status,
+}
+
+impl Stage<'_> {
+    fn show(&mut self, phase: &str, clock: &str) {
+        let faults = self.sim.fault_counts().values().sum();
+        self.status.show(phase, clock, &self.received.figures(), faults);
+    }
+
+    /// Waits until every stream is subscribed. True when somebody wants to stop.
+    async fn subscribe(&mut self, streams: &[(String, usize)], stop: &mut signals::Stop) -> bool {
+        let begin = Instant::now();
+        loop {
+            let there = |name: &str| self.sim.subscriptions(name).into_iter().map(|(_, s)| s).collect::<BTreeSet<_>>().len();
+            if streams.iter().all(|(name, n)| there(name) >= *n) || begin.elapsed() > SUBSCRIBE_WITHIN {
+                // The last acknowledgements are still under way.
+                sleep(Duration::from_millis(300)).await;
+                return false;
+            }
+            self.show("subscribing", &format!("{:>4.1} s", begin.elapsed().as_secs_f64()));
+            tokio::select! {
+                () = stop.asked() => return true,
+                () = sleep(TICK / 4) => {}
+            }
+        }
+    }
+
+    /// Lets the venues play until the time is over, the recording ends, or somebody wants to stop.
+    async fn perform(&mut self, length: Option<Duration>, recorded: bool, pipeline: &Pipeline, stop: &mut signals::Stop) {
+        let begin = Instant::now();
+        loop {
+            let passed = begin.elapsed();
+            if length.is_some_and(|length| passed >= length) || recorded && self.sim.is_over() {
+                return;
+            }
+            let clock = match length {
+                Some(length) => format!("{:>4.0}/{} s", passed.as_secs_f64(), length.as_secs()),
+                None => format!("{:>4.0} s", passed.as_secs_f64()),
+            };
+            self.show("running", &clock);
+            let rest = length.map_or(TICK, |length| TICK.min(length.saturating_sub(passed)));
+            tokio::select! {
+                () = stop.asked() => return,
+                () = pipeline.feed_ended() => return,
+                () = sleep(rest) => {}
+            }
+        }
+    }
+
+    /// Waits until the client holds everything, at most [`WHOLE_WITHIN`].
+    async fn become_whole(&mut self, truth: &Arc<Truth>, wanted: &[Wanted]) {
+        let begin = Instant::now();
+        let wanted = Arc::new(wanted.to_vec());
+        while begin.elapsed() < WHOLE_WITHIN {
+            let (truth, wanted, seen) = (truth.clone(), wanted.clone(), self.received.seen());
+            let looked = tokio::task::spawn_blocking(move || {
+                verdict::judge(&truth, &wanted, &seen, &seen, BTreeMap::new()).complete
+            });
+            if looked.await.unwrap_or(false) {
+                return;
+            }
+            for _ in 0..3 {
+                self.show("becoming whole", &format!("{:>4.1}/{} s", begin.elapsed().as_secs_f64(), WHOLE_WITHIN.as_secs()));
+                sleep(TICK).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The tape's figures in the Prometheus text format; the feed and the gateway write their own.
+
+use std::fmt::Write as _;
+
+use wholetape_tape::TapeStats;
+
+/// Renders one scrape's worth of the tape.
+pub fn tape(s: &TapeStats) -> String {
+    let mut out = String::new();
+    let mut put = |name: &str, kind: &str, help: &str, value: f64| {
+        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
+    };
+    put("tape_records_total", "counter", "Records appended since the start.", s.records as f64);
+    put("tape_bytes_total", "counter", "Bytes appended since the start.", s.bytes as f64);
+    put("tape_batches_total", "counter", "Writes since the start.", s.batches as f64);
+    put("tape_fsync_p99_seconds", "gauge", "99th percentile of fsync.", s.fsync.p99.as_secs_f64());
+    put("tape_wake_p99_seconds", "gauge", "99th percentile of append to reader awake.", s.wake.p99.as_secs_f64());
+    put("tape_wake_max_seconds", "gauge", "Longest time of append to reader awake.", s.wake.max.as_secs_f64());
+    put("tape_free_bytes", "gauge", "Free space of the file system.", s.free_bytes as f64);
+    put("tape_segments_retired_total", "counter", "Segments removed by retention.", s.segments_retired as f64);
+    put("tape_segments_lost_total", "counter", "Segments removed for lack of space.", s.segments_lost as f64);
+    put("tape_corrupt_records_total", "counter", "Records that failed their checksum.", s.corrupt_records as f64);
+    put("tape_torn_bytes_total", "counter", "Bytes cut off at the last start.", s.torn_bytes as f64);
+    put("tape_sync_failed", "gauge", "1 when an fsync failed.", f64::from(u8::from(s.sync_failed)));
+    let readers: [(&str, &str, fn(&wholetape_tape::ReaderStats) -> f64); 4] = [
+        ("tape_reader_queue_records", "gauge", |r| r.queue_len as f64),
+        ("tape_reader_processed_records_total", "counter", |r| r.processed as f64),
+        ("tape_reader_dropped_records_total", "counter", |r| r.dropped as f64),
+        ("tape_reader_drop_ratio", "gauge", |r| r.drop_ratio),
+    ];
+    for (name, kind, of) in readers {
+        let _ = writeln!(out, "# TYPE {name} {kind}");
+        for (n, r) in s.readers.iter().enumerate() {
+            let _ = writeln!(out, "{name}{{reader=\"{n}\",topic=\"{}\",class=\"{}\"}} {}", r.topic, r.class.as_str(), of(r));
+        }
+    }
+    for lane in &s.lanes {
+        let _ = writeln!(out, "tape_lane_unsynced_records{{lane=\"{}\"}} {}", lane.name, lane.unsynced_records);
+        let _ = writeln!(out, "tape_lane_disk_bytes{{lane=\"{}\"}} {}", lane.name, lane.disk_bytes);
+    }
+    out
+}

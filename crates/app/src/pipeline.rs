@@ -1,0 +1,197 @@
+//! Tape, feed and gateway of one process: one start, one stop, in the data's order.
+//!
+//! Stopping: feeds stop, the tape flushes, the gateway says goodbye, then the deadline (STYLE §6).
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use wholetape_feed::feed::{Feed, FeedHandle, FeedPlan};
+use wholetape_feed::metrics::Hub;
+use wholetape_gateway::{Deps, Gateway, GatewayConfig, GatewayError, Health, Surface};
+use wholetape_model::{Body, Kind, LinkState};
+use wholetape_tape::{SpaceState, Tape, TapeConfig};
+
+/// Lines get this long to end.
+const FEED_GRACE: Duration = Duration::from_secs(10);
+
+/// What to run.
+pub struct Plan {
+    /// The tape's own folder.
+    pub dir: PathBuf,
+    pub tape: TapeConfig,
+    pub feed: FeedPlan,
+    pub gateway: GatewayConfig,
+    pub listen: String,
+}
+
+pub struct Pipeline {
+    pub tape: Tape,
+    /// Where page and protocol are.
+    pub addr: SocketAddr,
+    surface: Arc<Own>,
+    feed_stop: CancellationToken,
+    /// Cancelled when the feed ends, by itself or by us.
+    feed_stopped: CancellationToken,
+    gateway: JoinHandle<Result<(), GatewayError>>,
+    gateway_stop: CancellationToken,
+}
+
+impl Pipeline {
+    /// # Errors
+    /// A tape that another process owns, a port that is taken, a line that cannot be built.
+    pub async fn start(plan: Plan) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(&plan.listen)
+            .await
+            .with_context(|| format!("cannot listen on {}: choose another port with --port (0 picks a free one)", plan.listen))?;
+        let addr = listener.local_addr()?;
+        for line in &plan.feed.lines {
+            for approval in &line.approvals {
+                tracing::warn!(
+                    venue = approval.venue,
+                    addresses = approval.addresses.join(" "),
+                    approved = approval.approved,
+                    "started with addresses that are not the venue's own"
+                );
+            }
+        }
+        let (dir, config) = (plan.dir.clone(), plan.tape);
+        let tape = tokio::task::spawn_blocking(move || Tape::open(&dir, config)).await??;
+        let hub = Hub::new();
+        let (feed_stop, gateway_stop) = (CancellationToken::new(), CancellationToken::new());
+        let feed = {
+            let (plan, tape, hub, stop) = (plan.feed, tape.clone(), hub.clone(), feed_stop.clone());
+            tokio::task::spawn_blocking(move || Feed::start(plan, &tape, &hub, stop)).await??
+        };
+        let feed_stopped = feed.stopped().clone();
+        let surface = Arc::new(Own { tape: tape.clone(), hub, feed: Mutex::new(Some(feed)) });
+        let deps = Deps { tape: tape.clone(), surface: surface.clone() };
+        let gateway = tokio::spawn(Gateway::serve(plan.gateway, deps, listener, gateway_stop.clone()));
+        Ok(Self { tape, addr, surface, feed_stop, feed_stopped, gateway, gateway_stop })
+    }
+
+    /// Ready when the feed ended by itself: it cannot go on.
+    pub async fn feed_ended(&self) {
+        self.feed_stopped.cancelled().await;
+    }
+
+    /// Why the feed gave up, if it did.
+    pub fn fatal(&self) -> Option<String> {
+        self.surface.feed().as_ref().and_then(FeedHandle::fatal)
+    }
+
+    /// Stops the lines; everything they judged is on the tape then.
+    ///
+    /// # Errors
+    /// Names the workers that did not end in time.
+    pub async fn stop_feed(&self) -> anyhow::Result<()> {
+        self.feed_stop.cancel();
+        let feed = self.surface.feed().take();
+        if let Some(feed) = feed {
+            let ended = tokio::task::spawn_blocking(move || feed.join(FEED_GRACE)).await?;
+            ended.map_err(|late| anyhow::anyhow!("workers that did not stop in time: {}", late.join(" ")))?;
+        }
+        Ok(())
+    }
+
+    /// Says goodbye to clients and closes the tape.
+    ///
+    /// # Errors
+    /// What went wrong while closing; the tape is then opened as after a crash.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        let feed = self.stop_feed().await;
+        self.gateway_stop.cancel();
+        let gateway = self.gateway.await;
+        drop(self.surface);
+        let tape = self.tape;
+        tokio::task::spawn_blocking(move || tape.close()).await?.context("the tape does not close")?;
+        feed?;
+        gateway??;
+        Ok(())
+    }
+}
+
+/// What the process tells about itself.
+struct Own {
+    tape: Tape,
+    hub: Hub,
+    feed: Mutex<Option<FeedHandle>>,
+}
+
+impl Own {
+    fn feed(&self) -> std::sync::MutexGuard<'_, Option<FeedHandle>> {
+        self.feed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The newest state of each connection, by its endpoint.
+    fn links(&self) -> BTreeMap<String, (String, LinkState, String)> {
+        let mut links = BTreeMap::new();
+        for topic in self.tape.topics().into_iter().filter(|t| t.topic.kind() == Kind::Link) {
+            for shared in self.tape.last_records(&topic.topic, 32).unwrap_or_default() {
+                if let Ok(Body::Link(link)) = shared.record().view() {
+                    let key = format!("{} {}", topic.topic.subject(), link.endpoint);
+                    let value = (topic.topic.subject().to_owned(), link.state, link.cause.as_str().to_owned());
+                    links.insert(key, value);
+                }
+            }
+        }
+        links
+    }
+}
+
+impl Surface for Own {
+    fn metrics(&self) -> String {
+        let mut text = self.hub.render();
+        text.push_str(&crate::metrics::tape(&self.tape.stats()));
+        text
+    }
+
+    fn health(&self) -> Health {
+        let mut reasons = Vec::new();
+        let stats = self.tape.stats();
+        let mut live = true;
+        if stats.sync_failed {
+            live = false;
+            reasons.push("an fsync failed: check the disk, then start again".to_owned());
+        }
+        let red = stats.is_red();
+        match stats.space {
+            SpaceState::Enough => {}
+            state => reasons.push(format!("disk space is low ({state:?}): {} MiB free", stats.free_bytes >> 20)),
+        }
+        let mut ready = live && !red;
+        match self.feed().as_ref() {
+            Some(feed) => {
+                if let Some(why) = feed.fatal() {
+                    live = false;
+                    reasons.push(format!("the feed gave up: {why}"));
+                }
+                for worker in feed.stuck() {
+                    ready = false;
+                    reasons.push(format!("worker {worker} gives no sign of life"));
+                }
+                let links = self.links();
+                for line in feed.lines() {
+                    let of_line: Vec<_> = links.values().filter(|(name, ..)| name == line).collect();
+                    let up = of_line.iter().any(|(_, s, _)| matches!(s, LinkState::Active | LinkState::Subscribed));
+                    if !up {
+                        ready = false;
+                        let state = of_line.first().map_or("not connected yet".into(), |(_, s, why)| format!("{} ({why})", s.as_str()));
+                        reasons.push(format!("line {line} is {state}"));
+                    }
+                }
+            }
+            None => {
+                ready = false;
+                reasons.push("stopping".to_owned());
+            }
+        }
+        Health { live, ready: ready && live, reasons }
+    }
+}

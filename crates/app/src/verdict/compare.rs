@@ -1,0 +1,385 @@
+//! One instrument, one reader: what the venue published against what was held and what was confessed.
+//!
+//! - Trades of the trade topic: equal as sets by id, with all fields. A confession does not excuse a missing one.
+//! - The book: equal to the venue's at the same update id. Its deltas, and every other kind: held ∪ confessed = truth.
+//! - Nothing invented, nothing twice, no gap without a verdict, seqs that partition.
+//!
+//! A confession is a mark `lost` with the ids, or else the time, that it covers. Its times are ours (receive) or the
+//! venue's (event), and the truth's are the machine's at creation: [`SLACK_MS`] is allowed between them, no more.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use wholetape_model::{InstrumentId, Kind};
+use wholetape_sim::truth::{AggTrade, InstrumentTruth, RawTrade, Stated};
+
+use super::facts::{self, Trade};
+use super::Wanted;
+use super::seen::{Ladder, Seen, TopicSeen, topic_name};
+
+/// Between the venue's moment of creation and the times in a mark.
+pub const SLACK_MS: i64 = 250;
+/// Ids listed per complaint.
+pub const IDS_MAX: usize = 20;
+
+/// What was published, held and confessed of one kind.
+#[derive(Debug, Clone, Default, Serialize, PartialEq)]
+pub struct Count {
+    pub truth: u64,
+    pub held: u64,
+    /// Not held, and a mark says so.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub confessed: u64,
+    /// Seconds that marks `lost` of this topic cover.
+    #[serde(skip_serializing_if = "is_nothing")]
+    pub confessed_s: f64,
+    /// Not held, and nothing says so.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub missing: u64,
+    /// Held, and never published; or held with other content.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub invented: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub twice: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub gaps: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub gaps_open: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub seq_faults: u64,
+    /// Bounded lists: ids, or the start of what was published.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing_ids: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub invented_ids: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub why: Vec<String>,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+fn is_nothing(n: &f64) -> bool {
+    *n == 0.0
+}
+
+impl Count {
+    pub fn whole(&self) -> bool {
+        self.missing + self.invented + self.twice + self.gaps_open + self.seq_faults == 0
+    }
+
+    fn miss(&mut self, what: impl FnOnce() -> String) {
+        self.missing += 1;
+        if self.missing_ids.len() < IDS_MAX {
+            self.missing_ids.push(what());
+        }
+    }
+
+    fn invent(&mut self, what: impl FnOnce() -> String) {
+        self.invented += 1;
+        if self.invented_ids.len() < IDS_MAX {
+            self.invented_ids.push(what());
+        }
+    }
+}
+
+/// One instrument as one reader saw it.
+#[derive(Debug, Clone, Default, Serialize, PartialEq)]
+pub struct Compared {
+    pub book_equal: bool,
+    pub update_id: u64,
+    pub kinds: BTreeMap<String, Count>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub why: Vec<String>,
+}
+
+impl Compared {
+    pub fn whole(&self) -> bool {
+        self.book_equal && self.why.is_empty() && self.kinds.values().all(Count::whole)
+    }
+}
+
+/// What a topic confesses.
+struct Confessed {
+    ids: Vec<(u64, u64)>,
+    times: Vec<(i64, i64)>,
+}
+
+impl Confessed {
+    fn of(topic: &TopicSeen) -> Self {
+        let (mut ids, mut times) = (Vec::new(), Vec::new());
+        for gap in topic.lost() {
+            if gap.from_id > 0 && gap.from_id <= gap.to_id {
+                ids.push((gap.from_id, gap.to_id));
+            } else {
+                times.push((gap.from_ns, gap.to_ns));
+            }
+        }
+        Self { ids, times }
+    }
+
+    fn id(&self, id: u64) -> bool {
+        self.ids.iter().any(|(from, to)| (*from..=*to).contains(&id))
+    }
+
+    fn time(&self, wall_ns: u64) -> bool {
+        let slack = SLACK_MS * 1_000_000;
+        let at = wall_ns as i64;
+        self.times.iter().any(|(from, to)| at >= from - slack && at <= to + slack)
+    }
+
+    /// Seconds covered, each once.
+    fn seconds(topic: &TopicSeen) -> f64 {
+        let mut spans: Vec<_> = topic.lost().map(|gap| (gap.from_ns, gap.to_ns)).collect();
+        spans.sort_unstable();
+        let (mut total, mut end) = (0_i64, i64::MIN);
+        for (from, to) in spans {
+            total += (to - from.max(end)).max(0);
+            end = end.max(to);
+        }
+        (total as f64 / 1e6).round() / 1e3
+    }
+}
+
+/// A topic that nobody made counts as empty.
+fn topic<'a>(seen: &'a Seen, kind: Kind, id: &InstrumentId, none: &'a TopicSeen) -> &'a TopicSeen {
+    seen.topics.get(&topic_name(kind, id)).unwrap_or(none)
+}
+
+fn base(topic: &TopicSeen) -> Count {
+    Count {
+        confessed_s: Confessed::seconds(topic),
+        gaps: topic.gaps.len() as u64,
+        gaps_open: topic.open_gaps().count() as u64,
+        seq_faults: topic.broken_count,
+        twice: topic.repeats.len() as u64,
+        why: topic.broken.clone(),
+        ..Count::default()
+    }
+}
+
+fn of_agg(t: &AggTrade) -> Option<Trade> {
+    Some(Trade {
+        id: t.id,
+        first_id: t.first_id,
+        last_id: t.last_id,
+        price: facts::number(&t.price)?,
+        size: facts::number(&t.size)?,
+        seller_took: Some(t.buyer_is_maker),
+        time_ms: t.time_ms,
+    })
+}
+
+fn of_raw(t: &RawTrade) -> Option<Trade> {
+    Some(Trade {
+        id: t.id,
+        first_id: t.id,
+        last_id: t.id,
+        price: facts::number(&t.price)?,
+        size: facts::number(&t.size)?,
+        seller_took: Some(t.buyer_is_maker),
+        time_ms: t.time_ms,
+    })
+}
+
+fn trades(truth: &BTreeMap<u64, (Option<Trade>, u64)>, topic: &TopicSeen, may_confess: bool) -> Count {
+    let mut count = base(topic);
+    let confessed = Confessed::of(topic);
+    (count.truth, count.held) = (truth.len() as u64, topic.trades.len() as u64);
+    for (id, (trade, wall_ns)) in truth {
+        match topic.trades.get(id) {
+            Some(held) if Some(*held) == *trade => {}
+            Some(held) => count.invent(|| format!("{id}: held {held:?}, published {trade:?}")),
+            None if may_confess && (confessed.id(*id) || confessed.time(*wall_ns)) => count.confessed += 1,
+            None => count.miss(|| id.to_string()),
+        }
+    }
+    for id in topic.trades.keys().filter(|id| !truth.contains_key(id)) {
+        count.invent(|| id.to_string());
+    }
+    count
+}
+
+/// Facts with their times of creation, against what is held.
+fn stated(truth: &[(String, u64)], topic: &TopicSeen, extra: impl Fn(&str) -> bool) -> Count {
+    let mut count = base(topic);
+    let confessed = Confessed::of(topic);
+    let mut held = topic.facts.clone();
+    count.truth = truth.len() as u64;
+    count.held = topic.facts.values().map(|n| u64::from(*n)).sum();
+    for (fact, wall_ns) in truth {
+        match held.get_mut(fact).filter(|n| **n > 0) {
+            Some(n) => *n -= 1,
+            None if confessed.time(*wall_ns) => count.confessed += 1,
+            None => count.miss(|| format!("{fact} at {wall_ns}")),
+        }
+    }
+    let published: BTreeSet<&str> = truth.iter().map(|(fact, _)| fact.as_str()).collect();
+    for (fact, n) in held.into_iter().filter(|(_, n)| *n > 0) {
+        if extra(&fact) {
+            continue;
+        }
+        if published.contains(fact.as_str()) {
+            count.twice += u64::from(n);
+        } else {
+            count.invent(|| fact);
+        }
+    }
+    count
+}
+
+/// Update ids that some snapshot stands for: everything up to the first, and from each confessed hole up to the next.
+fn deltas(truth: &InstrumentTruth, topic: &TopicSeen) -> Count {
+    let mut count = base(topic);
+    let confessed = Confessed::of(topic);
+    let first = topic.book.snapshots.first().copied().unwrap_or(0);
+    (count.truth, count.held) = (truth.depth.len() as u64, topic.book.deltas.len() as u64);
+    let mut known = BTreeSet::new();
+    for event in &truth.depth {
+        known.insert(event.last);
+        let digest = facts::digest(&facts::levels(&event.bids), &facts::levels(&event.asks));
+        match topic.book.deltas.get(&event.last) {
+            Some(held) if *held == digest => {}
+            Some(_) => count.invent(|| format!("{}: other levels than published", event.last)),
+            // What was before the first snapshot is in it.
+            None if event.last <= first => count.held += 1,
+            None if topic.book.jumps.iter().any(|(after, to)| event.last > *after && event.last <= *to) => count.held += 1,
+            None if confessed.id(event.last) || confessed.time(event.wall_ns) => count.confessed += 1,
+            None => count.miss(|| format!("{} to {}", event.first, event.last)),
+        }
+    }
+    for id in topic.book.deltas.keys().filter(|id| !known.contains(id)) {
+        count.invent(|| id.to_string());
+    }
+    count
+}
+
+/// Whether the reader's book is the venue's, and if not, what differs first.
+fn book(truth: &InstrumentTruth, topic: &TopicSeen, deepest: &TopicSeen) -> Result<(), String> {
+    let seen = &topic.book;
+    if !seen.live {
+        return Err("the book ends without being live".into());
+    }
+    let last = truth.final_book.as_ref().ok_or("the venue has no book")?;
+    let newest = truth.depth.last().map_or(last.last_update_id, |event| event.last);
+    if seen.update_id < newest {
+        return Err(format!("the book ends at update {}, the venue's at {newest}", seen.update_id));
+    }
+    // A snapshot may carry a later id than the last diff, with the same levels.
+    let venue = truth.book_at(seen.update_id).unwrap_or_else(|| last.clone());
+    let mut theirs = Ladder::default();
+    theirs.apply(&facts::levels(&venue.bids), &facts::levels(&venue.asks));
+    let mut ours = seen.ladder.clone();
+    if let Some(floor) = deepest.book.deepest_bid {
+        [&mut ours, &mut theirs].into_iter().for_each(|l| l.bids.retain(|p, _| p.0.cmp_value(floor).is_ge()));
+    }
+    if let Some(roof) = deepest.book.deepest_ask {
+        [&mut ours, &mut theirs].into_iter().for_each(|l| l.asks.retain(|p, _| p.0.cmp_value(roof).is_le()));
+    }
+    if ours == theirs {
+        return Ok(());
+    }
+    for (name, ours, theirs) in [("bid", &ours.bids, &theirs.bids), ("ask", &ours.asks, &theirs.asks)] {
+        let differing = theirs.iter().find(|(p, s)| ours.get(p) != Some(s)).map(|(p, _)| p);
+        if let Some(price) = differing.or_else(|| ours.keys().find(|p| !theirs.contains_key(p))) {
+            let text = |side: &BTreeMap<_, wholetape_model::Decimal>| side.get(price).map_or("none".into(), |s| s.to_string());
+            return Err(format!("{name} {}: held {}, the venue has {}", price.0, text(ours), text(theirs)));
+        }
+    }
+    Err("the books differ".into())
+}
+
+fn parse(kind: wholetape_sim::Kind, all: &[Stated], into: &mut BTreeMap<String, (Kind, Vec<(String, u64)>)>, why: &mut Vec<String>) {
+    for one in all {
+        let payload = serde_json::from_str(&one.payload).unwrap_or_default();
+        match facts::of_truth(kind, &one.variant, &payload) {
+            Some(found) => {
+                for (topic, fact) in found {
+                    into.entry(topic.to_string()).or_insert_with(|| (topic, Vec::new())).1.push((fact, one.wall_ns));
+                }
+            }
+            None => why.push(format!("the truth holds a {kind} that cannot be read")),
+        }
+    }
+}
+
+/// Compares one instrument. `tape` tells how deep the venue's snapshots go.
+pub fn compare(truth: &InstrumentTruth, wanted: &Wanted, seen: &Seen, tape: &Seen) -> Compared {
+    let (id, recorded) = (&wanted.id, &wanted.kinds);
+    use wholetape_sim::Kind as K;
+    let none = TopicSeen::default();
+    let mut out = Compared::default();
+    let has = |kind: Kind| recorded.contains(&kind);
+    if has(Kind::Trade) {
+        let published = match wanted.raw_source {
+            false => truth.agg_trades.values().map(|t| (t.id, (of_agg(t), t.wall_ns))).collect(),
+            true => truth.trades.values().map(|t| (t.id, (of_raw(t), t.wall_ns))).collect(),
+        };
+        out.kinds.insert("trade".into(), trades(&published, topic(seen, Kind::Trade, id, &none), false));
+    }
+    if has(Kind::TradeRaw) {
+        let published = truth.trades.values().map(|t| (t.id, (of_raw(t), t.wall_ns))).collect();
+        out.kinds.insert("trade-raw".into(), trades(&published, topic(seen, Kind::TradeRaw, id, &none), true));
+    }
+    if has(Kind::Quote) {
+        let quotes: Vec<_> =
+            truth.quotes.iter().filter_map(|q| Some((facts::quote_of_truth(q)?, q.wall_ns))).collect();
+        out.kinds.insert("quote".into(), stated(&quotes, topic(seen, Kind::Quote, id, &none), |_| false));
+    }
+    let mut others = BTreeMap::new();
+    for (kind, all) in [
+        (K::Kline, &truth.klines),
+        (K::Ticker, &truth.tickers),
+        (K::MarkPrice, &truth.marks),
+        (K::ForceOrder, &truth.force_orders),
+        (K::ContractInfo, &truth.status),
+    ] {
+        parse(kind, all, &mut others, &mut out.why);
+    }
+    for (name, (kind, published)) in others {
+        if has(kind) {
+            // Definitions asked for over REST restate the status.
+            let restated = |fact: &str| fact.starts_with("status ");
+            out.kinds.insert(name, stated(&published, topic(seen, kind, id, &none), restated));
+        }
+    }
+    if has(Kind::OpenInterest) {
+        out.kinds.insert("open_interest".into(), polled(truth, topic(seen, Kind::OpenInterest, id, &none)));
+    }
+    if has(Kind::Book) {
+        let seen_book = topic(seen, Kind::Book, id, &none);
+        out.kinds.insert("book".into(), deltas(truth, seen_book));
+        out.update_id = seen_book.book.update_id;
+        match book(truth, seen_book, topic(tape, Kind::Book, id, &none)) {
+            Ok(()) => out.book_equal = true,
+            Err(why) => out.why.push(why),
+        }
+    } else {
+        out.book_equal = true;
+    }
+    out
+}
+
+/// Open interest is polled: what is held must have been published; not everything published is asked for.
+fn polled(truth: &InstrumentTruth, topic: &TopicSeen) -> Count {
+    let mut count = base(topic);
+    let published: BTreeSet<String> = truth
+        .open_interest
+        .iter()
+        .filter_map(|one| facts::of_truth(wholetape_sim::Kind::OpenInterest, "", &serde_json::from_str(&one.payload).ok()?))
+        .flatten()
+        .map(|(_, fact)| fact)
+        .collect();
+    count.truth = published.len() as u64;
+    count.held = topic.facts.values().map(|n| u64::from(*n)).sum();
+    // A restart may ask for the same value again.
+    for fact in topic.facts.keys().filter(|fact| !published.contains(*fact)) {
+        count.invent(|| fact.clone());
+    }
+    count
+}
+
+#[cfg(test)]
+#[path = "compare_tests.rs"]
+mod tests;

@@ -1,0 +1,169 @@
+use super::*;
+use crate::verdict::facts::{Gap, Item};
+use wholetape_model::Decimal;
+use wholetape_sim::truth::{DepthEvent, Quote};
+
+fn id() -> InstrumentId {
+    InstrumentId::new("BTCUSDT", "BINANCE")
+}
+
+fn wanted(kind: Kind) -> Wanted {
+    Wanted { venue: "v".into(), symbol: "BTCUSDT".into(), id: id(), kinds: vec![kind], raw_source: false }
+}
+
+fn agg(id: u64) -> AggTrade {
+    AggTrade {
+        event_ms: 1,
+        id,
+        price: "1.50".into(),
+        size: "2".into(),
+        normal_size: None,
+        first_id: id * 2,
+        last_id: id * 2 + 1,
+        time_ms: 5,
+        buyer_is_maker: true,
+        wall_ns: id * 1_000_000_000,
+    }
+}
+
+fn seen(kind: Kind, items: Vec<Item>) -> Seen {
+    let mut topic = TopicSeen::default();
+    for (at, item) in items.into_iter().enumerate() {
+        topic.covers(at as u64, at as u64 + 1);
+        topic.take(item);
+    }
+    let mut seen = Seen::default();
+    seen.topics.insert(topic_name(kind, &id()), topic);
+    seen
+}
+
+fn held(id: u64) -> Item {
+    Item::Trade(of_agg(&agg(id)).unwrap())
+}
+
+fn gap(state: &str, from_id: u64, to_id: u64, from_s: i64, to_s: i64) -> Item {
+    let gap = Gap {
+        gap: 1,
+        state: state.into(),
+        cause: "disconnected".into(),
+        from_id,
+        to_id,
+        from_ns: from_s * 1_000_000_000,
+        to_ns: to_s * 1_000_000_000,
+    };
+    Item::Gap(gap)
+}
+
+fn judged(truth: &InstrumentTruth, seen: &Seen, kind: Kind) -> Count {
+    let compared = compare(truth, &wanted(kind), seen, seen);
+    compared.kinds[&kind.to_string()].clone()
+}
+
+fn trades_truth(ids: &[u64]) -> InstrumentTruth {
+    let mut truth = InstrumentTruth::default();
+    truth.agg_trades = ids.iter().map(|id| (*id, agg(*id))).collect();
+    truth
+}
+
+#[test]
+fn a_missing_trade_is_named_even_when_confessed() {
+    let truth = trades_truth(&[1, 2, 3]);
+    let whole = judged(&truth, &seen(Kind::Trade, vec![held(1), held(3), held(2)]), Kind::Trade);
+    assert!(whole.whole(), "{whole:?}");
+    let count = judged(&truth, &seen(Kind::Trade, vec![held(1), gap("lost", 2, 2, 0, 9), held(3)]), Kind::Trade);
+    assert_eq!((count.missing, count.missing_ids.as_slice()), (1, &["2".to_owned()][..]));
+}
+
+#[test]
+fn a_trade_invented_changed_or_twice_is_found() {
+    let truth = trades_truth(&[1, 2]);
+    let mut wrong = of_agg(&agg(2)).unwrap();
+    wrong.size = Decimal::new(3, 0);
+    for (items, expected) in [
+        (vec![held(1), held(2), held(9)], (1, 0)),
+        (vec![held(1), Item::Trade(wrong)], (1, 0)),
+        (vec![held(1), held(2), held(2)], (0, 1)),
+    ] {
+        let count = judged(&truth, &seen(Kind::Trade, items), Kind::Trade);
+        assert_eq!((count.invented, count.twice), expected);
+        assert!(!count.whole());
+    }
+}
+
+#[test]
+fn a_gap_without_a_verdict_is_not_whole() {
+    let truth = trades_truth(&[1]);
+    let open = judged(&truth, &seen(Kind::Trade, vec![held(1), gap("open", 5, 6, 0, 1)]), Kind::Trade);
+    assert_eq!((open.gaps, open.gaps_open, open.whole()), (1, 1, false));
+    let items = vec![held(1), gap("open", 5, 6, 0, 1), gap("never_published", 5, 6, 0, 1)];
+    assert!(judged(&truth, &seen(Kind::Trade, items), Kind::Trade).whole());
+}
+
+fn quotes_truth() -> InstrumentTruth {
+    let mut truth = InstrumentTruth::default();
+    for id in 1..=5_u64 {
+        truth.quotes.push(Quote {
+            update_id: id,
+            bid: "1".into(),
+            bid_size: "1.0".into(),
+            ask: "2".into(),
+            ask_size: "1".into(),
+            event_ms: 0,
+            time_ms: 0,
+            wall_ns: id * 1_000_000_000,
+        });
+    }
+    truth
+}
+
+#[test]
+fn what_no_id_protects_is_held_or_confessed() {
+    let truth = quotes_truth();
+    let fact = |n: usize| Item::Fact(facts::quote_of_truth(&truth.quotes[n - 1]).unwrap());
+    let held = |ids: &[usize]| ids.iter().map(|n| fact(*n)).collect::<Vec<_>>();
+    assert!(judged(&truth, &seen(Kind::Quote, held(&[1, 2, 3, 4, 5])), Kind::Quote).whole());
+    let silent = judged(&truth, &seen(Kind::Quote, held(&[1, 2, 5])), Kind::Quote);
+    assert_eq!((silent.missing, silent.confessed), (2, 0));
+    let mut items = held(&[1, 2, 5]);
+    items.push(gap("lost", 0, 0, 2, 4));
+    let confessed = judged(&truth, &seen(Kind::Quote, items), Kind::Quote);
+    assert_eq!((confessed.missing, confessed.confessed, confessed.confessed_s), (0, 2, 2.0));
+    assert!(judged(&truth, &seen(Kind::Quote, held(&[1, 2, 3, 4, 5, 5])), Kind::Quote).twice == 1);
+}
+
+fn depth(first: u64, last: u64, bid: (&str, &str)) -> DepthEvent {
+    DepthEvent {
+        event_ms: 1,
+        time_ms: 1,
+        first,
+        last,
+        previous: first - 1,
+        bids: vec![(bid.0.into(), bid.1.into())],
+        asks: Vec::new(),
+        wall_ns: last * 1_000_000_000,
+    }
+}
+
+#[test]
+fn books_and_their_deltas() {
+    let mut truth = InstrumentTruth::default();
+    truth.books.push(wholetape_sim::BookText { last_update_id: 1, bids: vec![("10".into(), "1".into())], asks: Vec::new() });
+    truth.depth = vec![depth(2, 3, ("10", "4")), depth(4, 5, ("9", "2")), depth(6, 7, ("10", "0"))];
+    truth.final_book =
+        Some(wholetape_sim::BookText { last_update_id: 7, bids: vec![("9".into(), "2".into())], asks: Vec::new() });
+    let level = |p: i64, s: i64| vec![(Decimal::new(p, 0).canonical(), Decimal::new(s, 0))];
+    let live = Item::Validity { live: true };
+    let snapshot = Item::Snapshot { id: 3, bids: level(10, 4), asks: Vec::new() };
+    let delta = |id, p, s| Item::Delta { id, bids: level(p, s), asks: Vec::new() };
+    let whole = seen(Kind::Book, vec![snapshot.clone(), delta(5, 9, 2), delta(7, 10, 0), live.clone()]);
+    let compared = compare(&truth, &wanted(Kind::Book), &whole, &whole);
+    assert!(compared.whole(), "{compared:?}");
+    // The last delta is missing: book and deltas say so.
+    let short = seen(Kind::Book, vec![snapshot.clone(), delta(5, 9, 2), live.clone()]);
+    let compared = compare(&truth, &wanted(Kind::Book), &short, &short);
+    assert!(!compared.book_equal && compared.kinds["book"].missing == 1);
+    // A delta with another size.
+    let wrong = seen(Kind::Book, vec![snapshot, delta(5, 9, 3), delta(7, 10, 0), live]);
+    let compared = compare(&truth, &wanted(Kind::Book), &wrong, &wrong);
+    assert!(!compared.book_equal && compared.kinds["book"].invented == 1, "{compared:?}");
+}

@@ -1,0 +1,79 @@
+//! Was everything kept? Judged from outside only: what a client of the public protocol received and what a fresh reader of
+//! the tape reads, both against the truth that the simulated venues wrote before they served it.
+//!
+//! No figure here comes from the pipeline's own counters. `compare` holds the rules, `seen` what a reader saw, `facts` the
+//! common spelling, `report` the printed form.
+
+pub mod compare;
+pub mod facts;
+pub mod report;
+pub mod seen;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use wholetape_model::{InstrumentId, Kind};
+use wholetape_sim::truth::Truth;
+
+pub use compare::Compared;
+pub use seen::Seen;
+
+/// An instrument by its venue and the venue's spelling.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// As in the truth files.
+    pub venue: String,
+    pub symbol: String,
+    pub id: InstrumentId,
+    /// Topics that are recorded.
+    pub kinds: Vec<Kind>,
+    /// The topic `trade` is filled by single matches.
+    pub raw_source: bool,
+}
+
+/// One instrument, both readers.
+#[derive(Debug, Clone, Serialize, PartialEq)]
+pub struct Instrument {
+    pub complete: bool,
+    pub tape: Compared,
+    pub client: Compared,
+}
+
+/// The verdict. Its JSON is the last line of `wholetape demo --json`.
+#[derive(Debug, Clone, Serialize, PartialEq)]
+pub struct Verdict {
+    pub complete: bool,
+    /// Faults that really happened in this run, by kind.
+    pub faults: BTreeMap<String, u64>,
+    pub instruments: BTreeMap<String, Instrument>,
+    /// What speaks against completeness beside the instruments.
+    pub problems: Vec<String>,
+}
+
+/// Compares everything.
+pub fn judge(truth: &Truth, wanted: &[Wanted], tape: &Seen, client: &Seen, faults: BTreeMap<String, u64>) -> Verdict {
+    let mut verdict = Verdict { complete: true, faults, instruments: BTreeMap::new(), problems: Vec::new() };
+    for (who, seen) in [("tape", tape), ("client", client)] {
+        verdict.problems.extend(seen.errors.iter().map(|error| format!("{who}: {error}")));
+    }
+    for one in wanted {
+        let Some(truth) = truth.venues.get(&one.venue).and_then(|venue| venue.instruments.get(&one.symbol)) else {
+            verdict.problems.push(format!("{} has no truth", one.id));
+            continue;
+        };
+        let tape_side = compare::compare(truth, one, tape, tape);
+        let client_side = compare::compare(truth, one, client, tape);
+        let complete = tape_side.whole() && client_side.whole();
+        let instrument = Instrument { complete, tape: tape_side, client: client_side };
+        verdict.instruments.insert(one.id.to_string(), instrument);
+    }
+    if verdict.instruments.is_empty() {
+        verdict.problems.push("no instrument was judged".into());
+    }
+    let events: usize = verdict.instruments.values().flat_map(|i| i.tape.kinds.values()).map(|c| c.truth as usize).sum();
+    if events == 0 {
+        verdict.problems.push("the venues published nothing, so nothing is proven".into());
+    }
+    verdict.complete = verdict.problems.is_empty() && verdict.instruments.values().all(|i| i.complete);
+    verdict
+}

@@ -1,0 +1,177 @@
+//! The verdict for people: one row an instrument, what is wrong in plain words, and one last line.
+
+use std::fmt::Write as _;
+
+use super::compare::{Compared, Count};
+use super::{Instrument, Verdict};
+
+const RED: &str = "\x1b[31m";
+const GREEN: &str = "\x1b[32m";
+const DIM: &str = "\x1b[2m";
+const BOLD: &str = "\x1b[1m";
+const OFF: &str = "\x1b[0m";
+/// Complaints printed per instrument and reader.
+const COMPLAINTS_MAX: usize = 6;
+
+/// Colours, or none of them.
+#[derive(Debug, Clone, Copy)]
+pub struct Paint(pub bool);
+
+impl Paint {
+    fn with(self, code: &str, text: &str) -> String {
+        if self.0 { format!("{code}{text}{OFF}") } else { text.to_owned() }
+    }
+    pub fn bad(self, text: &str) -> String {
+        self.with(RED, text)
+    }
+    pub fn good(self, text: &str) -> String {
+        self.with(GREEN, text)
+    }
+    pub fn dim(self, text: &str) -> String {
+        self.with(DIM, text)
+    }
+    pub fn bold(self, text: &str) -> String {
+        self.with(BOLD, text)
+    }
+}
+
+/// 1234567 → `1 234 567`.
+pub fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(' ');
+        }
+        out.push(c);
+    }
+    out
+}
+
+fn sum(compared: &Compared, of: impl Fn(&Count) -> u64) -> u64 {
+    compared.kinds.values().map(of).sum()
+}
+
+fn kind<'a>(compared: &'a Compared, name: &str) -> Option<&'a Count> {
+    compared.kinds.get(name)
+}
+
+fn cell(compared: &Compared, name: &str) -> String {
+    kind(compared, name).map_or_else(|| "-".into(), |c| thousands(c.held.saturating_sub(c.invented)))
+}
+
+/// What is wrong with one instrument as one reader saw it, in words.
+pub fn complaints(compared: &Compared) -> Vec<String> {
+    let mut out: Vec<String> = compared.why.iter().map(|why| format!("book: {why}")).collect();
+    for (name, c) in &compared.kinds {
+        let mut say = |n: u64, what: &str, list: &[String]| {
+            if n > 0 {
+                let shown = list.iter().take(8).cloned().collect::<Vec<_>>().join(", ");
+                let more = if n as usize > 8.min(list.len()) && !list.is_empty() { ", …" } else { "" };
+                out.push(format!("{name}: {} {what}{}{shown}{more}", thousands(n), if list.is_empty() { "" } else { ": " }));
+            }
+        };
+        say(c.missing, "missing", &c.missing_ids);
+        say(c.invented, "not as published", &c.invented_ids);
+        say(c.twice, "twice", &[]);
+        say(c.gaps_open, "gaps without a verdict", &[]);
+        say(c.seq_faults, "faults of seq", &c.why);
+    }
+    out
+}
+
+/// The table and what is wrong.
+pub fn table(verdict: &Verdict, paint: Paint) -> String {
+    let mut out = String::new();
+    let width = verdict.instruments.keys().map(String::len).max().unwrap_or(10).max(10);
+    let head = format!(
+        "{:width$} {:>9} {:>9} {:>9}  {:>9} {:>6} {:>9} {:>8} {:>6}  {}",
+        "instrument", "published", "on tape", "client", "trades", "gaps", "confessed", "seconds", "book", "whole"
+    );
+    let _ = writeln!(out, "{}", paint.bold(&head));
+    for (name, one) in &verdict.instruments {
+        let _ = writeln!(out, "{}", row(name, one, width, paint));
+    }
+    for (name, one) in &verdict.instruments {
+        for (who, side) in [("tape", &one.tape), ("client", &one.client)] {
+            let all = complaints(side);
+            for line in all.iter().take(COMPLAINTS_MAX) {
+                let _ = writeln!(out, "  {} {name} {who}: {line}", paint.bad("✗"));
+            }
+            if all.len() > COMPLAINTS_MAX {
+                let _ = writeln!(out, "    … and {} more", all.len() - COMPLAINTS_MAX);
+            }
+        }
+    }
+    for problem in &verdict.problems {
+        let _ = writeln!(out, "  {} {problem}", paint.bad("✗"));
+    }
+    if !verdict.faults.is_empty() {
+        let faults: Vec<_> = verdict.faults.iter().map(|(kind, n)| format!("{kind} {n}")).collect();
+        let _ = writeln!(out, "\nfaults that happened: {}", wrap(&faults.join(", "), 100, "  "));
+    }
+    out
+}
+
+fn row(name: &str, one: &Instrument, width: usize, paint: Paint) -> String {
+    let t = &one.tape;
+    let held = |c: &Compared| thousands(sum(c, |k| k.held).saturating_sub(sum(c, |k| k.invented)));
+    let seconds = t.kinds.values().map(|c| c.confessed_s).fold(0.0, f64::max);
+    let book = if t.book_equal && one.client.book_equal { "equal" } else { "DIFFER" };
+    let whole = if one.complete { paint.good("yes") } else { paint.bad("NO") };
+    format!(
+        "{name:width$} {:>9} {:>9} {:>9}  {:>9} {:>6} {:>9} {:>8.1} {book:>6}  {whole}",
+        thousands(sum(t, |k| k.truth)),
+        held(t),
+        held(&one.client),
+        cell(t, "trade"),
+        sum(t, |k| k.gaps),
+        thousands(sum(t, |k| k.confessed)),
+        seconds,
+    )
+}
+
+/// Breaks at spaces.
+fn wrap(text: &str, width: usize, indent: &str) -> String {
+    let (mut out, mut column) = (String::new(), 0);
+    for word in text.split_inclusive(", ") {
+        if column + word.len() > width {
+            out.push('\n');
+            out.push_str(indent);
+            column = 0;
+        }
+        out.push_str(word);
+        column += word.len();
+    }
+    out
+}
+
+/// The last line.
+pub fn last_line(verdict: &Verdict, paint: Paint) -> String {
+    if verdict.complete {
+        paint.good("complete: true — everything published is held or confessed; every trade is held, every book equal")
+    } else {
+        paint.bad("complete: false — see above what is missing")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_lines_are_readable() {
+        assert_eq!((thousands(0), thousands(999), thousands(1_234_567)), ("0".into(), "999".into(), "1 234 567".into()));
+        assert_eq!(wrap("aa, bb, cc", 6, "> "), "aa, \n> bb, cc".to_owned());
+        assert_eq!(Paint(false).bad("x"), "x");
+    }
+
+    #[test]
+    fn complaints_name_ids() {
+        let mut compared = Compared { book_equal: true, ..Compared::default() };
+        let count = Count { missing: 2, missing_ids: vec!["7".into(), "9".into()], ..Count::default() };
+        compared.kinds.insert("trade".into(), count);
+        assert_eq!(complaints(&compared), ["trade: 2 missing: 7, 9"]);
+        assert!(!compared.whole());
+    }
+}

@@ -1,0 +1,263 @@
+//! What one reader saw of every topic: rows in order of seq, gaps with their last word, and whether seqs were a partition.
+//!
+//! The same for the tape's fresh reader and for the client of the public protocol, so that both are judged by one rule.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use wholetape_model::{Decimal, Kind, Topic};
+use wholetape_tape::{Delivery, From, ReaderOptions, Tape};
+
+use super::facts::{self, Gap, Item, Level, Trade};
+
+/// More complaints than this of one topic are counted and not spelled out.
+const COMPLAINTS_MAX: usize = 8;
+/// Sides of a REST snapshot that are cut off: what lies deeper is known to nobody who asks there.
+const SNAPSHOT_LIMITS: [usize; 4] = [100, 500, 1000, 5000];
+
+/// A book by price.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ladder {
+    pub bids: BTreeMap<Price, Decimal>,
+    pub asks: BTreeMap<Price, Decimal>,
+}
+
+/// A decimal that orders by value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Price(pub Decimal);
+
+impl PartialOrd for Price {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Price {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.cmp_value(other.0)
+    }
+}
+
+impl Ladder {
+    pub fn apply(&mut self, bids: &[Level], asks: &[Level]) {
+        for (side, levels) in [(&mut self.bids, bids), (&mut self.asks, asks)] {
+            for (price, size) in levels {
+                if size.is_zero() {
+                    side.remove(&Price(*price));
+                } else {
+                    side.insert(Price(*price), *size);
+                }
+            }
+        }
+    }
+}
+
+/// One book as its reader would hold it.
+#[derive(Debug, Clone, Default)]
+pub struct BookSeen {
+    pub ladder: Ladder,
+    pub update_id: u64,
+    pub live: bool,
+    pub snapshots: Vec<u64>,
+    /// The worst prices of the last snapshot whose sides were cut off by the venue's limit.
+    pub deepest_bid: Option<Decimal>,
+    pub deepest_ask: Option<Decimal>,
+    /// Update ids that a snapshot in the middle of the stream stands for: `(after, up to]`.
+    pub jumps: Vec<(u64, u64)>,
+    /// Update id → digest of the levels.
+    pub deltas: BTreeMap<u64, u64>,
+}
+
+/// One topic as its reader saw it.
+#[derive(Debug, Clone, Default)]
+pub struct TopicSeen {
+    /// Records and messages.
+    pub rows: u64,
+    /// The first range began after this seq.
+    pub start: u64,
+    /// The last seq.
+    pub last: u64,
+    /// Seqs that overlap, leave a hole or cannot be read.
+    pub broken: Vec<String>,
+    pub broken_count: u64,
+    pub trades: BTreeMap<u64, Trade>,
+    /// Trade ids that came more than once.
+    pub repeats: Vec<u64>,
+    pub book: BookSeen,
+    /// Fact → how often.
+    pub facts: BTreeMap<String, u32>,
+    /// By gap number, its marks in order.
+    pub gaps: BTreeMap<u64, Vec<Gap>>,
+}
+
+/// All topics of one reader.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    pub topics: BTreeMap<String, TopicSeen>,
+    /// What was wrong beside any topic.
+    pub errors: Vec<String>,
+}
+
+impl TopicSeen {
+    pub fn complain(&mut self, text: impl FnOnce() -> String) {
+        self.broken_count += 1;
+        if self.broken.len() < COMPLAINTS_MAX {
+            self.broken.push(text());
+        }
+    }
+
+    /// A record or message that covers `(prev, seq]`.
+    pub fn covers(&mut self, prev: u64, seq: u64) {
+        if self.rows == 0 && self.last == 0 {
+            self.start = prev;
+        } else if prev != self.last {
+            let last = self.last;
+            self.complain(|| format!("({prev}, {seq}] does not follow {last}"));
+        }
+        if seq <= prev {
+            self.complain(|| format!("({prev}, {seq}] is empty"));
+        }
+        self.last = seq;
+    }
+
+    pub fn take(&mut self, item: Item) {
+        self.rows += 1;
+        match item {
+            Item::Trade(trade) => {
+                if self.trades.insert(trade.id, trade).is_some() {
+                    self.repeats.push(trade.id);
+                }
+            }
+            Item::Snapshot { id, bids, asks } => {
+                let cut = |side: &[Level]| SNAPSHOT_LIMITS.contains(&side.len()).then(|| side.last().map(|l| l.0)).flatten();
+                let book = &mut self.book;
+                (book.deepest_bid, book.deepest_ask) = (cut(&bids), cut(&asks));
+                book.ladder = Ladder::default();
+                book.ladder.apply(&bids, &asks);
+                book.update_id = id;
+                book.snapshots.push(id);
+            }
+            Item::Delta { id, bids, asks } => {
+                self.book.ladder.apply(&bids, &asks);
+                self.book.update_id = id;
+                if self.book.deltas.insert(id, facts::digest(&bids, &asks)).is_some() {
+                    self.repeats.push(id);
+                }
+            }
+            Item::Fact(fact) => *self.facts.entry(fact).or_default() += 1,
+            Item::Gap(gap) => self.gaps.entry(gap.gap).or_default().push(gap),
+            Item::Validity { live } => self.book.live = live,
+            Item::Retract(of) => self.complain(|| format!("seq {of} was withdrawn")),
+            Item::Other => {}
+        }
+    }
+
+    /// Gaps that nobody has given a verdict.
+    pub fn open_gaps(&self) -> impl Iterator<Item = &Gap> {
+        self.gaps.values().filter_map(|marks| marks.last()).filter(|gap| gap.state == "open")
+    }
+
+    /// Marks that say `lost`.
+    pub fn lost(&self) -> impl Iterator<Item = &Gap> {
+        self.gaps.values().flatten().filter(|gap| gap.state == "lost")
+    }
+}
+
+/// Reads a whole tape with a fresh reader, after everybody else has let go of it.
+///
+/// # Errors
+/// When the tape cannot be opened or a topic cannot be read.
+pub fn read_tape(dir: &Path) -> anyhow::Result<Seen> {
+    let tape = Tape::open_reader(dir)?;
+    let mut seen = Seen::default();
+    let mut batch = Vec::new();
+    for state in tape.topics() {
+        let topic = &state.topic;
+        if !spoken_of(topic.kind()) {
+            continue;
+        }
+        let options = ReaderOptions { verify: true, ..ReaderOptions::default() };
+        let mut reader = tape.reader(topic, From::Seq(0), options)?;
+        let mut one = TopicSeen::default();
+        while reader.poll_next(&mut batch, 4096) > 0 {
+            for delivery in batch.drain(..) {
+                match delivery {
+                    Delivery::Record(shared) => {
+                        let record = shared.record();
+                        one.covers(record.prev(), record.seq());
+                        match facts::of_record(&record) {
+                            Some(item) => one.take(item),
+                            None => one.complain(|| format!("seq {} cannot be read", record.seq())),
+                        }
+                    }
+                    Delivery::Missed { from, to, why } => {
+                        one.complain(|| format!("seqs {from} to {to} are missing: {}", why.as_str()));
+                        one.last = to;
+                    }
+                    Delivery::Disconnected { .. } => one.complain(|| "the reader was cut off".into()),
+                }
+            }
+        }
+        if one.last != state.head {
+            let (last, head) = (one.last, state.head);
+            one.complain(|| format!("readable up to {last}, the head is {head}"));
+        }
+        seen.topics.insert(topic.as_str().to_owned(), one);
+    }
+    Ok(seen)
+}
+
+/// Whether the venue's truth speaks of topics of this kind. Definitions are asked for over REST and not part of it.
+pub const fn spoken_of(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Trade
+            | Kind::TradeRaw
+            | Kind::Quote
+            | Kind::Ticker
+            | Kind::Book
+            | Kind::Bar(_)
+            | Kind::Funding
+            | Kind::Mark
+            | Kind::Index
+            | Kind::OpenInterest
+            | Kind::Liquidation
+            | Kind::Status
+    )
+}
+
+/// The topic of one kind of one instrument.
+pub fn topic_name(kind: Kind, instrument: &wholetape_model::InstrumentId) -> String {
+    Topic::new(kind, instrument).as_str().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trade(id: u64) -> Item {
+        let one = Decimal::new(1, 0);
+        Item::Trade(Trade { id, first_id: id, last_id: id, price: one, size: one, seller_took: None, time_ms: 1 })
+    }
+
+    #[test]
+    fn a_hole_an_overlap_and_a_repeat_are_named() {
+        let mut t = TopicSeen::default();
+        for (prev, seq, id) in [(0, 1, 10), (1, 2, 11), (3, 4, 12), (3, 5, 12)] {
+            t.covers(prev, seq);
+            t.take(trade(id));
+        }
+        assert_eq!((t.broken_count, t.repeats.as_slice()), (2, &[12][..]));
+        assert!(t.broken[0].contains("(3, 4] does not follow 2"), "{:?}", t.broken);
+    }
+
+    #[test]
+    fn books_follow_their_levels() {
+        let mut ladder = Ladder::default();
+        let l = |p: i64, s: i64| (Decimal::new(p, 1), Decimal::new(s, 0));
+        ladder.apply(&[l(100, 1), l(99, 2)], &[l(101, 3)]);
+        ladder.apply(&[(Decimal::new(10, 0), Decimal::new(0, 2))], &[]);
+        let bids: Vec<_> = ladder.bids.keys().map(|p| p.0).collect();
+        assert_eq!(bids, [Decimal::new(99, 1)]);
+    }
+}
