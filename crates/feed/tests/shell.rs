@@ -378,13 +378,14 @@ async fn the_venues_pings_are_answered_with_their_payload() {
 /// Acknowledged, and nothing comes, while REST shows that there are trades.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ack_then_silence_is_named_within_seconds() {
-    let newest = Arc::new(AtomicU64::new(0));
-    let n = newest.clone();
-    // Trades of right now, which the stream should have brought.
+    // Ten trades a second, which the stream should bring and does not.
+    let began = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
     let rest = RestServer::start(move |path| {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
-        let (status, headers, body) = agg_trades(&path, n.fetch_add(3, Ordering::SeqCst) + 3);
-        let body = body.replace("\"T\":17000000000", &format!("\"T\":{now},\"x\":1"));
+        let (status, headers, mut body) = agg_trades(&path, (now - began) / 100);
+        for id in (0..=(now - began) / 100).rev() {
+            body = body.replace(&format!("\"T\":{},", 1_700_000_000_000 + id), &format!("\"T\":{},", began + id * 100));
+        }
         async move { (status, headers, body) }
     })
     .await;
