@@ -230,7 +230,7 @@ fn run(ops: &[Op]) {
             Op::Clean | Op::Kill | Op::Power { .. } => {
                 w.topics.iter_mut().for_each(|t| t.pending.clear());
                 let power = matches!(op, Op::Power { .. });
-                // The disk as it is now: dropping the tape syncs once more, which a power loss would not have.
+                // The disk as it is now: dropping the tape syncs once more, which neither kill nor power loss would have.
                 let known = w.disk.0.lock().unwrap().clone();
                 drop(lanes);
                 if matches!(op, Op::Clean) {
@@ -238,8 +238,10 @@ fn run(ops: &[Op]) {
                 } else {
                     drop(tape);
                 }
-                if let Op::Power { seed } = op {
+                if !matches!(op, Op::Clean) {
                     *w.disk.0.lock().unwrap() = known;
+                }
+                if let Op::Power { seed } = op {
                     w.lose_power(*seed);
                     w.boot += 1;
                 }
