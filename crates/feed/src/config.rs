@@ -44,18 +44,12 @@ impl fmt::Display for Problem {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FeedConfig {
     /// Threads for lines; 0 = one less than there are cores, at least one.
     pub workers: usize,
     pub line: Vec<LineConfig>,
-}
-
-impl Default for FeedConfig {
-    fn default() -> Self {
-        Self { workers: 0, line: Vec::new() }
-    }
 }
 
 /// Which ids fill the topic `trade`.

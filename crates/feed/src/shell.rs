@@ -20,19 +20,20 @@ use rustls::ClientConfig;
 use tokio::time::Instant;
 use wholetape_model::{Body, LinkCause, LinkState, Raw, Row, RowFlags, Scales, Ts};
 use wholetape_tape::{Tape, TapeError, TopicNo};
-use wholetape_venue::{FetchFailure, FetchId, Frame, Reply};
+use wholetape_venue::{FetchId, Frame, Reply};
 
 use crate::error::chain;
 use crate::gate::Gate;
-use crate::line::{CHECKPOINT_EVERY, ConnIx, ConnMeta, Line, LineAction, LineOut};
+use crate::line::{CHECKPOINT_EVERY, ConnIx, ConnMeta, Line, LineOut};
 use crate::link::Transition;
 use crate::rest::Fetched;
 use crate::shell::slot::{Phase, Slot, SlotEvent};
 use crate::shell::stats::LineMetrics;
 use crate::spec::LineSpec;
-use crate::worker::{Command, Control, Controls, Level, Task, TaskError, TaskFuture, WorkerHandle};
+use crate::worker::{Control, Controls, Level, Task, TaskError, TaskFuture, WorkerHandle};
 use crate::ws::{self, Socket, SocketEvent};
 
+mod act;
 mod slot;
 mod stats;
 
@@ -460,25 +461,6 @@ impl Shell {
         Box::pin(async move { ws::open(&endpoint, path, limits, tls).await })
     }
 
-    /// Writes a transition, if the cause makes one.
-    fn put_link(&mut self, conn: ConnIx, cause: LinkCause, delay: Duration, why: &str) {
-        let now = self.now();
-        let endpoint = self.spec.ws[self.slots[conn].endpoint].url(self.spec.connections[conn].path);
-        let slot = &mut self.slots[conn];
-        let Some(transition) = slot.state.step(cause, &endpoint, delay, why) else { return };
-        if transition.state == LinkState::Active {
-            slot.backoff.on_up(now);
-            slot.state.forget_attempts();
-        }
-        let number = slot.number;
-        let row = link_row(&transition, now, number);
-        if let Err(error) = self.handle.lane().append(self.link_topic, &row) {
-            self.handle.log(Level::Failure, &self.spec.name, "tape", || chain(&error));
-        }
-        let correlation = &transition.correlation;
-        tracing::debug!(on = %correlation, state = transition.state.as_str(), cause = cause.as_str(), "{why}");
-    }
-
     /// Appends, carries out, and commits once.
     fn end_turn(&mut self) -> Result<(), TapeError> {
         loop {
@@ -533,91 +515,6 @@ impl Shell {
         Ok(())
     }
 
-    fn carry_out(&mut self, action: LineAction) {
-        match action {
-            LineAction::Send(conn, text) => {
-                let slot = &mut self.slots[conn];
-                let sent = slot.state.may_talk().and_then(|()| slot.send(text));
-                if let Err(error) = sent {
-                    self.give_up(conn, LinkCause::Error, &error.to_string());
-                }
-            }
-            LineAction::Fetch(conn, id, request, priority) => match self.handle.host(&self.spec.venue) {
-                Some(host) => {
-                    let host = host.clone();
-                    self.fetches
-                        .push(Box::pin(async move { (conn, id, host.fetch(id.kind, request, priority).await) }));
-                }
-                None => {
-                    let now = self.now();
-                    let failure = FetchFailure::Transport("no REST host is configured".into());
-                    self.line.on_fetched(conn, now, id, Reply::Failed(&failure), &mut self.out);
-                }
-            },
-            LineAction::Reconnect(conn, cause, why) => self.give_up(conn, cause, &why),
-            LineAction::Stop(conn, why) => self.give_up(conn, LinkCause::SubscribeRefused, &why),
-            LineAction::Subscribed(conn) => {
-                self.put_link(conn, LinkCause::Acknowledged, Duration::ZERO, "all streams acknowledged")
-            }
-            LineAction::FirstData(conn) => self.put_link(conn, LinkCause::FirstData, Duration::ZERO, "first data"),
-            LineAction::ClosingSoon(conn) => {
-                let now = self.now();
-                self.slots[conn].replace_at = now;
-                self.replace(conn, now);
-            }
-            LineAction::Silent(conn, why) => {
-                self.handle.log(Level::Recoverable, &self.slots[conn].correlation(), "silent", || why);
-            }
-            LineAction::Odd(conn, why) => {
-                self.handle.log(Level::Recoverable, &self.slots[conn].correlation(), "odd frame", || why);
-            }
-        }
-    }
-
-    fn answer(&mut self, control: Control) {
-        let result = match control.command.clone() {
-            Command::Status => Ok(stats::status(&self.spec, &self.slots, self.line.stats(), self.paused)),
-            Command::Reconnect(which) => {
-                let conns: Vec<ConnIx> = which.map_or_else(|| (0..self.slots.len()).collect(), |c| vec![c]);
-                match conns.iter().find(|c| **c >= self.slots.len()) {
-                    Some(conn) => Err(format!("{} has no connection {conn}", self.spec.name)),
-                    None => {
-                        for conn in conns {
-                            self.give_up(conn, LinkCause::Stop, "asked to reconnect");
-                            self.slots[conn].hurry(self.handle.clock().now());
-                        }
-                        Ok("reconnecting".into())
-                    }
-                }
-            }
-            Command::Pause => {
-                self.paused = true;
-                for conn in 0..self.slots.len() {
-                    self.give_up(conn, LinkCause::Stop, "paused");
-                    if self.slots[conn].state.state() != LinkState::Disconnected {
-                        self.put_link(conn, LinkCause::Stop, Duration::ZERO, "paused");
-                    }
-                    self.slots[conn].rest(self.handle.clock().now());
-                }
-                Ok("paused".into())
-            }
-            Command::Resume => {
-                self.paused = false;
-                Ok("resumed".into())
-            }
-            Command::Send(conn, text) => match self.slots.get_mut(conn) {
-                Some(slot) => slot
-                    .state
-                    .may_send()
-                    .and_then(|()| slot.send(text))
-                    .map(|()| "sent".into())
-                    .map_err(|e| e.to_string()),
-                None => Err(format!("{} has no connection {conn}", self.spec.name)),
-            },
-        };
-        control.answer(result);
-    }
-
     /// When something falls due.
     fn deadline(&self) -> Ts {
         let slots = self.slots.iter().map(|s| s.next_timer(self.paused));
@@ -634,9 +531,8 @@ impl Shell {
             self.end_socket(conn);
         }
         self.end_turn()?;
-        let (now, mut metrics) = (self.now(), self.handle.metrics());
-        self.metrics.last(&mut metrics, now, self.line.stats(), &self.slots);
-        drop(metrics);
+        let now = self.now();
+        self.metrics.last(&mut self.handle.metrics(), now, self.line.stats(), &self.slots);
         while self.closing.join_next().await.is_some() {}
         Ok(())
     }

@@ -74,7 +74,7 @@ impl LineSpec {
             trade_source: self.trade_source,
             heal: self.heal,
             discover: None,
-            checks: self.checks.clone(),
+            checks: self.checks,
             resume,
         })
     }

@@ -473,3 +473,57 @@ async fn topics_follow_their_line_to_another_worker() {
     let lane = world.tape.topics().into_iter().find(|t| t.topic.as_str() == "trade.BTCUSDT.BINANCE").unwrap().lane;
     assert_eq!(lane, "feed-1");
 }
+
+/// A connection that must end soon is replaced by one that was opened first; what the switch missed is asked again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_planned_replacement_opens_the_second_socket_first() {
+    let newest = Arc::new(AtomicU64::new(0));
+    let rest = rest_of(newest.clone()).await;
+    let (n, live) = (newest.clone(), Arc::new(AtomicUsize::new(0)));
+    let most = Arc::new(AtomicUsize::new(0));
+    let (l, m) = (live.clone(), most.clone());
+    let ws = ws_server(move |mut ws, _| {
+        let (newest, live, most) = (n.clone(), l.clone(), m.clone());
+        async move {
+            most.fetch_max(live.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            acknowledge(&mut ws).await;
+            loop {
+                let id = newest.fetch_add(1, Ordering::SeqCst) + 1;
+                let sent = ws.send(Message::text(trade(id))).await;
+                let next = tokio::time::timeout(Duration::from_millis(10), ws.next()).await;
+                if sent.is_err() || matches!(next, Ok(None | Some(Err(_) | Ok(Message::Close(_))))) {
+                    break;
+                }
+            }
+            live.fetch_sub(1, Ordering::SeqCst);
+        }
+    })
+    .await;
+    let mut plan = plan(config(ws, rest.addr));
+    plan.lines[0].life_max = S;
+    let dir = tempfile::tempdir().unwrap();
+    let tape = Tape::open(dir.path(), TapeConfig::default()).unwrap();
+    let hub = Hub::new();
+    let feed = Feed::start(plan, &tape, &hub, CancellationToken::new()).unwrap();
+    let mut world = World { tape, dir, hub, feed: Some(feed) };
+    let replaced = || world.links().iter().filter(|l| l.0 == LinkState::Draining).count();
+    assert!(until(10 * S, || replaced() >= 2).await, "{:?}", world.links());
+    assert!(until(5 * S, || world.open_gaps() == 0).await);
+    tokio::task::block_in_place(|| world.stop());
+    let ids = world.sorted_trades();
+    assert!(ids.iter().copied().eq(ids[0]..=ids[ids.len() - 1]), "{ids:?}");
+    assert_eq!(most.load(Ordering::SeqCst), 2, "the second was open before the first was closed");
+}
+
+/// A line whose venue has no door has no way out: it does not start, and says so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_configuration_that_cannot_run_does_not_start() {
+    let rest = rest_of(Arc::default()).await;
+    let mut plan = plan(config(rest.addr, rest.addr));
+    plan.doors.clear();
+    let dir = tempfile::tempdir().unwrap();
+    let tape = Tape::open(dir.path(), TapeConfig::default()).unwrap();
+    let refused = tokio::task::block_in_place(|| Feed::start(plan, &tape, &Hub::new(), CancellationToken::new()));
+    assert!(refused.unwrap_err().to_string().contains("spot"));
+    assert!(tape.lane("feed-0").is_ok(), "nothing holds the lane");
+}
