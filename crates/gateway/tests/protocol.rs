@@ -282,3 +282,31 @@ async fn positions_outlive_the_server() {
     assert_eq!((&subd["op"], &subd["seq"]), (&json!("subd"), &json!(10)));
     assert_eq!(ids(&ws.apply(10).await), (11..=20).collect::<Vec<_>>());
 }
+
+/// The head is a checkpoint: a client that resumes before it is whole, and must neither starve nor see a hole.
+#[tokio::test]
+async fn a_position_before_a_checkpoint_goes_on() {
+    let mut rig = Rig::new().await;
+    rig.append(BOOK, snapshot(1));
+    rig.append(BOOK, delta(2));
+    rig.append(BOOK, rig::book(BookAction::Checkpoint, 2, &[rig::level(1_000, 5)], &[rig::level(1_001, 3)]));
+    let epoch = rig.tape.epoch().to_owned();
+    let mut clients = Vec::new();
+    for seq in [2, 3] {
+        let mut ws = rig.client().await;
+        assert_eq!(ws.sub(BOOK, json!({"epoch": epoch, "seq": seq})).await["seq"], seq);
+        ws.send(json!({"op": "ping"})).await;
+        assert_eq!(ws.next().await["op"], "pong");
+        clients.push(ws);
+    }
+    let mut fresh = rig.client().await;
+    assert_eq!(fresh.sub(BOOK, json!("live")).await["seq"], 2);
+    fresh.apply(1).await;
+    clients.push(fresh);
+    rig.append(BOOK, delta(3));
+    rig.append(BOOK, delta(4));
+    for ws in &mut clients {
+        let m = ws.apply(2).await;
+        assert_eq!((m[1]["seq"].clone(), ws.rule.resyncs()), (json!(5), 0));
+    }
+}

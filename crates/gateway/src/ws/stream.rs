@@ -221,7 +221,10 @@ impl Stream {
         let crc = inner.book.as_mut().and_then(|b| b.apply(&record));
         let seq = record.seq();
         if !inner.built {
-            (inner.at, inner.ring_start) = (seq, seq);
+            // A checkpoint is no message: who holds what was before it holds the same state.
+            if !is_checkpoint(&record) {
+                (inner.at, inner.ring_start) = (seq, seq);
+            }
             return;
         }
         let state = inner.book.as_ref().and_then(|b| b.state);
@@ -266,6 +269,10 @@ impl Stream {
             }
         }
     }
+}
+
+fn is_checkpoint(record: &Record<'_>) -> bool {
+    record.is_book_start() && matches!(record.view(), Ok(View::Book(b)) if b.action == BookAction::Checkpoint)
 }
 
 /// What the ring has for a cursor.

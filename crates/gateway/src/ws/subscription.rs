@@ -258,9 +258,10 @@ impl Subscription {
             own.noticed = true;
             out.write(|o| reply::lagging(o, &stream.topic, lag));
         }
+        let mut nothing = false;
         if own.batch.is_empty() {
             let mut batch = Vec::with_capacity(TURN);
-            own.reader.poll_next(&mut batch, TURN);
+            nothing = own.reader.poll_next(&mut batch, TURN) == 0;
             own.batch.extend(batch);
         }
         let start = out.bytes;
@@ -298,11 +299,14 @@ impl Subscription {
             let inner = stream.lock();
             if inner.can_follow(self.position) && inner.generation == self.generation {
                 self.phase = Phase::Live;
-            } else if own.reader.position() >= own.reader.head() && inner.at < own.reader.position() {
-                // The stream has not read as far as we have: it wakes us when it has.
+            } else if own.reader.position() >= own.reader.head() {
+                // All there is was given; the stream wakes us when it has more.
                 drop(inner);
                 stream.lock().next(u64::MAX, self.token, 0, |_| false);
                 return Turn::Idle;
+            } else if nothing {
+                // Neither at the head nor able to read: not a reason to spin.
+                return Turn::Failed { asked: None };
             }
         }
         Turn::More
