@@ -23,6 +23,8 @@ pub enum FeedError {
     },
     #[error("cannot set up TLS")]
     Tls(#[from] rustls::Error),
+    #[error("the list of symbols of {venue} could not be read: {why}")]
+    Symbols { venue: String, why: String },
     #[error("line {line} needs a worker and there is none")]
     NoWorker { line: String },
 }

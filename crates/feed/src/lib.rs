@@ -20,6 +20,7 @@ pub mod rest;
 pub mod resume;
 pub mod shell;
 pub mod spec;
+pub mod symbols;
 pub mod tls;
 pub mod transport;
 pub mod worker;

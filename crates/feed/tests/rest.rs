@@ -201,3 +201,22 @@ async fn the_next_address_is_tried_when_one_fails() {
     let second = host.fetch(FetchKind::TradesFrom, get("/a", 1), Priority::Poll).await;
     assert!(matches!(second, Fetched::Answer { status: 200, .. }));
 }
+
+#[tokio::test]
+async fn the_venues_symbols_are_there_for_patterns() {
+    let server = RestServer::start(|path| async move {
+        assert!(path.starts_with("/api/v3/exchangeInfo"), "{path}");
+        let symbol = |base: &str| {
+            format!("{{\"symbol\":\"{base}USDT\",\"status\":\"TRADING\",\"baseAsset\":\"{base}\",\"quoteAsset\":\"USDT\",\"filters\":[]}}")
+        };
+        ok(&format!("{{\"timezone\":\"UTC\",\"serverTime\":1700000000000,\"symbols\":[{},{}]}}", symbol("BTC"), symbol("ETH")))
+    })
+    .await;
+    let endpoint = Endpoint::parse(&format!("http://{}", server.addr), Scheme::Http).unwrap();
+    let symbols = wholetape_feed::symbols::fetch("binance-spot", vec![endpoint]).await.unwrap();
+    assert_eq!(symbols, ["BTCUSDT", "ETHUSDT"]);
+    let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let endpoint = Endpoint::parse(&format!("http://{gone}"), Scheme::Http).unwrap();
+    let error = wholetape_feed::symbols::fetch("binance-spot", vec![endpoint]).await.unwrap_err();
+    assert!(error.to_string().contains("binance-spot"), "{error}");
+}

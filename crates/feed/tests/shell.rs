@@ -527,3 +527,41 @@ async fn a_configuration_that_cannot_run_does_not_start() {
     assert!(refused.unwrap_err().to_string().contains("spot"));
     assert!(tape.lane("feed-0").is_ok(), "nothing holds the lane");
 }
+
+/// A line that fails says so on the tape, begins anew, and goes on once it can; the process never notices.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_line_is_built_again_from_its_lane() {
+    let newest = Arc::new(AtomicU64::new(0));
+    let rest = rest_of(newest.clone()).await;
+    let ws = ws_server(move |mut ws, _| {
+        let newest = newest.clone();
+        async move {
+            acknowledge(&mut ws).await;
+            let id = newest.fetch_add(1, Ordering::SeqCst) + 1;
+            ws.send(Message::text(trade(id))).await.ok();
+            while ws.next().await.is_some() {}
+        }
+    })
+    .await;
+    let dir = tempfile::tempdir().unwrap();
+    let tape = Tape::open(dir.path(), TapeConfig::default()).unwrap();
+    // Somebody else writes the line's topic.
+    let mut other = tape.lane("other").unwrap();
+    other.topic(&Topic::parse("trade.BTCUSDT.BINANCE").unwrap()).unwrap();
+    other.commit().unwrap();
+    let hub = Hub::new();
+    let mut plan = plan(config(ws, rest.addr));
+    let quick = Duration::from_millis(100);
+    plan.restart = Some(wholetape_feed::backoff::BackoffShape { first: quick, max: quick, ..Default::default() });
+    let feed = Feed::start(plan, &tape, &hub, CancellationToken::new()).unwrap();
+    let mut world = World { tape, dir, hub, feed: Some(feed) };
+    let restarts = || world.links().iter().filter(|l| l.1 == LinkCause::Restarted).count();
+    assert!(until(10 * S, || restarts() >= 2).await, "{:?}", world.links());
+    assert!(world.trades().is_empty());
+    drop(other);
+    assert!(until(10 * S, || !world.trades().is_empty()).await, "{:?}", world.links());
+    assert_eq!(world.feed.as_ref().unwrap().fatal(), None);
+    tokio::task::block_in_place(|| world.stop());
+    let ids = world.sorted_trades();
+    assert!(ids.windows(2).all(|w| w[0] < w[1]), "{ids:?}");
+}

@@ -119,6 +119,14 @@ pub fn symbol_of(venue: &str, id: &InstrumentId) -> Result<Option<String>, PlanE
     Ok(binance::symbol::symbol_of(variant(venue)?, id))
 }
 
+/// Every symbol in the answer to [`FetchKind::Instruments`], in the venue's spelling: for instruments chosen by pattern.
+///
+/// # Errors
+/// `BadReply`.
+pub fn listed(body: &[u8]) -> Result<Vec<String>, ProtocolError> {
+    binance::listed(body)
+}
+
 fn variant(venue: &str) -> Result<Variant, PlanError> {
     Variant::by_name(venue).ok_or_else(|| PlanError::UnknownVenue(venue.into()))
 }

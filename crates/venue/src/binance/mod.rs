@@ -19,6 +19,8 @@ pub mod sequence;
 pub mod symbol;
 mod timers;
 
+pub use rest::listed;
+
 use std::time::Duration;
 
 use wholetape_model::{Decimal, InstrumentIx, NO_INSTRUMENT, Ts};

@@ -210,6 +210,23 @@ fn fingerprint(def: &InstrumentDef<&str>) -> Told {
     Told { whole: h.finish(), status: s.finish() }
 }
 
+/// Every symbol that an `exchangeInfo` body lists, in its order.
+pub fn listed(body: &[u8]) -> Result<Vec<String>, ProtocolError> {
+    let what = name(FetchKind::Instruments);
+    let text = std::str::from_utf8(body).map_err(|_| ProtocolError::BadReply { what, why: "not utf-8" })?;
+    let bad = |e| match e {
+        ProtocolError::Malformed { why, .. } => ProtocolError::BadReply { what, why },
+        other => other,
+    };
+    let info: ExchangeInfo<'_> = Piece { text, at: 0 }.parse(what).map_err(bad)?;
+    let symbol = |raw: &sonic_rs::LazyValue<'_>| -> Result<String, ProtocolError> {
+        let raw = raw.as_raw_cow();
+        let named: SymbolName<'_> = Piece { text: &raw, at: 0 }.parse(what).map_err(bad)?;
+        Ok(named.symbol.as_str().to_owned())
+    };
+    info.symbols.iter().map(symbol).collect()
+}
+
 /// Reply names double as the counters' channel names (`depth_snapshot`, `exchangeInfo` as in the recordings' truth).
 pub(super) const fn name(kind: FetchKind) -> &'static str {
     match kind {

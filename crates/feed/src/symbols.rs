@@ -1,0 +1,54 @@
+//! The venue's own list of symbols, asked once before planning, for instruments chosen by pattern.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use wholetape_model::NO_INSTRUMENT;
+use wholetape_venue::{FetchId, FetchKind, SessionPlan};
+
+use crate::endpoint::Endpoint;
+use crate::error::FeedError;
+use crate::line::Priority;
+use crate::metrics::Hub;
+use crate::rest::{self, Fetched, HostPlan};
+
+/// Every symbol that the venue lists, in its own spelling and order. Delisted ones that it still lists are among them.
+///
+/// # Errors
+/// [`FeedError::Plan`] for an unknown venue, [`FeedError::Symbols`] when no address answers.
+pub async fn fetch(venue: &str, endpoints: Vec<Endpoint>) -> Result<Vec<String>, FeedError> {
+    let failed = |why: String| FeedError::Symbols { venue: venue.into(), why };
+    let limits = wholetape_venue::limits(venue)?;
+    let session = wholetape_venue::open(&SessionPlan::capture(venue))?;
+    let id = FetchId { kind: FetchKind::Instruments, instrument: NO_INSTRUMENT, arg: 0 };
+    let request = session.request(id).ok_or_else(|| failed("it offers no list".into()))?;
+    let tries = endpoints.len().max(1);
+    let mut plan = HostPlan::new(venue, endpoints, limits.weight_per_minute, limits.weight_header);
+    // exchangeInfo of spot is several megabytes.
+    plan.timeout = Duration::from_secs(20);
+    let stop = CancellationToken::new();
+    let (host, task) = rest::host(plan, crate::tls::config(&[])?, &Hub::new(), stop.clone());
+    let _stop = stop.drop_guard();
+    let running = tokio::spawn(task.run());
+    let mut last = String::new();
+    for _ in 0..tries {
+        match host.fetch(id.kind, request.clone(), Priority::Poll).await {
+            Fetched::Answer { status, body } => {
+                if status != 200 {
+                    last = format!("status {status}");
+                    continue;
+                }
+                match wholetape_venue::listed(&body) {
+                    Ok(symbols) => {
+                        running.abort();
+                        return Ok(symbols);
+                    }
+                    Err(error) => last = error.to_string(),
+                }
+            }
+            Fetched::Failed(failure) => last = format!("{failure:?}"),
+        }
+    }
+    running.abort();
+    Err(failed(last))
+}
