@@ -395,17 +395,24 @@ impl Line {
         }
         if let wholetape_model::Body::Trade(trade) = event.body {
             let raw = &mut self.instruments[event.instrument as usize].raw_trades;
-            if raw.arrive(trade.id) == ledger::Arrival::Repeat {
-                self.topics.get(topic).repeats += 1;
-                self.stats.repeats += 1;
-                return;
+            match raw.arrive(trade.id) {
+                ledger::Arrival::Repeat => {
+                    self.topics.get(topic).repeats += 1;
+                    self.stats.repeats += 1;
+                    return;
+                }
+                // While a loss goes on its own mark covers them.
+                ledger::Arrival::Skips { from, to } if self.topics.get(topic).losing.is_none() => {
+                    self.confess_ids(topic, from, to, conn, now, out);
+                }
+                _ => {}
             }
         }
         let instrument = &mut self.instruments[event.instrument as usize];
         if matches!(event.kind, Kind::Quote | Kind::TradeRaw | Kind::Trade) {
             instrument.activity += 1;
         }
-        let activity = instrument.activity;
+        let activity = instrument.evidence(self.topics.list[topic as usize].kind);
         if self.topics.get(topic).losing.is_some() {
             self.end_loss(topic, conn, now, out);
         }

@@ -66,6 +66,8 @@ fn take(record: &Record<'_>, state: &mut TopicResume, open: &mut BTreeMap<u64, G
                     settle(state, mark.from_id, mark.to_id);
                 }
                 open.remove(&mark.gap);
+                // The stream was back then, even if it has said nothing since.
+                state.last_recv = state.last_recv.max(mark.to_ts.min(record.ts_recv()));
             }
             return;
         }

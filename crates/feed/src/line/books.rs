@@ -11,6 +11,7 @@ use wholetape_model::{
 use wholetape_venue::{FetchId, FetchKind};
 
 use super::out::{ConnIx, Judged, LineAction, LineOut, LineTopic, Priority};
+use super::plan::TopicResume;
 use super::{CHECKPOINT_EVERY, Line};
 
 const RETRY_FIRST: Duration = Duration::from_millis(200);
@@ -41,9 +42,14 @@ pub struct BookFlow {
 }
 
 impl BookFlow {
-    /// `held` is the last update id on the tape, 0 on a first start.
-    pub fn new(rule: Rule, held: u64, since: Ts) -> Self {
-        let lost = (held > 0).then_some(Lost { gap: 0, from_id: held.saturating_add(1), since, cause: GapCause::Down });
+    /// `resume` is what the tape knows of the book; nothing on a first start.
+    pub fn new(rule: Rule, resume: Option<&TopicResume>) -> Self {
+        let since = resume.map_or(Ts::ZERO, |r| r.last_recv);
+        let lost = resume.filter(|r| r.last_update_id > 0).map(|r| match r.open_gaps.last() {
+            // A loss that went on when we stopped goes on, under its number.
+            Some(open) => Lost { gap: open.gap, from_id: open.from_id, since: open.from_ts, cause: open.cause },
+            None => Lost { gap: 0, from_id: r.last_update_id.saturating_add(1), since, cause: GapCause::Down },
+        });
         Self {
             book: SyncedOrderBook::new(rule, BookConfig::default()),
             asked_at: None,

@@ -122,6 +122,32 @@ impl Line {
         self.gap_mark(topic, &mark, conn, now, out);
     }
 
+    /// Ids of the second trade source that its stream passed over. They are not asked for again (the first source holds
+    /// the same trades), so they are lost, unless the venue never published them: nobody asked, and the mark says so.
+    #[cold]
+    pub(super) fn confess_ids(
+        &mut self,
+        topic: LineTopic,
+        from: u64,
+        to: u64,
+        conn: ConnIx,
+        now: Ts,
+        out: &mut LineOut,
+    ) {
+        let gap = self.new_gap(now);
+        self.stats.gaps_opened += 1;
+        self.stats.gaps_lost += 1;
+        let since = self.topics.get(topic).last_recv;
+        let why = "the second trade source is not healed; the ids may never have been published";
+        let mark = GapMark {
+            from_id: from,
+            to_id: to,
+            missing: to - from + 1,
+            ..unprotected(gap, GapState::Lost, GapCause::Sequence, since, now, why)
+        };
+        self.gap_mark(topic, &mark, conn, now, out);
+    }
+
     /// A frame that nobody understood is kept as it came.
     pub(super) fn keep_raw(&mut self, conn: ConnIx, frame: Frame<'_>, now: Ts, out: &mut LineOut) {
         let bytes = frame.bytes();

@@ -105,6 +105,14 @@ pub struct Instrument {
     pub book_conn: ConnIx,
 }
 
+impl Instrument {
+    /// What speaks against the silence of a stream of this kind. Quotes and books of an illiquid market move without any
+    /// trade, so the second trade source is measured against the first alone.
+    pub(super) fn evidence(&self, kind: Kind) -> u64 {
+        if kind == Kind::TradeRaw { self.trades.stats.live } else { self.activity }
+    }
+}
+
 impl Line {
     pub(super) fn add_instrument(&mut self, ix: InstrumentIx) {
         let id = self.plan.instruments[ix as usize].clone();
@@ -175,15 +183,19 @@ impl Line {
             return topic;
         }
         let name = wholetape_model::Topic::new(kind, &self.instruments[ix as usize].id);
-        let resume = self.plan.resume.topics.get(name.as_str()).map(|r| (r.last_recv, r.last_event));
+        let resume = self.plan.resume.topics.get(name.as_str()).cloned();
         let at = self.topics.add(name, ix, kind);
-        if let Some((last_recv, last_event)) = resume {
+        if let Some(resume) = resume.filter(|r| r.last_recv > Ts::ZERO || !r.open_gaps.is_empty()) {
             let state = self.topics.get(at);
-            state.last_recv = last_recv;
-            state.last_event = last_event;
+            state.last_recv = resume.last_recv;
+            state.last_event = resume.last_event;
             if state.is_unprotected() {
-                // What was published while we were down is gone; said when the stream is back.
-                state.losing = Some(Loss { gap: 0, since: last_recv.min(last_event), cause: GapCause::Down });
+                // What was published while we were down is gone; said when the stream is back. A loss that went on when we
+                // stopped goes on, under its number.
+                state.losing = Some(match resume.open_gaps.last() {
+                    Some(open) => Loss { gap: open.gap, since: open.from_ts, cause: open.cause },
+                    None => Loss { gap: 0, since: resume.last_recv.min(resume.last_event), cause: GapCause::Down },
+                });
             }
         }
         at
@@ -202,11 +214,9 @@ impl Line {
             BookRule::SpotAnchored => Rule::SpotAnchored,
             BookRule::LinkedPrev => Rule::LinkedPrev,
         };
-        let held = {
-            let name = format!("book.{}", self.instruments[ix as usize].id);
-            self.plan.resume.topics.get(&name).map_or((0, Ts::ZERO), |r| (r.last_update_id, r.last_recv))
-        };
-        self.instruments[ix as usize].book = Some(BookFlow::new(rule, held.0, held.1));
+        let name = format!("book.{}", self.instruments[ix as usize].id);
+        let resume = self.plan.resume.topics.get(&name);
+        self.instruments[ix as usize].book = Some(BookFlow::new(rule, resume));
     }
 }
 

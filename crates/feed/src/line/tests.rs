@@ -1,8 +1,8 @@
 //! The line against a scripted venue: one word a frame, so that each rule is seen alone.
 
 use wholetape_model::{
-    Body, Book, BookAction, Event, GapState, HealSource, InstrumentId, Level, Price, Quote, Scales, Size, Trade,
-    TradeCondition, ValidityState,
+    Body, Book, BookAction, Event, GapCause, GapState, HealSource, InstrumentId, Level, Price, Quote, Scales, Size,
+    Trade, TradeCondition, ValidityState,
 };
 use wholetape_venue::{BookRule, Out, Request, SessionStats, Want};
 
@@ -367,4 +367,37 @@ fn a_silent_book_is_named_while_its_siblings_speak() {
 fn validity_and_sources_keep_their_names() {
     assert_eq!(ValidityState::Syncing.as_str(), "syncing");
     assert_eq!((GapState::Healed.as_str(), HealSource::Rest.as_str()), ("healed", "rest"));
+}
+
+#[test]
+fn a_loss_that_went_on_at_a_kill_gets_its_verdict_after_the_restart() {
+    let open = |gap| wholetape_model::Gap {
+        gap,
+        state: GapState::Open,
+        cause: GapCause::Disconnected,
+        source: HealSource::None,
+        from_id: 12,
+        to_id: 12,
+        from_ts: at(5),
+        to_ts: at(6),
+        missing: 0,
+        why: String::new(),
+    };
+    let mut resume = Resume::default();
+    for (topic, gap, last_update_id) in [(QUOTES, 41, 0), (BOOK, 42, 11)] {
+        let state = TopicResume {
+            last_recv: at(5),
+            last_event: at(5),
+            open_gaps: vec![open(gap)],
+            last_update_id,
+            ..TopicResume::default()
+        };
+        resume.topics.insert(topic.into(), state);
+    }
+    let mut b = bench(true, resume).open(at(9_000));
+    assert_eq!(b.of(QUOTES), ["gap lost disconnected 0-0"]);
+    b.frame(at(9_001), "D 20 21 80 1");
+    b.timer(at(9_002));
+    b.answer(at(9_003), FetchKind::BookSnapshot, "20");
+    assert!(b.of(BOOK).contains(&"gap lost disconnected 12-20"), "{:?}", b.of(BOOK));
 }

@@ -52,6 +52,9 @@ impl Line {
         if let Some(ask) = instrument.trades.poll_ask(now) {
             let (kind, arg, priority) = match ask {
                 Ask::From { id, hole: true } => (FetchKind::TradesFrom, id, Priority::LiveHole),
+                Ask::From { id, hole: false } if instrument.trades.is_probe_urgent() => {
+                    (FetchKind::TradesFrom, id, Priority::LiveHole)
+                }
                 Ask::From { id, hole: false } => (FetchKind::TradesFrom, id, Priority::Backlog),
                 Ask::Newest => (FetchKind::NewestTrades, 1, Priority::Backlog),
             };
@@ -115,7 +118,7 @@ impl Line {
             if !self.conns[conn].is_open() {
                 continue;
             }
-            if let Some(quiet) = state.fell_silent(now, instrument.activity, speaking) {
+            if let Some(quiet) = state.fell_silent(now, instrument.evidence(state.kind), speaking) {
                 state.mark_silent();
                 silent.push((
                     conn,
@@ -156,7 +159,7 @@ impl Line {
         for topic in carried {
             let state = self.topics.get(topic);
             let (ix, kind) = (state.instrument as usize, state.kind);
-            let activity = self.instruments.get(ix).map_or(0, |i| i.activity);
+            let activity = self.instruments.get(ix).map_or(0, |i| i.evidence(kind));
             state.opened(now, activity);
             if state.losing.is_some() {
                 self.end_loss(topic, conn, now, out);

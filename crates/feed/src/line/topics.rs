@@ -162,7 +162,7 @@ impl TopicState {
             return None;
         }
         let evidence = match self.kind {
-            Kind::Book | Kind::Quote | Kind::Ticker | Kind::Bar(_) => {
+            Kind::Book | Kind::Quote | Kind::TradeRaw | Kind::Ticker | Kind::Bar(_) => {
                 activity.saturating_sub(self.activity) >= EVIDENCE
             }
             // Driven by the venue's clock, not by the market: any life on the line is evidence.

@@ -254,6 +254,11 @@ impl TradeFlow {
         Some(ask)
     }
 
+    /// The stream has just fallen silent, or was just opened: its tail belongs to the live edge. A long quiet is no hurry.
+    pub fn is_probe_urgent(&self) -> bool {
+        self.probe_after <= PROBE_FIRST * 4
+    }
+
     /// When `poll_ask` may have something.
     pub fn next_ask(&self) -> Option<Ts> {
         if !self.heal {
@@ -281,6 +286,7 @@ impl TradeFlow {
     /// One trade of an answer: is it new? `gap` names the hole that a found tail is. The mark, if any, comes before the
     /// row.
     pub fn on_late(&mut self, id: u64, now: Ts, gap: u64) -> (bool, Option<GapMark>) {
+        let expected = self.ledger.head().map_or(id, |head| head.saturating_add(1));
         let asked_for_hole = matches!(self.asked.map(|a| a.ask), Some(Ask::From { hole: true, .. }));
         if asked_for_hole && self.ledger.head().is_some_and(|head| id > head) {
             // The page runs past the hole into what the stream is about to bring: leave that to the stream.
@@ -299,12 +305,8 @@ impl TradeFlow {
                     tail.to = id;
                     return (true, None);
                 }
-                let head = match self.asked.map(|a| a.ask) {
-                    Some(Ask::From { id: from, .. }) => from.min(id),
-                    _ => id,
-                };
                 let cause = self.cause.unwrap_or(GapCause::Silent);
-                let mark = self.open(gap, head, id, cause, self.last_recv, now);
+                let mark = self.open(gap, expected, id, cause, self.last_recv, now);
                 (true, Some(mark))
             }
         }
@@ -312,7 +314,7 @@ impl TradeFlow {
 
     /// The answer is read: `first` and `last` are its ids, `None` when it was empty. Verdicts follow.
     pub fn after_answer(&mut self, ids: Option<(u64, u64)>, now: Ts) -> Vec<GapMark> {
-        let Some(Asked { ask, .. }) = self.asked.take() else { return Vec::new() };
+        let Some(Asked { ask, .. }) = self.asked.take() else { return self.close_whole(HealSource::Rest) };
         let Ask::From { id: from, hole } = ask else { return self.close_whole(HealSource::Rest) };
         let mut verdicts = Vec::new();
         match ids {
