@@ -260,7 +260,7 @@ impl Line {
                 self.discover(event.instrument);
             }
             if event.ts_event > self.conns[conn].last_event {
-                self.conns[conn].last_event = event.ts_event;
+                self.conns[conn].heard_of(event.ts_event, now);
             }
             match event.kind {
                 Kind::Book => self.on_book(conn, &event, now, out),

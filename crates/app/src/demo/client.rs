@@ -41,7 +41,6 @@ struct State {
     trades: u64,
     gaps: u64,
     connects: u64,
-    subscribed: usize,
 }
 
 /// Figures for the status line.
@@ -53,7 +52,6 @@ pub struct Figures {
     pub gaps_open: u64,
     pub books: usize,
     pub books_live: usize,
-    pub subscribed: usize,
 }
 
 impl Received {
@@ -76,7 +74,6 @@ impl Received {
             gaps_open: topics.values().map(|t| t.open_gaps().count() as u64).sum(),
             books: books().count(),
             books_live: books().filter(|t| t.book.live).count(),
-            subscribed: state.subscribed,
         }
     }
 }
@@ -212,7 +209,6 @@ impl Talk {
         match happening {
             Happening::Send(text) => return Some(text),
             Happening::Subscribed { topic, seq } => {
-                state.subscribed += 1;
                 let one = state.seen.topics.entry(topic).or_default();
                 if one.rows == 0 && one.last == 0 {
                     (one.start, one.last) = (seq, seq);

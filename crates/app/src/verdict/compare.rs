@@ -5,7 +5,9 @@
 //! - Nothing invented, nothing twice, no gap without a verdict, seqs that partition.
 //!
 //! A confession is a mark `lost` with the ids, or else the time, that it covers. Its times are ours (receive) or the
-//! venue's (event), and the truth's are the machine's at creation: [`SLACK_MS`] is allowed between them, no more.
+//! venue's (event), whichever the line had, so an event counts as covered when its creation by either clock lies in the
+//! interval, with [`SLACK_MS`] between clocks and no more. Over a recording the venue's clock is years away from ours:
+//! there the beginning is held against the event's own time and the end against its creation here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +21,8 @@ use super::seen::{Ladder, Seen, TopicSeen, topic_name};
 
 /// Between the venue's moment of creation and the times in a mark.
 pub const SLACK_MS: i64 = 250;
+/// Clocks further apart than this are a recording's and ours, not two that disagree.
+const YEARS_APART_NS: i64 = 3_600_000_000_000;
 /// Ids listed per complaint.
 pub const IDS_MAX: usize = 20;
 
@@ -100,6 +104,13 @@ impl Compared {
     }
 }
 
+/// When an event was created: by the machine's clock, and by the venue's (0 where it prints none).
+#[derive(Debug, Clone, Copy)]
+struct Born {
+    wall_ns: u64,
+    event_ms: i64,
+}
+
 /// What a topic confesses.
 struct Confessed {
     ids: Vec<(u64, u64)>,
@@ -123,10 +134,15 @@ impl Confessed {
         self.ids.iter().any(|(from, to)| (*from..=*to).contains(&id))
     }
 
-    fn time(&self, wall_ns: u64) -> bool {
+    fn time(&self, born: Born) -> bool {
         let slack = SLACK_MS * 1_000_000;
-        let at = wall_ns as i64;
-        self.times.iter().any(|(from, to)| at >= from - slack && at <= to + slack)
+        let wall = born.wall_ns as i64;
+        let event = if born.event_ms > 0 { born.event_ms * 1_000_000 } else { wall };
+        let apart = (wall - event).abs() > YEARS_APART_NS;
+        self.times.iter().any(|(from, to)| {
+            let (from, to) = (from - slack, to + slack);
+            if apart { event >= from && wall <= to } else { (from..=to).contains(&wall) || (from..=to).contains(&event) }
+        })
     }
 
     /// Seconds covered, each once.
@@ -134,7 +150,7 @@ impl Confessed {
         let mut spans: Vec<_> = topic.lost().map(|gap| (gap.from_ns, gap.to_ns)).collect();
         spans.sort_unstable();
         let (mut total, mut end) = (0_i64, i64::MIN);
-        for (from, to) in spans {
+        for (from, to) in spans.into_iter().filter(|(from, to)| to - from < YEARS_APART_NS) {
             total += (to - from.max(end)).max(0);
             end = end.max(to);
         }
@@ -183,15 +199,15 @@ fn of_raw(t: &RawTrade) -> Option<Trade> {
     })
 }
 
-fn trades(truth: &BTreeMap<u64, (Option<Trade>, u64)>, topic: &TopicSeen, may_confess: bool) -> Count {
+fn trades(truth: &BTreeMap<u64, (Option<Trade>, Born)>, topic: &TopicSeen, may_confess: bool) -> Count {
     let mut count = base(topic);
     let confessed = Confessed::of(topic);
     (count.truth, count.held) = (truth.len() as u64, topic.trades.len() as u64);
-    for (id, (trade, wall_ns)) in truth {
+    for (id, (trade, born)) in truth {
         match topic.trades.get(id) {
             Some(held) if Some(*held) == *trade => {}
             Some(held) => count.invent(|| format!("{id}: held {held:?}, published {trade:?}")),
-            None if may_confess && (confessed.id(*id) || confessed.time(*wall_ns)) => count.confessed += 1,
+            None if may_confess && (confessed.id(*id) || confessed.time(*born)) => count.confessed += 1,
             None => count.miss(|| id.to_string()),
         }
     }
@@ -202,17 +218,17 @@ fn trades(truth: &BTreeMap<u64, (Option<Trade>, u64)>, topic: &TopicSeen, may_co
 }
 
 /// Facts with their times of creation, against what is held.
-fn stated(truth: &[(String, u64)], topic: &TopicSeen, extra: impl Fn(&str) -> bool) -> Count {
+fn stated(truth: &[(String, Born)], topic: &TopicSeen, extra: impl Fn(&str) -> bool) -> Count {
     let mut count = base(topic);
     let confessed = Confessed::of(topic);
     let mut held = topic.facts.clone();
     count.truth = truth.len() as u64;
     count.held = topic.facts.values().map(|n| u64::from(*n)).sum();
-    for (fact, wall_ns) in truth {
+    for (fact, born) in truth {
         match held.get_mut(fact).filter(|n| **n > 0) {
             Some(n) => *n -= 1,
-            None if confessed.time(*wall_ns) => count.confessed += 1,
-            None => count.miss(|| format!("{fact} at {wall_ns}")),
+            None if confessed.time(*born) => count.confessed += 1,
+            None => count.miss(|| format!("{fact} at {}", born.wall_ns)),
         }
     }
     let published: BTreeSet<&str> = truth.iter().map(|(fact, _)| fact.as_str()).collect();
@@ -245,7 +261,7 @@ fn deltas(truth: &InstrumentTruth, topic: &TopicSeen) -> Count {
             // What was before the first snapshot is in it.
             None if event.last <= first => count.held += 1,
             None if topic.book.jumps.iter().any(|(after, to)| event.last > *after && event.last <= *to) => count.held += 1,
-            None if confessed.id(event.last) || confessed.time(event.wall_ns) => count.confessed += 1,
+            None if confessed.id(event.last) || confessed.time(Born { wall_ns: event.wall_ns, event_ms: event.event_ms }) => count.confessed += 1,
             None => count.miss(|| format!("{} to {}", event.first, event.last)),
         }
     }
@@ -290,13 +306,13 @@ fn book(truth: &InstrumentTruth, topic: &TopicSeen, deepest: &TopicSeen) -> Resu
     Err("the books differ".into())
 }
 
-fn parse(kind: wholetape_sim::Kind, all: &[Stated], into: &mut BTreeMap<String, (Kind, Vec<(String, u64)>)>, why: &mut Vec<String>) {
+fn parse(kind: wholetape_sim::Kind, all: &[Stated], into: &mut BTreeMap<String, (Kind, Vec<(String, Born)>)>, why: &mut Vec<String>) {
     for one in all {
         let payload = serde_json::from_str(&one.payload).unwrap_or_default();
         match facts::of_truth(kind, &one.variant, &payload) {
             Some(found) => {
                 for (topic, fact) in found {
-                    into.entry(topic.to_string()).or_insert_with(|| (topic, Vec::new())).1.push((fact, one.wall_ns));
+                    into.entry(topic.to_string()).or_insert_with(|| (topic, Vec::new())).1.push((fact, Born { wall_ns: one.wall_ns, event_ms: one.event_ms }));
                 }
             }
             None => why.push(format!("the truth holds a {kind} that cannot be read")),
@@ -313,18 +329,22 @@ pub fn compare(truth: &InstrumentTruth, wanted: &Wanted, seen: &Seen, tape: &See
     let has = |kind: Kind| recorded.contains(&kind);
     if has(Kind::Trade) {
         let published = match wanted.raw_source {
-            false => truth.agg_trades.values().map(|t| (t.id, (of_agg(t), t.wall_ns))).collect(),
-            true => truth.trades.values().map(|t| (t.id, (of_raw(t), t.wall_ns))).collect(),
+            false => truth.agg_trades.values().map(|t| (t.id, (of_agg(t), Born { wall_ns: t.wall_ns, event_ms: t.event_ms }))).collect(),
+            true => truth.trades.values().map(|t| (t.id, (of_raw(t), Born { wall_ns: t.wall_ns, event_ms: t.event_ms }))).collect(),
         };
         out.kinds.insert("trade".into(), trades(&published, topic(seen, Kind::Trade, id, &none), false));
     }
     if has(Kind::TradeRaw) {
-        let published = truth.trades.values().map(|t| (t.id, (of_raw(t), t.wall_ns))).collect();
+        let published = truth.trades.values().map(|t| (t.id, (of_raw(t), Born { wall_ns: t.wall_ns, event_ms: t.event_ms }))).collect();
         out.kinds.insert("trade-raw".into(), trades(&published, topic(seen, Kind::TradeRaw, id, &none), true));
     }
     if has(Kind::Quote) {
         let quotes: Vec<_> =
-            truth.quotes.iter().filter_map(|q| Some((facts::quote_of_truth(q)?, q.wall_ns))).collect();
+            truth
+                .quotes
+                .iter()
+                .filter_map(|q| Some((facts::quote_of_truth(q)?, Born { wall_ns: q.wall_ns, event_ms: q.event_ms })))
+                .collect();
         out.kinds.insert("quote".into(), stated(&quotes, topic(seen, Kind::Quote, id, &none), |_| false));
     }
     let mut others = BTreeMap::new();

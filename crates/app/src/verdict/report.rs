@@ -60,13 +60,18 @@ fn cell(compared: &Compared, name: &str) -> String {
     kind(compared, name).map_or_else(|| "-".into(), |c| thousands(c.held.saturating_sub(c.invented)))
 }
 
+/// An id as it is; of a longer fact its beginning.
+fn short(text: &str) -> String {
+    if text.len() <= 60 { text.to_owned() } else { text.split(' ').take(2).collect::<Vec<_>>().join(" ") }
+}
+
 /// What is wrong with one instrument as one reader saw it, in words.
 pub fn complaints(compared: &Compared) -> Vec<String> {
     let mut out: Vec<String> = compared.why.iter().map(|why| format!("book: {why}")).collect();
     for (name, c) in &compared.kinds {
         let mut say = |n: u64, what: &str, list: &[String]| {
             if n > 0 {
-                let shown = list.iter().take(8).cloned().collect::<Vec<_>>().join(", ");
+                let shown = list.iter().take(8).map(|one| short(one)).collect::<Vec<_>>().join(", ");
                 let more = if n as usize > 8.min(list.len()) && !list.is_empty() { ", …" } else { "" };
                 out.push(format!("{name}: {} {what}{}{shown}{more}", thousands(n), if list.is_empty() { "" } else { ": " }));
             }

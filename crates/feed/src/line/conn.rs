@@ -16,6 +16,8 @@ pub(super) struct Conn {
     pub frame: u32,
     pub last_frame: Ts,
     pub last_event: Ts,
+    /// How far the venue's clock was seen ahead of ours, ns: a step back leaves `last_event` in what is yet to come.
+    pub ahead_ns: i64,
     pub opened_at: Ts,
     open: bool,
     spoke: bool,
@@ -23,6 +25,9 @@ pub(super) struct Conn {
     pub garbled: Option<(Ts, Ts)>,
     pub next_resync: Ts,
 }
+
+/// A venue time further ahead of ours is a mistake and no clock.
+const AHEAD_MAX_NS: i64 = 10_000_000_000;
 
 impl Conn {
     pub fn new(plan: ConnPlan) -> Self {
@@ -35,6 +40,7 @@ impl Conn {
             frame: 0,
             last_frame: Ts::ZERO,
             last_event: Ts::ZERO,
+            ahead_ns: 0,
             opened_at: Ts::ZERO,
             open: false,
             spoke: false,
@@ -55,6 +61,13 @@ impl Conn {
         self.spoke = false;
         self.opened_at = now;
         self.garbled = None;
+    }
+
+    /// The newest venue time on this connection.
+    #[inline]
+    pub fn heard_of(&mut self, ts_event: Ts, now: Ts) {
+        self.last_event = ts_event;
+        self.ahead_ns = self.ahead_ns.max((ts_event.0 - now.0).min(AHEAD_MAX_NS));
     }
 
     /// Closes, and says since when things may be missing; `None` if it was not open.

@@ -84,7 +84,9 @@ impl Line {
             return;
         }
         let conn = state.conn.unwrap_or(0);
-        let since = state.whole_until(since);
+        // By a clock that may have been ahead: what is younger than that reading may have been created before it.
+        let ahead = std::time::Duration::from_nanos(u64::try_from(self.conns[conn].ahead_ns).unwrap_or(0));
+        let since = state.whole_until(since) - ahead;
         let gap = self.new_gap(now);
         self.topics.get(topic).losing = Some(Loss { gap, since, cause });
         self.stats.gaps_opened += 1;

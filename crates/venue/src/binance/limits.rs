@@ -111,7 +111,9 @@ static SPOT: Facts = Facts {
     routes: &[(Route::Any, "/stream")],
     rest_prefix: "/api/v3",
     depth_weights: &[(100, 5), (500, 25), (1000, 50), (5000, 250)],
-    depth_default: 5000,
+    // 5000 is offered, but at weight 250 a minute's budget is 24 books: a resync must stay affordable when many books lose
+    // their sequence at once. Configuration may ask for more.
+    depth_default: 1000,
     agg_trades_weight: 4,
     historical_trades_weight: Some(25),
     trades_weight: 25,
@@ -141,7 +143,9 @@ static USDM: Facts = Facts {
     depth_weights: &[(50, 2), (100, 5), (500, 10), (1000, 20)],
     depth_default: 1000,
     agg_trades_weight: 20,
-    historical_trades_weight: None,
+    // Wants a key (venue sheet, 2026-11-20), so production refuses it: then the ids are lost, with that reason. Asked only
+    // where single matches are the one trade source; recordings served again and other exchanges do answer.
+    historical_trades_weight: Some(20),
     trades_weight: 5,
     exchange_info_weight: 1,
     exchange_info_by_symbols: false,
@@ -169,7 +173,9 @@ static COINM: Facts = Facts {
     depth_weights: &[(50, 2), (100, 5), (500, 10), (1000, 20)],
     depth_default: 1000,
     agg_trades_weight: 20,
-    historical_trades_weight: None,
+    // Wants a key (venue sheet, 2026-11-20), so production refuses it: then the ids are lost, with that reason. Asked only
+    // where single matches are the one trade source; recordings served again and other exchanges do answer.
+    historical_trades_weight: Some(20),
     trades_weight: 5,
     exchange_info_weight: 1,
     exchange_info_by_symbols: false,

@@ -43,7 +43,13 @@ impl Binance {
                 (format!("{prefix}/depth?symbol={}&limit={limit}", symbol()?), weight)
             }
             FetchKind::TradesFrom if self.raw_only() => (
-                format!("{prefix}/historicalTrades?symbol={}&fromId={}&limit={PAGE_MAX}", symbol()?, want.arg),
+                format!(
+                    "{prefix}/historicalTrades?symbol={}&fromId={}&limit={}",
+                    symbol()?,
+                    want.arg,
+                    // Futures give at most 500 single matches a page.
+                    if self.variant.is_futures() { PAGE_MAX / 2 } else { PAGE_MAX }
+                ),
                 facts.historical_trades_weight?,
             ),
             FetchKind::TradesFrom => (

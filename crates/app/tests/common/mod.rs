@@ -1,0 +1,123 @@
+//! Running the binary as a stranger would: as a process, over its output, files and exit status.
+
+#![allow(dead_code)]
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// The binary under test, without the environment's configuration.
+pub fn wholetape() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wholetape"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("WHOLETAPE_")) {
+        command.env_remove(name);
+    }
+    command.env("NO_COLOR", "1").stdin(Stdio::null());
+    command
+}
+
+/// A demo to its end.
+pub fn demo(data: &Path, args: &[&str]) -> Output {
+    wholetape()
+        .args(["demo", "--port", "0", "--json", "--data"])
+        .arg(data)
+        .args(args)
+        .output()
+        .expect("the binary starts")
+}
+
+/// The last line of stdout.
+pub fn last_json(output: &Output) -> Value {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let line = text.lines().last().unwrap_or_default();
+    serde_json::from_str(line)
+        .unwrap_or_else(|e| panic!("no JSON on the last line ({e}): {line}\n{}", String::from_utf8_lossy(&output.stderr)))
+}
+
+/// A process that is ended with the test, whatever comes.
+pub struct Running {
+    pub child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Running {
+    pub fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary starts");
+        let stdout = child.stdout.take().expect("stdout is piped");
+        let (tx, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if tx.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { child, lines }
+    }
+
+    /// The next line of stdout as JSON.
+    pub fn json(&self, within: Duration) -> Value {
+        let line = self.lines.recv_timeout(within).expect("a line in time");
+        serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"))
+    }
+
+    /// SIGTERM.
+    pub fn terminate(&self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
+    }
+
+    /// SIGKILL, and waits.
+    pub fn kill9(&mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it ends");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// A small seeded generator: no test depends on the machine's randomness. `SEED=…` reruns another one.
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(default: u64) -> Self {
+        let seed = std::env::var("SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(default);
+        println!("SEED={seed}");
+        Self(seed)
+    }
+
+    /// In `[from, to)`.
+    pub fn range(&mut self, from: u64, to: u64) -> u64 {
+        // SplitMix64 (public domain, Vigna 2015).
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        from + (z ^ (z >> 31)) % (to - from)
+    }
+}
+
+/// Every string found under a key, anywhere.
+pub fn all_under<'a>(value: &'a Value, key: &str, out: &mut Vec<&'a Value>) {
+    match value {
+        Value::Object(map) => {
+            for (k, v) in map {
+                if k == key {
+                    out.push(v);
+                }
+                all_under(v, key, out);
+            }
+        }
+        Value::Array(list) => list.iter().for_each(|v| all_under(v, key, out)),
+        _ => {}
+    }
+}
