@@ -137,6 +137,9 @@ fn line(addr: &VenueAddr, args: &cli::Demo, recording: Option<&recording::Conten
         rest_timeout: Duration::from_secs(4),
         open_timeout: Duration::from_secs(2),
         open_interest_every: Duration::from_secs(5),
+        // Invented books have some hundred levels a side. 5000 would cost five times the weight, and a rough minute of
+        // resyncs would spend the venue's budget.
+        book_depth: if recording.is_some() { 0 } else { 1000 },
         ..LineConfig::default()
     }
 }
