@@ -48,6 +48,10 @@ impl BookState {
     /// Takes a record of the book's topic; the checksum when it is due.
     pub fn apply(&mut self, record: &Record<'_>) -> Option<u32> {
         let Ok(view) = record.view() else { return None };
+        if record.is_mark() && record.prev() + 1 < record.seq() {
+            // A lost range (power loss): updates went with it, so this is no book until the next full state.
+            (self.broken, self.state) = (true, Some(ValidityState::Stale));
+        }
         match view {
             View::Validity(v) => self.state = Some(v.state),
             View::Book(b) => {
@@ -271,7 +275,7 @@ impl Stream {
     }
 }
 
-fn is_checkpoint(record: &Record<'_>) -> bool {
+pub(crate) fn is_checkpoint(record: &Record<'_>) -> bool {
     record.is_book_start() && matches!(record.view(), Ok(View::Book(b)) if b.action == BookAction::Checkpoint)
 }
 

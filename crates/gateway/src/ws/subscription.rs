@@ -164,6 +164,14 @@ impl Subscription {
             Ok(start) => start,
             Err(e) => return self.failed(&e, Some(asked)),
         };
+        let replayed = match (asked, &start) {
+            (Asked::Resync(_), Start::Log { seq, .. }) => start::messages_behind(&stream.tape, &stream.topic, *seq),
+            _ => Ok(0),
+        };
+        let replayed = match replayed {
+            Ok(n) => n,
+            Err(e) => return self.failed(&e, Some(asked)),
+        };
         self.generation = inner.generation;
         self.phase = Phase::Live;
         let (topic, epoch, at) = (&stream.topic, &*stream.epoch, inner.at);
@@ -175,7 +183,7 @@ impl Subscription {
                     let how = match missed {
                         Some(m) => Resumed::Missed(m),
                         None if snap => Resumed::Snap,
-                        None => Resumed::Replay { n: at.saturating_sub(seq) },
+                        None => Resumed::Replay { n: replayed },
                     };
                     reply::resumed(o, id, topic, epoch, how);
                 }
@@ -254,7 +262,8 @@ impl Subscription {
         let stream = self.stream.clone();
         let Phase::Behind(own) = &mut self.phase else { return Turn::More };
         let lag = stream.tape.head(&stream.topic).unwrap_or(0).saturating_sub(self.position);
-        if lag > self.lag && !own.noticed {
+        let far = !own.noticed && lag > self.lag;
+        if far && matches!(allowed(&stream, self.lag), Ok(at) if self.position < at) {
             own.noticed = true;
             out.write(|o| reply::lagging(o, &stream.topic, lag));
         }
@@ -349,6 +358,11 @@ impl Subscription {
         if head.saturating_sub(self.position) <= self.lag {
             return None;
         }
+        let allowed = match allowed(&stream, self.lag) {
+            Ok(at) if self.position >= at => return None,
+            Ok(at) => at.min(head),
+            Err(e) => return Some(self.failed(&e, None)),
+        };
         if self.slow == Slow::Disconnect {
             return Some(Turn::TooSlow);
         }
@@ -357,7 +371,7 @@ impl Subscription {
             self.skip_to(inner.at, "slow", out, stats);
             snap(&inner, &stream, out);
         } else {
-            self.skip_to(head - self.lag, "slow", out, stats);
+            self.skip_to(allowed, "slow", out, stats);
         }
         self.phase = Phase::Live;
         Some(Turn::More)
@@ -367,6 +381,12 @@ impl Subscription {
         tracing::warn!(topic = %self.stream.topic, error = %e, "the tape cannot be read for a client");
         Turn::Failed { asked }
     }
+}
+
+/// Where a client with `lag` records still to come stands. Records, not seqs: a mark over a power loss covers a million of those,
+/// and nobody is slow because of it.
+fn allowed(stream: &Stream, lag: u64) -> Result<u64, TapeError> {
+    Ok(stream.tape.reader(&stream.topic, TapeFrom::Last(lag), ReaderOptions::default())?.position())
 }
 
 fn snap(inner: &crate::ws::stream::Inner, stream: &Stream, out: &mut Outbox) {

@@ -162,6 +162,15 @@ impl Rig {
         (head.to_owned(), body.to_owned())
     }
 
+    /// Ends without closing the tape, as a kill does, and gives back the directory.
+    pub async fn crash(self) -> TempDir {
+        let Self { dir, tape, lane, stop, served, .. } = self;
+        stop.cancel();
+        timeout(Duration::from_secs(10), served).await.expect("stops in time").unwrap().unwrap();
+        drop((lane, tape));
+        dir
+    }
+
     /// Stops the server and gives back the directory.
     pub async fn stop(self) -> TempDir {
         let Self { dir, tape, lane, stop, served, .. } = self;
