@@ -37,7 +37,12 @@ pub fn run(args: &cli::Doctor) -> anyhow::Result<ExitCode> {
     let mut findings = vec![cores(), open_files(), clock()];
     findings.push(match problems.len() {
         0 => finding("configuration", Level::Good, "can be used", ""),
-        n => finding("configuration", Level::Bad, format!("has {n} problems"), "run `wholetape check` with the same flags"),
+        n => finding(
+            "configuration",
+            Level::Bad,
+            format!("has {n} problems"),
+            "run `wholetape check` with the same flags",
+        ),
     });
     findings.extend(data(&config));
     findings.push(port(&config.gateway.listen));
@@ -73,9 +78,12 @@ fn cores() -> Finding {
 fn open_files() -> Finding {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     match limit {
-        Some(n) if n < 1024 => {
-            finding("open files", Level::Bad, format!("limit {n}"), "raise it: `ulimit -n 65536`, or LimitNOFILE= in the unit")
-        }
+        Some(n) if n < 1024 => finding(
+            "open files",
+            Level::Bad,
+            format!("limit {n}"),
+            "raise it: `ulimit -n 65536`, or LimitNOFILE= in the unit",
+        ),
         Some(n) if n < 4096 => {
             let remedy = "enough for a few venues; for many clients raise it: `ulimit -n 65536`";
             finding("open files", Level::Warn, format!("limit {n}"), remedy)
@@ -90,13 +98,19 @@ fn clock() -> Finding {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     // 2026-01-01: a build of this version cannot run before it.
     if now < 1_767_225_600 {
-        return finding("clock", Level::Bad, "is before this program was made", "set it, and run chrony or systemd-timesyncd");
+        return finding(
+            "clock",
+            Level::Bad,
+            "is before this program was made",
+            "set it, and run chrony or systemd-timesyncd",
+        );
     }
     let synced = Path::new("/run/systemd/timesync/synchronized").exists() || Path::new("/run/chrony").exists();
     if synced {
         finding("clock", Level::Good, "is kept by a time service", "")
     } else {
-        let remedy = "without chrony or systemd-timesyncd receive times drift; ignore this in a container whose host has one";
+        let remedy =
+            "without chrony or systemd-timesyncd receive times drift; ignore this in a container whose host has one";
         finding("clock", Level::Warn, "no time service was found", remedy)
     }
 }
@@ -118,8 +132,12 @@ fn data(config: &Config) -> Vec<Finding> {
     });
     if dir.join("tape").exists() {
         findings.push(match wholetape_tape::Tape::open_reader(&dir.join("tape")) {
-            Ok(tape) => finding("tape", Level::Good, format!("epoch {}, {} topics", tape.epoch(), tape.topics().len()), ""),
-            Err(error) => finding("tape", Level::Bad, error.to_string(), "stop the process that owns it, or move the folder away"),
+            Ok(tape) => {
+                finding("tape", Level::Good, format!("epoch {}, {} topics", tape.epoch(), tape.topics().len()), "")
+            }
+            Err(error) => {
+                finding("tape", Level::Bad, error.to_string(), "stop the process that owns it, or move the folder away")
+            }
         });
     }
     match rustix::fs::statvfs(existing) {
@@ -144,7 +162,9 @@ fn data(config: &Config) -> Vec<Finding> {
 fn port(listen: &str) -> Finding {
     match TcpListener::bind(listen) {
         Ok(_) => finding("port", Level::Good, format!("{listen} is free"), ""),
-        Err(error) => finding("port", Level::Bad, format!("{listen}: {error}"), "choose another one: gateway.listen, or --port"),
+        Err(error) => {
+            finding("port", Level::Bad, format!("{listen}: {error}"), "choose another one: gateway.listen, or --port")
+        }
     }
 }
 
@@ -159,9 +179,12 @@ fn reach(config: &Config) -> Vec<Finding> {
             .and_then(|addr| std::net::TcpStream::connect_timeout(&addr, Duration::from_secs(5)));
         findings.push(match connected {
             Ok(_) => finding("reach", Level::Good, format!("{name} at {authority}"), ""),
-            Err(error) => {
-                finding("reach", Level::Bad, format!("{name} at {authority}: {error}"), "check network, proxy and firewall")
-            }
+            Err(error) => finding(
+                "reach",
+                Level::Bad,
+                format!("{name} at {authority}: {error}"),
+                "check network, proxy and firewall",
+            ),
         });
     }
     findings

@@ -31,7 +31,13 @@ pub fn tape(s: &TapeStats) -> String {
     for (name, kind, of) in readers {
         let _ = writeln!(out, "# TYPE {name} {kind}");
         for (n, r) in s.readers.iter().enumerate() {
-            let _ = writeln!(out, "{name}{{reader=\"{n}\",topic=\"{}\",class=\"{}\"}} {}", r.topic, r.class.as_str(), of(r));
+            let _ = writeln!(
+                out,
+                "{name}{{reader=\"{n}\",topic=\"{}\",class=\"{}\"}} {}",
+                r.topic,
+                r.class.as_str(),
+                of(r)
+            );
         }
     }
     for lane in &s.lanes {

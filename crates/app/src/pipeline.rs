@@ -47,9 +47,9 @@ impl Pipeline {
     /// # Errors
     /// A tape that another process owns, a port that is taken, a line that cannot be built.
     pub async fn start(plan: Plan) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(&plan.listen)
-            .await
-            .with_context(|| format!("cannot listen on {}: choose another port with --port (0 picks a free one)", plan.listen))?;
+        let listener = TcpListener::bind(&plan.listen).await.with_context(|| {
+            format!("cannot listen on {}: choose another port with --port (0 picks a free one)", plan.listen)
+        })?;
         let addr = listener.local_addr()?;
         for line in &plan.feed.lines {
             for approval in &line.approvals {
@@ -182,7 +182,9 @@ impl Surface for Own {
                     let up = of_line.iter().any(|(_, s, _)| matches!(s, LinkState::Active | LinkState::Subscribed));
                     if !up {
                         ready = false;
-                        let state = of_line.first().map_or("not connected yet".into(), |(_, s, why)| format!("{} ({why})", s.as_str()));
+                        let state = of_line
+                            .first()
+                            .map_or("not connected yet".into(), |(_, s, why)| format!("{} ({why})", s.as_str()));
                         reasons.push(format!("line {line} is {state}"));
                     }
                 }

@@ -33,8 +33,13 @@ pub fn run(args: &cli::Run) -> anyhow::Result<ExitCode> {
         addr.set_port(port);
         listen = addr.to_string();
     }
-    let plan =
-        Plan { dir: planned.data.join("tape"), tape: planned.tape, feed: planned.feed, gateway: planned.gateway, listen };
+    let plan = Plan {
+        dir: planned.data.join("tape"),
+        tape: planned.tape,
+        feed: planned.feed,
+        gateway: planned.gateway,
+        listen,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let code = runtime.block_on(serve(args, plan));
     runtime.shutdown_timeout(Duration::from_secs(2));
@@ -47,7 +52,10 @@ async fn serve(args: &cli::Run, plan: Plan) -> anyhow::Result<ExitCode> {
     let pipeline = Pipeline::start(plan).await?;
     let addr = pipeline.addr;
     if args.json {
-        println!("{}", json!({"event": "started", "page": format!("http://{addr}/"), "client": format!("ws://{addr}/v1/ws"), "tape": dir, "epoch": pipeline.tape.epoch()}));
+        println!(
+            "{}",
+            json!({"event": "started", "page": format!("http://{addr}/"), "client": format!("ws://{addr}/v1/ws"), "tape": dir, "epoch": pipeline.tape.epoch()})
+        );
     } else {
         println!("page    http://{addr}/\nclient  ws://{addr}/v1/ws\ntape    {dir}");
     }
@@ -70,7 +78,8 @@ async fn serve(args: &cli::Run, plan: Plan) -> anyhow::Result<ExitCode> {
         println!("{}", json!({"event": "stopped", "failed": failed, "heads": held}));
     } else {
         let rows: u64 = held.values().sum();
-        let trades: u64 = held.iter().filter(|(t, _)| t.starts_with(&format!("{}.", Kind::Trade))).map(|(_, n)| n).sum();
+        let trades: u64 =
+            held.iter().filter(|(t, _)| t.starts_with(&format!("{}.", Kind::Trade))).map(|(_, n)| n).sum();
         println!("stopped: {} topics, {rows} records on the tape, {trades} in trade topics", held.len());
     }
     match failed {

@@ -13,7 +13,11 @@ impl Stop {
     /// # Errors
     /// When signals cannot be listened to.
     pub fn new() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())?, asked: false })
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            asked: false,
+        })
     }
 
     /// Ready once stop was asked for, and ever after. Cancel-safe.

@@ -76,7 +76,8 @@ fn a_recording_under_faults_is_whole() {
     };
     let dir = tempfile::tempdir().unwrap();
     let file = file.to_string_lossy().into_owned();
-    let output = demo(dir.path(), &["--capture", &file, "--speed", "4", "--seconds", "20", "--faults", "rough", "--seed", "3"]);
+    let output =
+        demo(dir.path(), &["--capture", &file, "--speed", "4", "--seconds", "20", "--faults", "rough", "--seed", "3"]);
     let verdict = last_json(&output);
     assert!(verdict["complete"] == true && output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

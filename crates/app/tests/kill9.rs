@@ -18,7 +18,8 @@ const KILLS: usize = 20;
 type Heads = BTreeMap<String, (u64, Vec<u8>)>;
 
 fn record_at(tape: &Tape, topic: &wholetape_model::Topic, seq: u64) -> Option<Vec<u8>> {
-    let mut reader = tape.reader(topic, From::Seq(seq - 1), ReaderOptions { verify: true, ..ReaderOptions::default() }).ok()?;
+    let mut reader =
+        tape.reader(topic, From::Seq(seq - 1), ReaderOptions { verify: true, ..ReaderOptions::default() }).ok()?;
     let mut batch = Vec::new();
     reader.poll_next(&mut batch, 1);
     match batch.first() {
@@ -38,9 +39,14 @@ fn heads(dir: &Path, before: &Heads) -> Heads {
         let name = state.topic.to_string();
         if let Some((head, record)) = before.get(&name) {
             assert!(state.head >= *head, "{name}: head went from {head} back to {}", state.head);
-            assert_eq!(record_at(&tape, &state.topic, *head).as_ref(), Some(record), "{name}: seq {head} is another record now");
+            assert_eq!(
+                record_at(&tape, &state.topic, *head).as_ref(),
+                Some(record),
+                "{name}: seq {head} is another record now"
+            );
         }
-        let record = record_at(&tape, &state.topic, state.head).unwrap_or_else(|| panic!("{name}: head {} cannot be read", state.head));
+        let record = record_at(&tape, &state.topic, state.head)
+            .unwrap_or_else(|| panic!("{name}: head {} cannot be read", state.head));
         now.insert(name, (state.head, record));
     }
     for name in before.keys() {

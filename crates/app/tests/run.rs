@@ -33,7 +33,8 @@ fn rows(dir: &Path, kind: Kind) -> Vec<(String, u64)> {
 fn a_foreign_exchange_is_recorded_and_sigterm_ends_it_well() {
     let dir = tempfile::tempdir().unwrap();
     let (_sim, _, config) = exchange(dir.path(), &[]);
-    let mut run = Running::start(wholetape().args(["run", "--port", "0", "--json", "-c"]).arg(&config).stderr(Stdio::null()));
+    let mut run =
+        Running::start(wholetape().args(["run", "--port", "0", "--json", "-c"]).arg(&config).stderr(Stdio::null()));
     let started = run.json(SOON);
     assert!(started["client"].as_str().unwrap().starts_with("ws://127.0.0.1:"));
     std::thread::sleep(Duration::from_secs(4));
@@ -44,7 +45,8 @@ fn a_foreign_exchange_is_recorded_and_sigterm_ends_it_well() {
     let trades = rows(dir.path(), Kind::Trade);
     assert!(trades.len() == 6 && trades.iter().all(|(_, n)| *n > 5), "{trades:?}");
     // A clean end is known as one: the same tape goes on with `--seconds`.
-    let again = wholetape().args(["run", "--seconds", "2", "--port", "0", "--json", "-c"]).arg(&config).output().unwrap();
+    let again =
+        wholetape().args(["run", "--seconds", "2", "--port", "0", "--json", "-c"]).arg(&config).output().unwrap();
     assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
     let more = rows(dir.path(), Kind::Trade);
     assert!(more.iter().zip(&trades).all(|(now, before)| now.1 > before.1), "{trades:?} {more:?}");
@@ -92,7 +94,8 @@ fn a_subscription_that_was_accepted_and_stays_silent_is_named_within_seconds() {
     let dir = tempfile::tempdir().unwrap();
     let silence = r#"{"kind":"ack_silence","venue":"binance-spot","stream":"btcusdt@bookTicker"}"#;
     let (_sim, _, config) = exchange(dir.path(), &["--venue", "binance-spot", "--inject", silence]);
-    let mut run = Running::start(wholetape().args(["run", "--port", "0", "--json", "-c"]).arg(&config).stderr(Stdio::null()));
+    let mut run =
+        Running::start(wholetape().args(["run", "--port", "0", "--json", "-c"]).arg(&config).stderr(Stdio::null()));
     run.json(SOON);
     let begin = Instant::now();
     let named = loop {
@@ -125,7 +128,11 @@ fn ten_thousand_garbage_frames_a_second_do_not_flood_the_log() {
     let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
     let lines = log.lines().count();
     assert!(lines < 200, "{lines} lines of log for 30 000 garbage frames");
-    assert!(log.contains("count"), "folded lines tell their count: {}", log.lines().take(20).collect::<Vec<_>>().join("\n"));
+    assert!(
+        log.contains("count"),
+        "folded lines tell their count: {}",
+        log.lines().take(20).collect::<Vec<_>>().join("\n")
+    );
     // The line lives on.
     let trades = rows(dir.path(), Kind::Trade);
     assert!(trades.iter().all(|(_, n)| *n > 5), "{trades:?}");
@@ -138,7 +145,8 @@ fn doctor_and_defaults_answer_people_and_programs() {
     let config = dir.path().join("c.toml");
     std::fs::write(&config, &defaults.stdout).unwrap();
     assert!(wholetape().args(["check", "-c"]).arg(&config).status().unwrap().success());
-    let doctor = wholetape().args(["doctor", "--json", "--data"]).arg(dir.path()).arg("-c").arg(&config).output().unwrap();
+    let doctor =
+        wholetape().args(["doctor", "--json", "--data"]).arg(dir.path()).arg("-c").arg(&config).output().unwrap();
     let found: Value = serde_json::from_slice(&doctor.stdout).unwrap();
     assert!(found["findings"].as_array().unwrap().len() >= 6, "{found}");
 }

@@ -24,7 +24,8 @@ pub fn defaults() -> String {
 }
 
 const SPOT: &str = r#"["trade", "book", "quote", "ticker", "bar-1m", "instrument"]"#;
-const FUTURES: &str = r#"["trade", "book", "quote", "ticker", "bar-1m", "mark", "liquidation", "open_interest", "instrument"]"#;
+const FUTURES: &str =
+    r#"["trade", "book", "quote", "ticker", "bar-1m", "mark", "liquidation", "open_interest", "instrument"]"#;
 
 const HEAD: &str = r#"# wholetape's configuration: every key, with its default. Later layers win: this file, then the environment
 # (WHOLETAPE__TAPE__FSYNC=10ms is tape.fsync), then flags (--set tape.fsync=10ms). `wholetape check -c FILE` tells
@@ -114,7 +115,10 @@ mod tests {
         let text = defaults();
         let keys = toml::Table::try_from(LineConfig { approved: Some("x".into()), ..LineConfig::default() }).unwrap();
         for key in keys.keys() {
-            assert!(text.contains(&format!("\n{key} =")) || text.contains(&format!("\n# {key} =")), "{key} is not printed");
+            assert!(
+                text.contains(&format!("\n{key} =")) || text.contains(&format!("\n# {key} =")),
+                "{key} is not printed"
+            );
         }
     }
 
@@ -126,7 +130,10 @@ mod tests {
             std::fs::write(path, &wanted).unwrap();
         }
         let found = std::fs::read_to_string(path).unwrap_or_default();
-        assert_eq!(found, wanted, "docs/configuration.md is stale: WHOLETAPE_BLESS=1 cargo test -p wholetape the_document_is_fresh");
+        assert_eq!(
+            found, wanted,
+            "docs/configuration.md is stale: WHOLETAPE_BLESS=1 cargo test -p wholetape the_document_is_fresh"
+        );
     }
 
     const DOCUMENT: &str = "# Configuration\n\nGenerated from `wholetape defaults`; a test keeps it fresh. `docs/operations.md` says how to run it.\n\n";

@@ -71,8 +71,9 @@ pub fn load(layers: &Layers) -> anyhow::Result<(Config, Vec<Problem>)> {
     let mut problems = Vec::new();
     let mut table = match &layers.config {
         Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .with_context(|| format!("cannot read {}: make one with `wholetape defaults > wholetape.toml`", path.display()))?;
+            let text = std::fs::read_to_string(path).with_context(|| {
+                format!("cannot read {}: make one with `wholetape defaults > wholetape.toml`", path.display())
+            })?;
             match toml::from_str::<Table>(&text) {
                 Ok(table) => table,
                 Err(error) => {
@@ -97,7 +98,9 @@ pub fn load(layers: &Layers) -> anyhow::Result<(Config, Vec<Problem>)> {
     let planned = plan(&config);
     if let Err(more) = planned {
         // A section that could not be read is not blamed twice.
-        let known = |p: &Problem| problems.iter().any(|k| k.key.starts_with(&p.key) || p.key.starts_with(&k.key) && !k.key.is_empty());
+        let known = |p: &Problem| {
+            problems.iter().any(|k| k.key.starts_with(&p.key) || p.key.starts_with(&k.key) && !k.key.is_empty())
+        };
         let new: Vec<Problem> = more.into_iter().filter(|p| !known(p)).collect();
         problems.extend(new);
     }
@@ -120,7 +123,12 @@ pub fn planned(layers: &Layers) -> anyhow::Result<(Config, Planned)> {
 fn syntax(text: &str, error: &toml::de::Error) -> Problem {
     let line = error.span().map_or(0, |span| text[..span.start.min(text.len())].lines().count().max(1));
     let why = error.message().lines().next().unwrap_or_default().to_owned();
-    Problem::new(format!("line {line}"), text.lines().nth(line.saturating_sub(1)).unwrap_or("").trim(), why, "this is no TOML; mend that line")
+    Problem::new(
+        format!("line {line}"),
+        text.lines().nth(line.saturating_sub(1)).unwrap_or("").trim(),
+        why,
+        "this is no TOML; mend that line",
+    )
 }
 
 /// Checks everything.
@@ -151,7 +159,9 @@ pub fn plan(config: &Config) -> Result<Planned, Vec<Problem>> {
 
 /// `(line, host:port)` of each REST base that a configuration uses.
 pub fn rest_hosts(config: &Config) -> Vec<(String, String)> {
-    let own = |venue: &str| wholetape_venue::endpoints(venue).map(|e| e.rest.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>());
+    let own = |venue: &str| {
+        wholetape_venue::endpoints(venue).map(|e| e.rest.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>())
+    };
     let mut hosts = Vec::new();
     for line in &config.feed.line {
         let bases = if line.rest.is_empty() { own(&line.venue).unwrap_or_default() } else { line.rest.clone() };
@@ -170,7 +180,9 @@ pub fn snippet(addrs: &[VenueAddr]) -> String {
     let mut text = String::new();
     for addr in addrs {
         let symbols: Vec<String> = addr.symbols.iter().map(|s| format!("\"{s}\"")).collect();
-        let futures = if addr.kind == wholetape_sim::VenueKind::BinanceUsdm || addr.kind == wholetape_sim::VenueKind::BinanceCoinm {
+        let futures = if addr.kind == wholetape_sim::VenueKind::BinanceUsdm
+            || addr.kind == wholetape_sim::VenueKind::BinanceCoinm
+        {
             ", \"mark\", \"liquidation\", \"open_interest\""
         } else {
             ""

@@ -17,7 +17,12 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub fn new(key: impl Into<String>, value: impl Into<String>, why: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub fn new(
+        key: impl Into<String>,
+        value: impl Into<String>,
+        why: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
         Self { key: key.into(), value: value.into(), why: why.into(), remedy: remedy.into() }
     }
 }

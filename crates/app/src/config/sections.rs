@@ -84,7 +84,9 @@ impl TapeSection {
             Fsync::Batch
         } else {
             match humantime::parse_duration(&self.fsync) {
-                Ok(every) if (Duration::from_millis(1)..=Duration::from_secs(10)).contains(&every) => Fsync::Every(every),
+                Ok(every) if (Duration::from_millis(1)..=Duration::from_secs(10)).contains(&every) => {
+                    Fsync::Every(every)
+                }
                 _ => {
                     wrong("fsync", self.fsync.clone(), "is neither `batch` nor 1ms to 10s", "write \"100ms\"");
                     TapeConfig::default().fsync
@@ -103,7 +105,12 @@ impl TapeSection {
             wrong("low_space_hard", value, "is not below tape.low_space_soft", "warn before acting: 256MiB and 1GiB");
         }
         if let Some(keep) = self.keep_size.filter(|keep| keep.0 < segment.saturating_mul(2)) {
-            wrong("keep_size", format!("{}B", keep.0), "holds less than two segments", "keep more, or make tape.segment smaller");
+            wrong(
+                "keep_size",
+                format!("{}B", keep.0),
+                "holds less than two segments",
+                "keep more, or make tape.segment smaller",
+            );
         }
         TapeConfig {
             segment_bytes: segment,

@@ -171,7 +171,9 @@ async fn sleep_until(at: Option<Instant>) {
 }
 
 async fn send(socket: &mut Socket, text: String) -> anyhow::Result<()> {
-    timeout(Duration::from_secs(10), socket.send(Message::Text(text.into()))).await.context("the gateway does not read")??;
+    timeout(Duration::from_secs(10), socket.send(Message::Text(text.into())))
+        .await
+        .context("the gateway does not read")??;
     Ok(())
 }
 

@@ -45,7 +45,8 @@ pub fn run(args: &cli::Demo) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let verdict = runtime.block_on(play(args, &folder.path))?;
     runtime.shutdown_timeout(Duration::from_secs(2));
-    let paint = report::Paint(std::io::IsTerminal::is_terminal(&std::io::stdout()) && std::env::var_os("NO_COLOR").is_none());
+    let paint =
+        report::Paint(std::io::IsTerminal::is_terminal(&std::io::stdout()) && std::env::var_os("NO_COLOR").is_none());
     if args.json {
         eprint!("{}", report::table(&verdict, report::Paint(false)));
         println!("{}", serde_json::to_string(&verdict)?);
@@ -67,7 +68,8 @@ impl Folder {
             Some(path) => (path.clone(), false),
             None => (std::env::temp_dir().join(format!("wholetape-demo-{}", std::process::id())), true),
         };
-        std::fs::create_dir_all(&path).with_context(|| format!("cannot make {}: choose a folder with --data", path.display()))?;
+        std::fs::create_dir_all(&path)
+            .with_context(|| format!("cannot make {}: choose a folder with --data", path.display()))?;
         Ok(Self { path, temporary })
     }
 }
@@ -108,7 +110,16 @@ fn channels(addr: &VenueAddr, recording: Option<&recording::Contents>) -> Vec<&'
     match recording {
         Some(contents) => contents.channels(),
         None if futures => vec![
-            "trade", "trade-raw", "book", "quote", "ticker", "bar-1m", "mark", "liquidation", "open_interest", "instrument",
+            "trade",
+            "trade-raw",
+            "book",
+            "quote",
+            "ticker",
+            "bar-1m",
+            "mark",
+            "liquidation",
+            "open_interest",
+            "instrument",
         ],
         None => vec!["trade", "trade-raw", "book", "quote", "ticker", "bar-1m", "instrument"],
     }
@@ -303,7 +314,8 @@ impl Stage<'_> {
     async fn subscribe(&mut self, streams: &[(String, usize)], stop: &mut signals::Stop) -> bool {
         let begin = Instant::now();
         loop {
-            let there = |name: &str| self.sim.subscriptions(name).into_iter().map(|(_, s)| s).collect::<BTreeSet<_>>().len();
+            let there =
+                |name: &str| self.sim.subscriptions(name).into_iter().map(|(_, s)| s).collect::<BTreeSet<_>>().len();
             if streams.iter().all(|(name, n)| there(name) >= *n) || begin.elapsed() > SUBSCRIBE_WITHIN {
                 // The last acknowledgements are still under way.
                 sleep(Duration::from_millis(300)).await;
@@ -318,7 +330,13 @@ impl Stage<'_> {
     }
 
     /// Lets the venues play until the time is over, the recording ends, or somebody wants to stop.
-    async fn perform(&mut self, length: Option<Duration>, recorded: bool, pipeline: &Pipeline, stop: &mut signals::Stop) {
+    async fn perform(
+        &mut self,
+        length: Option<Duration>,
+        recorded: bool,
+        pipeline: &Pipeline,
+        stop: &mut signals::Stop,
+    ) {
         let begin = Instant::now();
         loop {
             let passed = begin.elapsed();
@@ -352,7 +370,10 @@ impl Stage<'_> {
                 return;
             }
             for _ in 0..3 {
-                self.show("becoming whole", &format!("{:>4.1}/{} s", begin.elapsed().as_secs_f64(), WHOLE_WITHIN.as_secs()));
+                self.show(
+                    "becoming whole",
+                    &format!("{:>4.1}/{} s", begin.elapsed().as_secs_f64(), WHOLE_WITHIN.as_secs()),
+                );
                 sleep(TICK).await;
             }
         }

@@ -50,6 +50,10 @@ pub fn contents(file: &Path) -> anyhow::Result<Contents> {
         }
         contents.snapshot |= line.contains("lastUpdateId");
     }
-    anyhow::ensure!(!contents.found.is_empty(), "the recording {} holds no channel that the demo knows", file.display());
+    anyhow::ensure!(
+        !contents.found.is_empty(),
+        "the recording {} holds no channel that the demo knows",
+        file.display()
+    );
     Ok(contents)
 }

@@ -7,7 +7,7 @@
 //! A confession is a mark `lost` with the ids, or else the time, that it covers. Its times are ours (receive) or the
 //! venue's (event), whichever the line had, so an event counts as covered when its creation by either clock lies in the
 //! interval, with [`SLACK_MS`] between clocks and no more. Over a recording the venue's clock is years away from ours:
-//! there the beginning is held against the event's own time and the end against its creation here.
+//! there each end is held against the clock that it was read from.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,8 +15,8 @@ use serde::Serialize;
 use wholetape_model::{InstrumentId, Kind};
 use wholetape_sim::truth::{AggTrade, InstrumentTruth, RawTrade, Stated};
 
-use super::facts::{self, Trade};
 use super::Wanted;
+use super::facts::{self, Trade};
 use super::seen::{Ladder, Seen, TopicSeen, topic_name};
 
 /// Between the venue's moment of creation and the times in a mark.
@@ -141,7 +141,13 @@ impl Confessed {
         let apart = (wall - event).abs() > YEARS_APART_NS;
         self.times.iter().any(|(from, to)| {
             let (from, to) = (from - slack, to + slack);
-            if apart { event >= from && wall <= to } else { (from..=to).contains(&wall) || (from..=to).contains(&event) }
+            if apart {
+                // Which clock an end was read from, its era tells.
+                let by = |end: i64| if (end - wall).abs() < (end - event).abs() { wall } else { event };
+                by(from) >= from && by(to) <= to
+            } else {
+                (from..=to).contains(&wall) || (from..=to).contains(&event)
+            }
         })
     }
 
@@ -260,8 +266,14 @@ fn deltas(truth: &InstrumentTruth, topic: &TopicSeen) -> Count {
             Some(_) => count.invent(|| format!("{}: other levels than published", event.last)),
             // What was before the first snapshot is in it.
             None if event.last <= first => count.held += 1,
-            None if topic.book.jumps.iter().any(|(after, to)| event.last > *after && event.last <= *to) => count.held += 1,
-            None if confessed.id(event.last) || confessed.time(Born { wall_ns: event.wall_ns, event_ms: event.event_ms }) => count.confessed += 1,
+            None if topic.book.jumps.iter().any(|(after, to)| event.last > *after && event.last <= *to) => {
+                count.held += 1
+            }
+            None if confessed.id(event.last)
+                || confessed.time(Born { wall_ns: event.wall_ns, event_ms: event.event_ms }) =>
+            {
+                count.confessed += 1
+            }
             None => count.miss(|| format!("{} to {}", event.first, event.last)),
         }
     }
@@ -299,20 +311,29 @@ fn book(truth: &InstrumentTruth, topic: &TopicSeen, deepest: &TopicSeen) -> Resu
     for (name, ours, theirs) in [("bid", &ours.bids, &theirs.bids), ("ask", &ours.asks, &theirs.asks)] {
         let differing = theirs.iter().find(|(p, s)| ours.get(p) != Some(s)).map(|(p, _)| p);
         if let Some(price) = differing.or_else(|| ours.keys().find(|p| !theirs.contains_key(p))) {
-            let text = |side: &BTreeMap<_, wholetape_model::Decimal>| side.get(price).map_or("none".into(), |s| s.to_string());
+            let text =
+                |side: &BTreeMap<_, wholetape_model::Decimal>| side.get(price).map_or("none".into(), |s| s.to_string());
             return Err(format!("{name} {}: held {}, the venue has {}", price.0, text(ours), text(theirs)));
         }
     }
     Err("the books differ".into())
 }
 
-fn parse(kind: wholetape_sim::Kind, all: &[Stated], into: &mut BTreeMap<String, (Kind, Vec<(String, Born)>)>, why: &mut Vec<String>) {
+fn parse(
+    kind: wholetape_sim::Kind,
+    all: &[Stated],
+    into: &mut BTreeMap<String, (Kind, Vec<(String, Born)>)>,
+    why: &mut Vec<String>,
+) {
     for one in all {
         let payload = serde_json::from_str(&one.payload).unwrap_or_default();
         match facts::of_truth(kind, &one.variant, &payload) {
             Some(found) => {
                 for (topic, fact) in found {
-                    into.entry(topic.to_string()).or_insert_with(|| (topic, Vec::new())).1.push((fact, Born { wall_ns: one.wall_ns, event_ms: one.event_ms }));
+                    into.entry(topic.to_string())
+                        .or_insert_with(|| (topic, Vec::new()))
+                        .1
+                        .push((fact, Born { wall_ns: one.wall_ns, event_ms: one.event_ms }));
                 }
             }
             None => why.push(format!("the truth holds a {kind} that cannot be read")),
@@ -329,22 +350,33 @@ pub fn compare(truth: &InstrumentTruth, wanted: &Wanted, seen: &Seen, tape: &See
     let has = |kind: Kind| recorded.contains(&kind);
     if has(Kind::Trade) {
         let published = match wanted.raw_source {
-            false => truth.agg_trades.values().map(|t| (t.id, (of_agg(t), Born { wall_ns: t.wall_ns, event_ms: t.event_ms }))).collect(),
-            true => truth.trades.values().map(|t| (t.id, (of_raw(t), Born { wall_ns: t.wall_ns, event_ms: t.event_ms }))).collect(),
+            false => truth
+                .agg_trades
+                .values()
+                .map(|t| (t.id, (of_agg(t), Born { wall_ns: t.wall_ns, event_ms: t.event_ms })))
+                .collect(),
+            true => truth
+                .trades
+                .values()
+                .map(|t| (t.id, (of_raw(t), Born { wall_ns: t.wall_ns, event_ms: t.event_ms })))
+                .collect(),
         };
         out.kinds.insert("trade".into(), trades(&published, topic(seen, Kind::Trade, id, &none), false));
     }
     if has(Kind::TradeRaw) {
-        let published = truth.trades.values().map(|t| (t.id, (of_raw(t), Born { wall_ns: t.wall_ns, event_ms: t.event_ms }))).collect();
+        let published = truth
+            .trades
+            .values()
+            .map(|t| (t.id, (of_raw(t), Born { wall_ns: t.wall_ns, event_ms: t.event_ms })))
+            .collect();
         out.kinds.insert("trade-raw".into(), trades(&published, topic(seen, Kind::TradeRaw, id, &none), true));
     }
     if has(Kind::Quote) {
-        let quotes: Vec<_> =
-            truth
-                .quotes
-                .iter()
-                .filter_map(|q| Some((facts::quote_of_truth(q)?, Born { wall_ns: q.wall_ns, event_ms: q.event_ms })))
-                .collect();
+        let quotes: Vec<_> = truth
+            .quotes
+            .iter()
+            .filter_map(|q| Some((facts::quote_of_truth(q)?, Born { wall_ns: q.wall_ns, event_ms: q.event_ms })))
+            .collect();
         out.kinds.insert("quote".into(), stated(&quotes, topic(seen, Kind::Quote, id, &none), |_| false));
     }
     let mut others = BTreeMap::new();
@@ -387,7 +419,9 @@ fn polled(truth: &InstrumentTruth, topic: &TopicSeen) -> Count {
     let published: BTreeSet<String> = truth
         .open_interest
         .iter()
-        .filter_map(|one| facts::of_truth(wholetape_sim::Kind::OpenInterest, "", &serde_json::from_str(&one.payload).ok()?))
+        .filter_map(|one| {
+            facts::of_truth(wholetape_sim::Kind::OpenInterest, "", &serde_json::from_str(&one.payload).ok()?)
+        })
         .flatten()
         .map(|(_, fact)| fact)
         .collect();

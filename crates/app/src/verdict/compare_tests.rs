@@ -147,7 +147,11 @@ fn depth(first: u64, last: u64, bid: (&str, &str)) -> DepthEvent {
 #[test]
 fn books_and_their_deltas() {
     let mut truth = InstrumentTruth::default();
-    truth.books.push(wholetape_sim::BookText { last_update_id: 1, bids: vec![("10".into(), "1".into())], asks: Vec::new() });
+    truth.books.push(wholetape_sim::BookText {
+        last_update_id: 1,
+        bids: vec![("10".into(), "1".into())],
+        asks: Vec::new(),
+    });
     truth.depth = vec![depth(2, 3, ("10", "4")), depth(4, 5, ("9", "2")), depth(6, 7, ("10", "0"))];
     truth.final_book =
         Some(wholetape_sim::BookText { last_update_id: 7, bids: vec![("9".into(), "2".into())], asks: Vec::new() });

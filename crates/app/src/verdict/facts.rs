@@ -41,11 +41,21 @@ pub type Level = (Decimal, Decimal);
 #[derive(Debug, Clone, PartialEq)]
 pub enum Item {
     Trade(Trade),
-    Snapshot { id: u64, bids: Vec<Level>, asks: Vec<Level> },
-    Delta { id: u64, bids: Vec<Level>, asks: Vec<Level> },
+    Snapshot {
+        id: u64,
+        bids: Vec<Level>,
+        asks: Vec<Level>,
+    },
+    Delta {
+        id: u64,
+        bids: Vec<Level>,
+        asks: Vec<Level>,
+    },
     Fact(String),
     Gap(Gap),
-    Validity { live: bool },
+    Validity {
+        live: bool,
+    },
     Retract(u64),
     /// Checkpoints and whatever the truth does not speak of.
     Other,
@@ -196,11 +206,7 @@ fn decs<const N: usize>(v: &Value, keys: [&str; N]) -> Option<[Decimal; N]> {
 }
 
 fn json_levels(v: &Value, key: &str) -> Option<Vec<Level>> {
-    v.get(key)?
-        .as_array()?
-        .iter()
-        .map(|l| Some((number(l.get(0)?.as_str()?)?, number(l.get(1)?.as_str()?)?)))
-        .collect()
+    v.get(key)?.as_array()?.iter().map(|l| Some((number(l.get(0)?.as_str()?)?, number(l.get(1)?.as_str()?)?))).collect()
 }
 
 /// What a `data`, `mark` or `snap` message says. `None` when it is not as the protocol describes.
@@ -234,9 +240,7 @@ pub fn of_message(kind: Kind, message: &Value) -> Option<Item> {
             let id = int(message, "vid")? as u64;
             if op == "snap" { Item::Snapshot { id, bids, asks } } else { Item::Delta { id, bids, asks } }
         }
-        Kind::Quote => {
-            Item::Fact(quote(int(d, "update_id")? as u64, decs(d, ["bid", "bid_size", "ask", "ask_size"])?))
-        }
+        Kind::Quote => Item::Fact(quote(int(d, "update_id")? as u64, decs(d, ["bid", "bid_size", "ask", "ask_size"])?)),
         Kind::Ticker => Item::Fact(list(
             "ticker",
             at?,
@@ -246,9 +250,7 @@ pub fn of_message(kind: Kind, message: &Value) -> Option<Item> {
         Kind::Bar(period) => Item::Fact(list(
             &format!("bar-{period}"),
             at?,
-            &decs(d, [
-                "open", "high", "low", "close", "volume", "quote_volume", "taker_volume", "taker_quote_volume",
-            ])?,
+            &decs(d, ["open", "high", "low", "close", "volume", "quote_volume", "taker_volume", "taker_quote_volume"])?,
             &[
                 int(d, "trades")?,
                 int(d, "first_id")?,
@@ -355,7 +357,10 @@ mod tests {
     #[test]
     fn numbers_are_compared_by_value() {
         assert_eq!(number("1.500"), number("1.5"));
-        assert_eq!(digest(&levels(&[("1.0".into(), "0.000".into())]), &[]), digest(&levels(&[("1".into(), "0".into())]), &[]));
+        assert_eq!(
+            digest(&levels(&[("1.0".into(), "0.000".into())]), &[]),
+            digest(&levels(&[("1".into(), "0".into())]), &[])
+        );
         let (bid, ask) = (levels(&[("1".into(), "2".into())]), Vec::new());
         assert_ne!(digest(&bid, &ask), digest(&ask, &bid));
     }

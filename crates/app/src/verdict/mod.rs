@@ -70,7 +70,8 @@ pub fn judge(truth: &Truth, wanted: &[Wanted], tape: &Seen, client: &Seen, fault
     if verdict.instruments.is_empty() {
         verdict.problems.push("no instrument was judged".into());
     }
-    let events: usize = verdict.instruments.values().flat_map(|i| i.tape.kinds.values()).map(|c| c.truth as usize).sum();
+    let events: usize =
+        verdict.instruments.values().flat_map(|i| i.tape.kinds.values()).map(|c| c.truth as usize).sum();
     if events == 0 {
         verdict.problems.push("the venues published nothing, so nothing is proven".into());
     }

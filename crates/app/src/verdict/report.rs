@@ -73,7 +73,11 @@ pub fn complaints(compared: &Compared) -> Vec<String> {
             if n > 0 {
                 let shown = list.iter().take(8).map(|one| short(one)).collect::<Vec<_>>().join(", ");
                 let more = if n as usize > 8.min(list.len()) && !list.is_empty() { ", …" } else { "" };
-                out.push(format!("{name}: {} {what}{}{shown}{more}", thousands(n), if list.is_empty() { "" } else { ": " }));
+                out.push(format!(
+                    "{name}: {} {what}{}{shown}{more}",
+                    thousands(n),
+                    if list.is_empty() { "" } else { ": " }
+                ));
             }
         };
         say(c.missing, "missing", &c.missing_ids);
@@ -166,7 +170,10 @@ mod tests {
 
     #[test]
     fn numbers_and_lines_are_readable() {
-        assert_eq!((thousands(0), thousands(999), thousands(1_234_567)), ("0".into(), "999".into(), "1 234 567".into()));
+        assert_eq!(
+            (thousands(0), thousands(999), thousands(1_234_567)),
+            ("0".into(), "999".into(), "1 234 567".into())
+        );
         assert_eq!(wrap("aa, bb, cc", 6, "> "), "aa, \n> bb, cc".to_owned());
         assert_eq!(Paint(false).bad("x"), "x");
     }

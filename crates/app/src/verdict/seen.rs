@@ -129,13 +129,17 @@ impl TopicSeen {
                 }
             }
             Item::Snapshot { id, bids, asks } => {
-                let cut = |side: &[Level]| SNAPSHOT_LIMITS.contains(&side.len()).then(|| side.last().map(|l| l.0)).flatten();
+                let cut =
+                    |side: &[Level]| SNAPSHOT_LIMITS.contains(&side.len()).then(|| side.last().map(|l| l.0)).flatten();
                 let book = &mut self.book;
                 (book.deepest_bid, book.deepest_ask) = (cut(&bids), cut(&asks));
                 book.ladder = Ladder::default();
                 book.ladder.apply(&bids, &asks);
                 book.update_id = id;
-                book.snapshots.push(id);
+                // A client that comes before the first book is told an empty one, of no update.
+                if id > 0 {
+                    book.snapshots.push(id);
+                }
             }
             Item::Delta { id, bids, asks } => {
                 self.book.ladder.apply(&bids, &asks);

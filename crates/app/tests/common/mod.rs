@@ -34,8 +34,9 @@ pub fn demo(data: &Path, args: &[&str]) -> Output {
 pub fn last_json(output: &Output) -> Value {
     let text = String::from_utf8_lossy(&output.stdout);
     let line = text.lines().last().unwrap_or_default();
-    serde_json::from_str(line)
-        .unwrap_or_else(|e| panic!("no JSON on the last line ({e}): {line}\n{}", String::from_utf8_lossy(&output.stderr)))
+    serde_json::from_str(line).unwrap_or_else(|e| {
+        panic!("no JSON on the last line ({e}): {line}\n{}", String::from_utf8_lossy(&output.stderr))
+    })
 }
 
 /// A process that is ended with the test, whatever comes.

@@ -106,7 +106,9 @@ impl TopicState {
             last
         };
         if self.silent || self.last_recv < self.open_since || heard.since(last) < self.patience() {
-            own.min(heard)
+            // Not the earlier of both: `heard` may be a reading of a venue clock that is far behind (a recording served
+            // again), and the connection cannot have been heard last before its own stream was.
+            own
         } else {
             heard
         }
