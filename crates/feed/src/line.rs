@@ -19,6 +19,7 @@ mod judge;
 pub mod ledger;
 mod out;
 pub mod plan;
+mod quiet;
 mod timers;
 pub mod topics;
 pub mod trades;

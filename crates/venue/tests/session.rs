@@ -40,7 +40,7 @@ fn requests_and_their_weights_are_the_documents() {
     use FetchKind as F;
     let c = [Channel::Trade, Channel::Book];
     let depth = |limit, weight| (format!("/api/v3/depth?symbol=AAABBB&limit={limit}"), weight);
-    let (spot, us) = (depth(5000, 250), depth(1000, 10));
+    let (spot, us) = (depth(1000, 50), depth(1000, 10));
     check_request("binance-spot", &c, fetch(F::BookSnapshot, 0, 0), Some((&spot.0, spot.1)));
     check_request("binance-us", &c, fetch(F::BookSnapshot, 0, 0), Some((&us.0, us.1)));
     check_request(

@@ -12,6 +12,7 @@ use wholetape_venue::{FetchId, FetchKind};
 
 use super::out::{ConnIx, Judged, LineAction, LineOut, LineTopic, Priority};
 use super::plan::TopicResume;
+use super::quiet::{COMPARE, QuietProbe};
 use super::{CHECKPOINT_EVERY, Line};
 
 const RETRY_FIRST: Duration = Duration::from_millis(200);
@@ -39,6 +40,7 @@ pub struct BookFlow {
     last_checkpoint: Ts,
     /// Time of the last delta applied.
     last_applied: Ts,
+    pub(super) quiet: QuietProbe,
 }
 
 impl BookFlow {
@@ -58,6 +60,7 @@ impl BookFlow {
             lost,
             last_checkpoint: Ts::ZERO,
             last_applied: since,
+            quiet: QuietProbe::default(),
         }
     }
 
@@ -131,6 +134,7 @@ impl Line {
         match step {
             Step::Applied => {
                 flow.last_applied = now;
+                flow.quiet.moved(now);
                 let instrument = &mut self.instruments[event.instrument as usize];
                 instrument.activity += 1;
                 let activity = instrument.activity;
@@ -222,6 +226,17 @@ impl Line {
 
     /// A snapshot came: if it joins what is queued, the book is right again, and the tape gets all of it.
     pub(super) fn take_snapshot(&mut self, conn: ConnIx, id: FetchId, now: Ts, out: &mut LineOut) {
+        if id.arg == COMPARE
+            && self
+                .instruments
+                .get(id.instrument as usize)
+                .and_then(|i| i.book.as_ref())
+                .is_some_and(|b| b.book.is_live())
+            && !self.quiet_book_differs(id, now, out)
+        {
+            out.scratch.events.clear();
+            return;
+        }
         let events = std::mem::take(&mut out.scratch.events);
         for event in &events {
             let Body::Book(update) = event.body else { continue };
@@ -333,6 +348,7 @@ impl Line {
         flow.retry = RETRY_FIRST;
         flow.last_checkpoint = now;
         flow.last_applied = now;
+        flow.quiet.moved(now);
         let at = flow.book.last_update_id().unwrap_or(snapshot);
         let lost = flow.lost.take();
         if let Some(mut lost) = lost {

@@ -401,3 +401,27 @@ fn a_loss_that_went_on_at_a_kill_gets_its_verdict_after_the_restart() {
     b.answer(at(9_003), FetchKind::BookSnapshot, "20");
     assert!(b.of(BOOK).contains(&"gap lost disconnected 12-20"), "{:?}", b.of(BOOK));
 }
+
+#[test]
+fn a_lost_tail_of_a_quiet_book_is_found_by_comparison() {
+    let mut b = bench(true, Resume::default()).open(T0);
+    b.frame(at(1), "D 10 10 80 1");
+    b.timer(at(2));
+    b.answer(at(3), FetchKind::BookSnapshot, "10");
+    b.frame(at(100), "D 11 11 90 6");
+    b.rows.clear();
+    b.timer(at(3_000));
+    assert_eq!(b.asked(FetchKind::BookSnapshot), None, "not quiet yet");
+    b.timer(at(4_200));
+    // The script's snapshots hold 90 × 5, the book 90 × 6: something was missed.
+    b.answer(at(4_210), FetchKind::BookSnapshot, "15");
+    let rows = b.of(BOOK);
+    assert_eq!(rows[0], "validity syncing 11");
+    assert!(rows.contains(&"Snapshot 15") && rows.contains(&"gap lost silent 12-15"), "{rows:?}");
+    assert_eq!(rows[rows.len() - 1], "validity live 15");
+    // Equal now: looked at again, later and later, and left alone.
+    b.rows.clear();
+    b.timer(at(30_000));
+    b.answer(at(30_010), FetchKind::BookSnapshot, "19");
+    assert_eq!(b.of(BOOK), [""; 0]);
+}

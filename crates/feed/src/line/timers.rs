@@ -32,6 +32,7 @@ impl Line {
         for ix in 0..self.instruments.len() {
             self.ask_trades(ix, now, out);
             self.ask_book(ix as InstrumentIx, now, out);
+            self.probe_quiet_book(ix as InstrumentIx, now, out);
         }
         if now.since(self.last_scan) >= SCAN_EVERY {
             self.last_scan = now;
@@ -101,6 +102,10 @@ impl Line {
             }
             FetchKind::BookSnapshot => {
                 if let Some(book) = &mut self.instruments[ix].book {
+                    if id.arg == super::quiet::COMPARE {
+                        // A comparison that failed costs nothing: the book stands until the next one.
+                        return book.quiet.failed(retry_after, now);
+                    }
                     book.fetch_failed(retry_after, now);
                 }
             }
