@@ -61,7 +61,8 @@ pub fn trades_are_the_venues(world: &World) -> Result<(), String> {
     }
     match world.venue.skipped.iter().find(|id| **id > first && !never.contains(id)) {
         Some(id) if world.venue.trades.last().is_some_and(|t| t.id > *id) => {
-            let about: Vec<_> = gaps(world.of(Kind::Trade)).filter(|g| g.from_id <= *id + 1 && g.to_id + 1 >= *id).collect();
+            let about: Vec<_> =
+                gaps(world.of(Kind::Trade)).filter(|g| g.from_id <= *id + 1 && g.to_id + 1 >= *id).collect();
             Err(format!("id {id} was never published, and no verdict says so; what is said of it: {about:?}"))
         }
         _ => Ok(()),
