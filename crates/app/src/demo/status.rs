@@ -62,17 +62,39 @@ impl Status {
     }
 
     fn text(&self, phase: &str, clock: &str, f: &Figures, faults: u64, paint: Paint) -> String {
-        let books = format!("{}/{}", f.books_live, f.books);
-        let books = if f.books_live == f.books { paint.good(&books) } else { paint.bad(&books) };
-        let open = if f.gaps_open == 0 { paint.good("0 open") } else { paint.bad(&format!("{} open", f.gaps_open)) };
-        format!(
-            "{} {clock}  {} rows {}  trades {}  books live {books}  gaps {} ({open})  faults {faults}",
-            paint.bold(phase),
-            thousands(f.rows),
-            paint.dim(&format!("({}/s)", thousands(self.rate as u64))),
-            thousands(f.trades),
-            thousands(f.gaps),
-        )
+        let plain_books = format!("{}/{}", f.books_live, f.books);
+        let books = if f.books_live == f.books { paint.good(&plain_books) } else { paint.bad(&plain_books) };
+        let plain_open = format!("{} open", f.gaps_open);
+        let open = if f.gaps_open == 0 { paint.good(&plain_open) } else { paint.bad(&plain_open) };
+        // Plain and painted text of each part: what does not fit the terminal is left out whole, from the right, since a
+        // wrapped line could not be rewritten in place.
+        let rate = format!("({}/s)", thousands(self.rate as u64));
+        let rows = thousands(f.rows);
+        let parts = [
+            (format!("{phase} {clock}"), format!("{} {clock}", paint.bold(phase))),
+            (format!("  {rows} rows {rate}"), format!("  {rows} rows {}", paint.dim(&rate))),
+            (format!("  books live {plain_books}"), format!("  books live {books}")),
+            (format!("  gaps {} ({plain_open})", thousands(f.gaps)), format!("  gaps {} ({open})", thousands(f.gaps))),
+            (format!("  faults {faults}"), format!("  faults {faults}")),
+            (format!("  trades {}", thousands(f.trades)), format!("  trades {}", thousands(f.trades))),
+        ];
+        let (width, mut used, mut line) = (self.width(), 0, String::new());
+        for (plain, painted) in parts {
+            used += plain.chars().count();
+            if used >= width {
+                break;
+            }
+            line.push_str(&painted);
+        }
+        line
+    }
+
+    /// Columns of the terminal; no limit where there is none.
+    fn width(&self) -> usize {
+        if !self.terminal {
+            return usize::MAX;
+        }
+        rustix::termios::tcgetwinsize(std::io::stderr()).map_or(80, |size| usize::from(size.ws_col).max(20))
     }
 
     /// A line that stays.
