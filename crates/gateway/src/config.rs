@@ -12,6 +12,10 @@ pub struct GatewayConfig {
     pub hb: Duration,
     /// No byte accepted by a client's socket for this long: closed (4008).
     pub stall: Duration,
+    /// A frame that a client began and does not end for this long: closed (4008).
+    pub frame: Duration,
+    /// Frames of one message of a client; one more is closed (1009).
+    pub fragments_max: u32,
     /// After `stop`, at most this long for connections to end.
     pub drain: Duration,
     /// Malformed or rate-breaking messages before a connection is closed (4303).
@@ -36,6 +40,8 @@ impl Default for GatewayConfig {
             limits: Limits::default(),
             hb: Duration::from_secs(15),
             stall: Duration::from_secs(30),
+            frame: Duration::from_secs(10),
+            fragments_max: 64,
             drain: Duration::from_secs(10),
             violations_max: 5,
             connections_max: 10_000,

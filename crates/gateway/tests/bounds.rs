@@ -103,6 +103,63 @@ async fn strange_frames_close_with_their_code() {
     assert_eq!(ws.closed().await, 1009);
 }
 
+/// The answer to bytes written after a bare handshake: whether the server closed with `code`.
+async fn closes_with(rig: &Rig, sent: &[Vec<u8>], code: u16) -> bool {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut raw = tokio::net::TcpStream::connect(rig.at).await.unwrap();
+    let request = format!(
+        "GET /v1/ws HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        rig.at
+    );
+    raw.write_all(request.as_bytes()).await.unwrap();
+    for bytes in sent {
+        raw.write_all(bytes).await.unwrap();
+    }
+    let mut all = Vec::new();
+    let read = async {
+        let mut chunk = [0; 4096];
+        while let Ok(n @ 1..) = raw.read(&mut chunk).await {
+            all.extend_from_slice(&chunk[..n]);
+            // A close frame: its opcode, a length, the code.
+            let close = |w: &[u8]| w[0] == 0x88 && w[2..4] == code.to_be_bytes();
+            if all.windows(4).any(close) {
+                return true;
+            }
+        }
+        false
+    };
+    tokio::time::timeout(Duration::from_secs(5), read).await.unwrap_or(false)
+}
+
+#[tokio::test]
+async fn a_message_of_endless_fragments_is_closed() {
+    let rig = Rig::new().await;
+    // Unmasked payloads of nothing: a mask of zeros. The first is text, the others go on.
+    let fragment = |first: u8| vec![first, 0x81, 0, 0, 0, 0, b' '];
+    let pieces = |n: usize| -> Vec<Vec<u8>> { (0..n).map(|i| fragment(u8::from(i == 0))).collect() };
+    assert!(closes_with(&rig, &pieces(65), 1009).await);
+    // 64 are a message, here one of blanks, which is no JSON and no reason to close.
+    let mut whole = pieces(63);
+    whole.push(fragment(0x80));
+    whole.push(vec![0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8]);
+    assert!(!closes_with(&rig, &whole, 1009).await);
+}
+
+#[tokio::test]
+async fn a_frame_that_does_not_end_is_closed() {
+    let rig = Rig::with(config(|c| c.frame = Duration::from_millis(300)), TapeConfig::default()).await;
+    let ping = || vec![0x89, 0x80, 0, 0, 0, 0];
+    for begun in [vec![0x81], vec![0x81, 0x85, 0, 0, 0, 0, b'{']] {
+        assert!(closes_with(&rig, &[ping(), begun], 4008).await);
+    }
+    // Whole frames are no reason, however long nothing follows.
+    let mut ws = rig.client().await;
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    ws.send(json!({"op": "ping"})).await;
+    assert_eq!(ws.next().await["op"], "pong");
+}
+
 #[tokio::test]
 async fn heartbeats_name_every_head_and_silence_ends() {
     let mut rig = Rig::with(config(|c| c.hb = Duration::from_secs(1)), TapeConfig::default()).await;

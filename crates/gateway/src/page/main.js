@@ -1,7 +1,7 @@
 // The page: what the public protocol gives, drawn at most once per frame. Rows are made once and only their text changes.
 
 import { Client } from "/page/client.js";
-import { Book } from "/page/book.js";
+import { Book, canonical } from "/page/book.js";
 
 const LEVELS = 16;
 const TRADES = 35;
@@ -36,8 +36,18 @@ const gaps = new Map(); // topic + gap number -> newest mark
 const latencies = [];
 let dirty = true;
 
+// Venues pad numbers with zeros ("61837.75000000"): shown are as many decimals as any number of the instrument needs.
+const decimals = { price: 0, size: 0 };
+const shown = (what, text) => {
+  const short = canonical(text);
+  const [whole, part = ""] = short.split(".");
+  decimals[what] = Math.max(decimals[what], part.length);
+  return decimals[what] ? `${whole}.${part.padEnd(decimals[what], "0")}` : short;
+};
+
 function reset() {
   [book, validity, vid, trades, total, seq, missed] = [new Book(), "no book", 0, [], 0, 0, 0];
+  [decimals.price, decimals.size] = [0, 0];
   dirty = true;
 }
 reset();
@@ -137,15 +147,14 @@ setTimeout(look, 200);
 
 function drawSide(nodes, levels) {
   const sizes = levels.map((l) => Number(l[1]));
-  const places = Math.max(0, ...levels.map((l) => (l[1].split(".")[1] ?? "").length));
   const all = sizes.reduce((a, b) => a + b, 0) || 1;
   let sum = 0;
   nodes.forEach(({ tr, td }, i) => {
     const l = levels[i];
     sum += sizes[i] ?? 0;
-    put(td[0], l ? l[0] : "\u00a0");
-    put(td[1], l ? l[1] : "");
-    put(td[2], l ? sum.toFixed(Math.min(places, 4)) : "");
+    put(td[0], l ? shown("price", l[0]) : "\u00a0");
+    put(td[1], l ? shown("size", l[1]) : "");
+    put(td[2], l ? sum.toFixed(Math.min(decimals.size, 4)) : "");
     tr.style.setProperty("--w", l ? `${((sum / all) * 100).toFixed(1)}%` : "0%");
   });
 }
@@ -161,11 +170,11 @@ function drawBook() {
   put($("vid"), vid ? `venue update ${vid}` : "\u00a0");
   if (a.length && b.length) {
     const mid = (a[0][2] + b[0][2]) / 2;
-    const places = (a[0][0].split(".")[1] ?? "").length;
+    const places = decimals.price;
     const spread = a[0][2] - b[0][2];
     put($("mid"), mid.toFixed(places + 1));
     put($("midwhy"), `spread ${spread.toFixed(places)}`);
-    put($("bbo"), `${b[0][0]} / ${a[0][0]}`);
+    put($("bbo"), `${shown("price", b[0][0])} / ${shown("price", a[0][0])}`);
     put($("spread"), `spread ${((spread / mid) * 1e4).toFixed(2)} bp`);
   } else {
     for (const id of ["mid", "bbo"]) put($(id), "–");
@@ -186,15 +195,15 @@ function drawTrades() {
       td.slice(1).forEach((d) => (d.hidden = span === 4));
     }
     put(td[0], !t ? "\u00a0" : (t.note ?? clock(Number(t.ts_event) / 1000)));
-    put(td[1], t?.price ?? "");
-    put(td[2], t?.size ?? "");
+    put(td[1], t?.price ? shown("price", t.price) : "");
+    put(td[2], t?.size ? shown("size", t.size) : "");
     put(td[3], t?.id === undefined ? "" : String(t.id));
     const side = t?.side ?? "";
     if (td[1].className !== side) td[1].className = side;
   });
   const newest = trades.find((t) => t.price);
-  put($("last"), newest?.price ?? "–");
-  put($("lastside"), newest ? `${newest.side ?? "side unknown"} · ${newest.size}` : "\u00a0");
+  put($("last"), newest ? shown("price", newest.price) : "–");
+  put($("lastside"), newest ? `${newest.side ?? "side unknown"} · ${shown("size", newest.size)}` : "\u00a0");
   $("last").className = newest?.side ?? "";
   put($("tseq"), seq ? `seq ${count(seq)}` : "\u00a0");
 }

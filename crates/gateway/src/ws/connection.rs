@@ -210,6 +210,9 @@ struct Clocks {
     /// Bytes that the socket had accepted, and when that last changed or nothing was waiting.
     written: u64,
     moved: Instant,
+    /// Whole frames that had come, and when that last changed, none was begun, or we did not read.
+    frames: u64,
+    begun: Instant,
     /// A batch waits for more until then.
     linger: Option<Instant>,
 }
@@ -229,8 +232,16 @@ pub(crate) async fn run(hub: Arc<Hub>, socket: Socket, batch: bool, name: String
     let limits = hub.config.limits;
     session.out.write(|o| reply::welcome(o, &name, hub.config.hb.as_secs(), &limits));
     let next_hb = now + hub.config.hb;
-    let clocks =
-        Clocks { timer: Box::pin(sleep_until(next_hb)), next_hb, last_in: now, written: 0, moved: now, linger: None };
+    let clocks = Clocks {
+        timer: Box::pin(sleep_until(next_hb)),
+        next_hb,
+        last_in: now,
+        written: 0,
+        moved: now,
+        frames: 0,
+        begun: now,
+        linger: None,
+    };
     let mut connection = Connection { session, socket, clocks, unflushed: false };
     let end = tokio::select! {
         biased;
@@ -292,7 +303,12 @@ impl Connection {
     /// Reads ops. True when the client is gone.
     fn read(&mut self, cx: &mut Context<'_>) -> bool {
         while self.session.out.queue.len() < ANSWERS_MAX && self.session.closing.is_none() {
-            let Poll::Ready(next) = self.socket.poll_next_unpin(cx) else { return false };
+            let next = self.socket.poll_next_unpin(cx);
+            if self.socket.get_ref().inbound.fragments_seen > self.session.hub.config.fragments_max {
+                self.session.closing = Some(Close::TooLarge);
+                return false;
+            }
+            let Poll::Ready(next) = next else { return false };
             self.clocks.last_in = Instant::now();
             match next {
                 None => return true,
@@ -346,7 +362,7 @@ impl Connection {
     /// Heartbeats, silence, stalls; registers the next time.
     fn time(&mut self, cx: &mut Context<'_>) -> Poll<Option<Close>> {
         let config = &self.session.hub.config;
-        let (hb, stall) = (config.hb, config.stall);
+        let (hb, stall, frame) = (config.hb, config.stall, config.frame);
         loop {
             let now = Instant::now();
             let c = &mut self.clocks;
@@ -356,6 +372,14 @@ impl Connection {
                 (c.written, c.moved) = (written, now);
             }
             if now >= c.moved + stall {
+                return Poll::Ready(Some(Close::TooSlow));
+            }
+            let inbound = &self.socket.get_ref().inbound;
+            let unread = self.session.out.queue.len() >= ANSWERS_MAX;
+            if inbound.frames != c.frames || !inbound.within_frame() || unread {
+                (c.frames, c.begun) = (inbound.frames, now);
+            }
+            if now >= c.begun + frame {
                 return Poll::Ready(Some(Close::TooSlow));
             }
             if now >= c.last_in + 2 * hb {
@@ -378,6 +402,9 @@ impl Connection {
             let mut next = c.next_hb.min(c.last_in + 2 * hb);
             if waiting {
                 next = next.min(c.moved + stall);
+            }
+            if self.socket.get_ref().inbound.within_frame() {
+                next = next.min(c.begun + frame);
             }
             if let Some(linger) = c.linger {
                 next = next.min(linger);

@@ -1,4 +1,4 @@
-//! Counts the bytes that a socket accepted: the only honest sign of a slow client's progress.
+//! Counts the bytes that a socket accepted, the only honest sign of a slow client's progress, and follows the frames that it brings.
 
 use std::io;
 use std::pin::Pin;
@@ -6,20 +6,26 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::ws::inbound::Inbound;
+
 pub(crate) struct Counted<S> {
     inner: S,
     pub written: u64,
+    pub inbound: Inbound,
 }
 
 impl<S> Counted<S> {
-    pub const fn new(inner: S) -> Self {
-        Self { inner, written: 0 }
+    pub fn new(inner: S) -> Self {
+        Self { inner, written: 0, inbound: Inbound::default() }
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let done = Pin::new(&mut self.inner).poll_read(cx, buf);
+        self.inbound.take(&buf.filled()[before..]);
+        done
     }
 }
 

@@ -5,12 +5,14 @@
 //! - [`subscription`]: one client's cursor in one topic;
 //! - [`connection`]: one socket: ops, timers, and what is written when;
 //! - [`upgrade`]: the handshake;
-//! - [`bucket`]: the rate of ops.
+//! - [`bucket`]: the rate of ops;
+//! - [`inbound`]: unfinished frames and endless messages.
 
 pub(crate) mod bucket;
 pub(crate) mod connection;
 pub(crate) mod counted;
 pub(crate) mod hub;
+pub(crate) mod inbound;
 pub(crate) mod ops;
 pub(crate) mod start;
 pub(crate) mod stream;
