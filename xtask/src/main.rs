@@ -9,8 +9,11 @@ mod deny;
 mod docs;
 mod fuzz;
 mod graph;
+mod live;
+mod page;
 mod purity;
 mod run;
+mod running;
 mod steps;
 mod tools;
 mod tree;
@@ -49,6 +52,22 @@ enum Chore {
     },
     /// Check the documentation: rustdoc without warnings, links that lead somewhere.
     Docs,
+    /// Look at the page with a real browser, over a demo.
+    Page {
+        /// What goes wrong in the demo: none, mild or rough.
+        #[arg(long, default_value = "none")]
+        faults: String,
+        /// Where a picture goes.
+        #[arg(long, value_name = "FILE")]
+        shot: Option<PathBuf>,
+    },
+    /// Run against a real venue for a minute and print the channels seen; the only chore that talks to one.
+    Live {
+        #[arg(long, value_enum)]
+        venue: live::Venue,
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
     /// Run the benchmarks, by default a quick look at each.
     Bench {
         /// Take criterion's full time for figures to be quoted.
@@ -96,6 +115,11 @@ fn chore(chore: Chore) -> Result<()> {
         Chore::Graph => levels(&mut steps),
         Chore::Deny { require_advisories } => deny::steps(&mut steps, require_advisories),
         Chore::Docs => docs::steps(&mut steps),
+        Chore::Page { faults, shot } => {
+            let shot = shot.map(std::path::absolute).transpose()?;
+            page::step(&mut steps, &faults, shot.as_deref());
+        }
+        Chore::Live { venue, seconds } => return live::live(venue, seconds),
         Chore::Bench { full, filter } => return bench::run_benches(full, filter.as_deref()),
         Chore::Fuzz { seconds, target } => fuzz::steps(&mut steps, seconds, target.as_deref(), captures().as_deref())?,
     }
@@ -123,6 +147,7 @@ fn test(steps: &mut Steps) {
         }
         proven(run(&mut cargo))
     });
+    page::step(steps, "none", None);
     docs::steps(steps);
 }
 
