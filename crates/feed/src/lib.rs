@@ -1,6 +1,6 @@
 //! Live lines: sockets, clock, rate limits, healing; the pure line inside.
 //!
-//! [`line`] is the logic: pure, sans-IO. Everything else here is its shell, which moves bytes, keeps time and decides
+//! [`mod@line`] is the logic: pure, sans-IO. Everything else here is its shell, which moves bytes, keeps time and decides
 //! nothing. Read [`shell`] first, then [`worker`] (where it runs) and [`feed`] (what starts and stops it all).
 
 pub mod backoff;
