@@ -53,6 +53,28 @@ fn a_foreign_exchange_is_recorded_and_sigterm_ends_it_well() {
 }
 
 #[test]
+fn instruments_chosen_by_pattern_are_those_that_the_venue_lists() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_sim, _, config) = exchange(dir.path(), &["--venue", "binance-usdm"]);
+    let text = std::fs::read_to_string(&config).unwrap();
+    let from = text.find("instruments = [").expect("the snippet names instruments");
+    let to = from + text[from..].find('\n').unwrap();
+    let chosen = format!("{}instruments = [\"*TC*-PERP.BINANCE\"]{}", &text[..from], &text[to..]);
+    std::fs::write(&config, &chosen).unwrap();
+    let check = wholetape().args(["check", "-c"]).arg(&config).output().unwrap();
+    assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stdout));
+    let run = wholetape().args(["run", "--seconds", "4", "--port", "0", "--json", "-c"]).arg(&config).output().unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let trades = rows(dir.path(), Kind::Trade);
+    assert_eq!(trades.iter().map(|t| t.0.as_str()).collect::<Vec<_>>(), ["trade.BTCUSDT-PERP.BINANCE"]);
+    // A pattern that the venue's list does not satisfy is a problem with its key, not a start with nothing.
+    std::fs::write(&config, chosen.replace("*TC*", "NOSUCH*")).unwrap();
+    let run = wholetape().args(["run", "--seconds", "1", "--port", "0", "-c"]).arg(&config).output().unwrap();
+    let said = String::from_utf8_lossy(&run.stderr);
+    assert!(!run.status.success() && said.contains("NOSUCH*"), "{said}");
+}
+
+#[test]
 fn an_address_without_approval_is_refused_with_its_key() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("c.toml");

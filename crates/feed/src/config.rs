@@ -395,8 +395,13 @@ impl LineConfig {
         let mut chosen: Vec<(InstrumentId, String)> = Vec::new();
         for text in &self.instruments {
             let matching: Vec<String> = if text.contains('*') {
-                let matching: Vec<String> =
-                    symbols(&self.venue).into_iter().filter(|s| matches_pattern(text, s)).collect();
+                // The venue's symbol or our id, whichever the pattern is written for.
+                let fits = |symbol: &String| {
+                    matches_pattern(text, symbol)
+                        || wholetape_venue::instrument_id::<&str>(&self.venue, symbol, None)
+                            .is_ok_and(|id| matches_pattern(text, id.as_str()))
+                };
+                let matching: Vec<String> = symbols(&self.venue).into_iter().filter(fits).collect();
                 if matching.is_empty() {
                     problems.add(
                         "instruments",

@@ -9,6 +9,7 @@ mod layers;
 mod problem;
 mod sections;
 mod size;
+mod symbols;
 
 use std::path::PathBuf;
 
@@ -95,7 +96,8 @@ pub fn load(layers: &Layers) -> anyhow::Result<(Config, Vec<Problem>)> {
     if let Some(data) = &layers.data {
         config.data.clone_from(data);
     }
-    let planned = plan(&config);
+    // Without asking the venue a pattern can only be checked for being one: a symbol of that form stands in.
+    let planned = plan(&config, &|venue| stand_ins(&config, venue));
     if let Err(more) = planned {
         // A section that could not be read is not blamed twice.
         let known = |p: &Problem| {
@@ -116,8 +118,19 @@ pub fn planned(layers: &Layers) -> anyhow::Result<(Config, Planned)> {
     if !problems.is_empty() {
         return Err(Problems(problems).into());
     }
-    let planned = plan(&config).map_err(Problems)?;
+    let listed = symbols::listed(&config)?;
+    let planned = plan(&config, &|venue| listed.get(venue).cloned().unwrap_or_default()).map_err(Problems)?;
     Ok((config, planned))
+}
+
+/// A symbol that each pattern of this venue matches.
+fn stand_ins(config: &Config, venue: &str) -> Vec<String> {
+    let of = |pattern: String| {
+        let plain = pattern.replace('*', "X");
+        let id = wholetape_model::InstrumentId::parse(&plain).ok();
+        id.and_then(|id| wholetape_venue::symbol_of(venue, &id).ok().flatten()).unwrap_or(plain)
+    };
+    config.feed.patterns().into_iter().filter(|(v, _)| v == venue).map(|(_, pattern)| of(pattern)).collect()
 }
 
 fn syntax(text: &str, error: &toml::de::Error) -> Problem {
@@ -131,11 +144,11 @@ fn syntax(text: &str, error: &toml::de::Error) -> Problem {
     )
 }
 
-/// Checks everything.
+/// Checks everything. `symbols` is the list of each venue that instrument patterns choose from.
 ///
 /// # Errors
 /// All problems.
-pub fn plan(config: &Config) -> Result<Planned, Vec<Problem>> {
+pub fn plan(config: &Config, symbols: &dyn Fn(&str) -> Vec<String>) -> Result<Planned, Vec<Problem>> {
     let mut problems = Vec::new();
     if config.data.as_os_str().is_empty() {
         problems.push(Problem::new("data", "\"\"", "is empty", "name a folder, e.g. \"wholetape-data\""));
@@ -143,7 +156,7 @@ pub fn plan(config: &Config) -> Result<Planned, Vec<Problem>> {
     config.log.plan(&mut problems);
     let tape = config.tape.plan(&mut problems);
     let gateway = config.gateway.plan(&mut problems);
-    let feed = config.feed.plan(&|_| Vec::new()).unwrap_or_else(|all| {
+    let feed = config.feed.plan(symbols).unwrap_or_else(|all| {
         problems.extend(all.into_iter().map(|p| {
             let value = if p.value == "\"\"" { String::new() } else { p.value };
             Problem::new(p.key, value, "cannot be used", p.remedy)
