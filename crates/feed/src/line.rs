@@ -394,19 +394,23 @@ impl Line {
             self.stats.repeats += 1;
             return;
         }
+        // Verdicts that this row completes come after it.
+        let mut filled = Vec::new();
         if let wholetape_model::Body::Trade(trade) = event.body {
-            let raw = &mut self.instruments[event.instrument as usize].raw_trades;
-            match raw.arrive(trade.id) {
-                ledger::Arrival::Repeat => {
+            let gap = self.next_gap.max(now.0 as u64);
+            match self.instruments[event.instrument as usize].raw_trades.on_live(trade.id, now, gap) {
+                Live::Row => {}
+                Live::Repeat => {
                     self.topics.get(topic).repeats += 1;
                     self.stats.repeats += 1;
                     return;
                 }
-                // While a loss goes on its own mark covers them.
-                ledger::Arrival::Skips { from, to } if self.topics.get(topic).losing.is_none() => {
-                    self.confess_ids(topic, from, to, conn, now, out);
+                Live::AfterGap(mark) => {
+                    self.next_gap = gap + 1;
+                    self.stats.gaps_opened += 1;
+                    self.gap_mark(topic, &mark, conn, now, out);
                 }
-                _ => {}
+                Live::Filled(marks) => filled = marks,
             }
         }
         let instrument = &mut self.instruments[event.instrument as usize];
@@ -420,6 +424,10 @@ impl Line {
         let flags = flags.with(self.judge(conn, event, now, out));
         self.topics.get(topic).spoke(now, event.ts_event, activity);
         self.push(topic, event.ts_event, now, conn, flags, event.scales, event.body, out);
+        for verdict in filled {
+            self.count_verdict(verdict.state);
+            self.gap_mark(topic, &verdict, conn, now, out);
+        }
     }
 
     fn take_actions(&mut self, conn: ConnIx, now: Ts, out: &mut LineOut) {

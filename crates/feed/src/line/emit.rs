@@ -1,7 +1,10 @@
 //! Rows out: events, marks and the operators' copies of gaps.
 
+use std::time::Duration;
+
 use wholetape_model::{
-    Body, Gap, GapCause, GapState, HealSource, Kind, NO_INSTRUMENT, Pending, Raw, RowFlags, Scales, Span, Ts,
+    Body, Gap, GapCause, GapState, HealSource, InstrumentIx, Kind, NO_INSTRUMENT, Pending, Raw, RowFlags, Scales, Span,
+    Ts,
 };
 use wholetape_venue::Frame;
 
@@ -10,6 +13,8 @@ use super::out::{ConnIx, Judged, LineAction, LineOut, LineTopic};
 use super::topics::Loss;
 use super::trades::GapMark;
 
+/// A neighbour that was swapped arrives within this.
+const RAW_PATIENCE: Duration = Duration::from_secs(1);
 /// A raw frame longer than this is kept cut off: it is evidence, not data.
 const RAW_MAX: usize = 64 << 10;
 
@@ -124,30 +129,22 @@ impl Line {
         self.gap_mark(topic, &mark, conn, now, out);
     }
 
-    /// Ids of the second trade source that its stream passed over. They are not asked for again (the first source holds
-    /// the same trades), so they are lost, unless the venue never published them: nobody asked, and the mark says so.
-    #[cold]
-    pub(super) fn confess_ids(
-        &mut self,
-        topic: LineTopic,
-        from: u64,
-        to: u64,
-        conn: ConnIx,
-        now: Ts,
-        out: &mut LineOut,
-    ) {
-        let gap = self.new_gap(now);
-        self.stats.gaps_opened += 1;
-        self.stats.gaps_lost += 1;
-        let since = self.topics.get(topic).last_recv;
-        let why = "the second trade source is not healed; the ids may never have been published";
-        let mark = GapMark {
-            from_id: from,
-            to_id: to,
-            missing: to - from + 1,
-            ..unprotected(gap, GapState::Lost, GapCause::Sequence, since, now, why)
-        };
-        self.gap_mark(topic, &mark, conn, now, out);
+    /// Holes of the second trade source are not asked for (the first source holds the same trades): what its own stream has
+    /// not brought after a moment is lost, unless it was never published. Nobody asked, and the mark says so.
+    pub(super) fn give_up_raw(&mut self, now: Ts, out: &mut LineOut) {
+        for ix in 0..self.instruments.len() {
+            let lost = self.instruments[ix].raw_trades.give_up_older(
+                RAW_PATIENCE,
+                now,
+                "the second trade source is not healed; the ids may never have been published",
+            );
+            for mark in lost {
+                let Some(topic) = self.topics.find(ix as InstrumentIx, Kind::TradeRaw) else { continue };
+                let conn = self.topics.get(topic).conn.unwrap_or(0);
+                self.count_verdict(mark.state);
+                self.gap_mark(topic, &mark, conn, now, out);
+            }
+        }
     }
 
     /// A frame that nobody understood is kept as it came.

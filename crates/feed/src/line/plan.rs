@@ -95,8 +95,8 @@ pub struct TopicResume {
 pub struct Instrument {
     pub id: InstrumentId,
     pub trades: TradeFlow,
-    /// Ids of the second trade source: for repeats only, its ids prove nothing.
-    pub raw_trades: Ledger,
+    /// The second trade source: repeats vanish and skips are confessed, nothing is asked for.
+    pub raw_trades: TradeFlow,
     pub book: Option<BookFlow>,
     pub checks: Checks,
     /// Trades, quotes and book updates so far: the evidence against a silent sibling.
@@ -129,7 +129,7 @@ impl Line {
             trade_conn: carries(self.plan.trade_source),
             book_conn: carries(Kind::Book),
             trades,
-            raw_trades: Ledger::default(),
+            raw_trades: TradeFlow::new(false, Ledger::default(), &[], Ts::ZERO),
             book: None,
             checks: Checks::for_instrument(self.plan.checks),
             activity: 0,

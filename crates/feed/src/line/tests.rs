@@ -55,6 +55,7 @@ impl Session for Script {
         let n = |i: usize| words[i].parse::<u64>().unwrap();
         match words[0] {
             "T" => out.events.push(trade(n(1))),
+            "R" => out.events.push(Event { kind: Kind::TradeRaw, ..trade(n(1)) }),
             "Q" => {
                 let quote =
                     Quote { bid: Price(1), bid_size: Size(1), ask: Price(2), ask_size: Size(1), update_id: n(1) };
@@ -424,4 +425,26 @@ fn a_lost_tail_of_a_quiet_book_is_found_by_comparison() {
     b.timer(at(30_000));
     b.answer(at(30_010), FetchKind::BookSnapshot, "19");
     assert_eq!(b.of(BOOK), [""; 0]);
+}
+
+#[test]
+fn the_second_trade_source_confesses_what_it_passed_over_unless_it_comes_a_moment_later() {
+    let mut b = bench(true, Resume::default()).open(T0);
+    for (i, frame) in ["R 1", "R 3", "R 2", "R 4", "R 8"].iter().enumerate() {
+        b.frame(at(i as u64 + 1), frame);
+    }
+    b.timer(at(2_000));
+    let expected = [
+        "trade 1",
+        "gap open sequence 2-2",
+        "trade 3",
+        "trade 2",
+        "gap healed sequence 2-2",
+        "trade 4",
+        "gap open sequence 5-7",
+        "trade 8",
+        "gap lost sequence 5-7",
+    ];
+    assert_eq!(b.of("trade-raw.BTCUSDT.BINANCE"), expected);
+    assert_eq!(b.asked(FetchKind::TradesFrom), None);
 }

@@ -39,6 +39,7 @@ impl Line {
             self.scan(now, out);
             self.hourly_checkpoints(now, out);
             self.judge_silences(now, out);
+            self.give_up_raw(now, out);
         }
         self.wake_at(self.last_scan + SCAN_EVERY);
     }

@@ -274,11 +274,21 @@ impl TradeFlow {
         if self.heal {
             return Vec::new();
         }
+        self.give_up_older(Duration::ZERO, Ts::MAX, "healing is off")
+    }
+
+    /// Holes that were opened at least `patience` ago are lost, because of `why`.
+    pub fn give_up_older(&mut self, patience: Duration, now: Ts, why: &str) -> Vec<GapMark> {
+        let ledger = &self.ledger;
         let mut lost = Vec::new();
-        for h in std::mem::take(&mut self.holes) {
-            let missing = self.ledger.missing_count(h.from, h.to);
-            lost.push(mark(&h, GapState::Lost, HealSource::None, missing, "healing is off".into()));
-        }
+        self.holes.retain(|h| {
+            let young = now.since(h.to_ts) < patience;
+            if !young {
+                let missing = ledger.missing_count(h.from, h.to);
+                lost.push(mark(h, GapState::Lost, HealSource::None, missing, why.to_owned()));
+            }
+            young
+        });
         self.stats.lost += lost.len() as u64;
         lost
     }
