@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 use wholetape_model::{Body, Gap, GapCause, GapState, HealSource, Row, RowFlags, Scales, Ts};
 
 use crate::block::{Block, Run};
-use crate::clock;
 use crate::config::Fsync;
 use crate::error::TapeError;
 use crate::lane::{Lane, Special, TopicNo, Wanted};
@@ -36,7 +35,7 @@ impl Lane {
         }
         let tape = self.tape.clone();
         let _under_way = tape.begin_commit()?;
-        let began = clock::mono();
+        let began = tape.mono();
         self.hold_back()?;
         self.wait_for_blockers();
         let base = self.write_batch()?;
@@ -47,8 +46,7 @@ impl Lane {
         self.shared.batches.fetch_add(1, Ordering::Relaxed);
         let durable = self.core.registers || self.tape.config.fsync == Fsync::Batch;
         if durable {
-            self.tape.sync.request();
-            self.tape.sync.wait_bytes(&self.shared, written_bytes)?;
+            self.tape.wait_bytes_requesting(&self.shared, written_bytes)?;
         } else {
             self.tape.sync.wrote(written_bytes - self.shared.synced_bytes.load(Ordering::Relaxed));
         }
@@ -64,8 +62,7 @@ impl Lane {
         if written + batch - self.shared.synced.load(Ordering::Acquire) <= limit || written == 0 {
             return Ok(());
         }
-        self.tape.sync.request();
-        self.tape.sync.wait_records(&self.shared, (written + batch).saturating_sub(limit).min(written))
+        self.tape.wait_records_requesting(&self.shared, (written + batch).saturating_sub(limit).min(written))
     }
 
     fn wait_for_blockers(&self) {
@@ -216,7 +213,7 @@ impl Lane {
     pub(crate) fn put_lost(&mut self, no: TopicNo, cause: GapCause, w: &Wanted, span: u32) {
         let t = &self.core.topics[no.0 as usize];
         let gap = OWN_GAPS | (t.head + u64::from(span));
-        let now = Ts(clock::wall().max(t.last_ts));
+        let now = Ts(self.tape.wall().max(t.last_ts));
         let (from_ts, to_ts) = match cause {
             GapCause::Disk => (Ts(w.from_ts), Ts(w.to_ts)),
             _ => (Ts(t.committed_ts), now),

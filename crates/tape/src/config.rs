@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::TapeTime;
 use crate::disk::{Disk, RealDisk};
 
 /// How many seqs a power loss may at most have shown to readers: the span of a `lost(power)` mark.
@@ -65,8 +66,11 @@ pub struct TapeConfig {
     pub allow_block: bool,
     /// The boot id to believe instead of the kernel's: simulates a power loss.
     pub boot_id: Option<String>,
-    /// What the tape writes through; tests and the fault lab put a failing one here.
+    /// The file system; tests put a failing one here, the simulation one in memory.
     pub disk: Arc<dyn Disk>,
+    /// The tape starts no thread: its owner calls [`crate::Tape::sync_now`] and [`crate::Tape::check_space`], and this tells
+    /// the time. With a disk in memory everything then happens on the owner's thread and is the same every time.
+    pub driven: Option<Arc<dyn TapeTime>>,
 }
 
 impl Default for TapeConfig {
@@ -83,6 +87,7 @@ impl Default for TapeConfig {
             allow_block: false,
             boot_id: None,
             disk: Arc::new(RealDisk),
+            driven: None,
         }
     }
 }

@@ -6,42 +6,28 @@
 //! state       run, boot id, clean end, failed fsync; replaced by rename at open and close
 //! ```
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
+use std::any::Any;
+use std::io;
 use std::path::Path;
 
-use rustix::fs::{FlockOperation, flock};
-
-use crate::disk::sync_dir;
+use crate::disk::{Disk, Locking};
 use crate::error::TapeError;
 
 const FORMAT: &str = "wholetape-tape 1";
 
 /// Takes the directory's lock; it is held as long as the file lives.
-pub(crate) fn lock(dir: &Path) -> Result<File, TapeError> {
+pub(crate) fn lock(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn Any + Send + Sync>, TapeError> {
     let path = dir.join("tape.lock");
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(|e| TapeError::io("open", &path, e))?;
-    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        let mut text = String::new();
-        let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
-        return Err(TapeError::Locked { dir: dir.to_owned(), pid });
+    match disk.lock(&path).map_err(|e| TapeError::io("lock", &path, e))? {
+        Locking::Held(held) => Ok(held),
+        Locking::Taken(pid) => Err(TapeError::Locked { dir: dir.to_owned(), pid }),
     }
-    file.set_len(0)
-        .and_then(|()| file.write_all(format!("{}\n", std::process::id()).as_bytes()))
-        .map_err(|e| TapeError::io("write", &path, e))?;
-    Ok(file)
 }
 
 /// Reads the epochs, the present one first, or makes one when the directory is new and `create`.
-pub(crate) fn epochs(dir: &Path, create: bool) -> Result<Vec<String>, TapeError> {
+pub(crate) fn epochs(disk: &dyn Disk, dir: &Path, create: bool) -> Result<Vec<String>, TapeError> {
     let path = dir.join("epoch");
-    match fs::read_to_string(&path) {
+    match text_of(disk, &path) {
         Ok(text) => {
             let good = |e: &String| e.len() <= 64 && e.bytes().all(|b| b.is_ascii_alphanumeric());
             let rest = text.trim_end().strip_prefix(FORMAT).and_then(|t| t.strip_prefix(' '));
@@ -53,11 +39,11 @@ pub(crate) fn epochs(dir: &Path, create: bool) -> Result<Vec<String>, TapeError>
         }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound && create => {
             // Segments without an epoch are somebody's data whose identity was lost: never adopt them silently.
-            if fs::read_dir(dir.join("lanes")).is_ok_and(|mut d| d.next().is_some()) {
+            if disk.list(&dir.join("lanes")).is_ok_and(|l| !l.is_empty()) {
                 return Err(TapeError::Format { path, why: "there are lanes but no epoch".into() });
             }
-            let epoch = random_name().map_err(|e| TapeError::io("read", Path::new("/dev/urandom"), e))?;
-            replace(dir, "epoch", &format!("{FORMAT} {epoch}\n"))?;
+            let epoch = random_name(disk).map_err(|e| TapeError::io("read", Path::new("/dev/urandom"), e))?;
+            replace(disk, dir, "epoch", &format!("{FORMAT} {epoch}\n"))?;
             Ok(vec![epoch])
         }
         Err(e) => Err(TapeError::io("read", &path, e)),
@@ -65,16 +51,20 @@ pub(crate) fn epochs(dir: &Path, create: bool) -> Result<Vec<String>, TapeError>
 }
 
 /// Puts a new epoch before those that the directory had; returns it.
-pub(crate) fn renew(dir: &Path) -> Result<String, TapeError> {
-    let former = epochs(dir, false)?;
-    let epoch = random_name().map_err(|e| TapeError::io("read", Path::new("/dev/urandom"), e))?;
-    replace(dir, "epoch", &format!("{FORMAT} {epoch} {}\n", former.join(" ")))?;
+pub(crate) fn renew(disk: &dyn Disk, dir: &Path) -> Result<String, TapeError> {
+    let former = epochs(disk, dir, false)?;
+    let epoch = random_name(disk).map_err(|e| TapeError::io("read", Path::new("/dev/urandom"), e))?;
+    replace(disk, dir, "epoch", &format!("{FORMAT} {epoch} {}\n", former.join(" ")))?;
     Ok(epoch)
 }
 
-fn random_name() -> std::io::Result<String> {
+fn text_of(disk: &dyn Disk, path: &Path) -> io::Result<String> {
+    String::from_utf8(disk.read(path)?).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
+}
+
+fn random_name(disk: &dyn Disk) -> io::Result<String> {
     let mut bytes = [0_u8; 10];
-    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    disk.random(&mut bytes)?;
     Ok(bytes.iter().map(|b| char::from(b"abcdefghijkmnpqrstuvwxyz23456789"[usize::from(b % 32)])).collect())
 }
 
@@ -89,9 +79,9 @@ pub(crate) struct State {
 
 impl State {
     /// `None` when there is none yet.
-    pub fn read(dir: &Path) -> Result<Option<Self>, TapeError> {
+    pub fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<Self>, TapeError> {
         let path = dir.join("state");
-        let text = match fs::read_to_string(&path) {
+        let text = match text_of(disk, &path) {
             Ok(text) => text,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(TapeError::io("read", &path, e)),
@@ -111,11 +101,11 @@ impl State {
         Ok(Some(state))
     }
 
-    pub fn write(&self, dir: &Path) -> Result<(), TapeError> {
+    pub fn write(&self, disk: &dyn Disk, dir: &Path) -> Result<(), TapeError> {
         let Self { run, boot, clean, sync_failed } = self;
         let text =
             format!("run={run}\nboot={boot}\nclean={}\nsync_failed={}\n", u8::from(*clean), u8::from(*sync_failed));
-        replace(dir, "state", &text)
+        replace(disk, dir, "state", &text)
     }
 
     /// What readers saw beyond the disk's head is unknown.
@@ -125,25 +115,17 @@ impl State {
 }
 
 /// The kernel's id of this boot. Where it tells none, no two runs count as of one boot.
-pub(crate) fn boot_id() -> String {
-    match fs::read_to_string("/proc/sys/kernel/random/boot_id") {
+pub(crate) fn boot_id(disk: &dyn Disk) -> String {
+    match std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
         Ok(id) if !id.trim().is_empty() => id.trim().to_owned(),
-        _ => random_name().unwrap_or_else(|_| format!("process-{}", std::process::id())),
+        _ => random_name(disk).unwrap_or_else(|_| format!("process-{}", std::process::id())),
     }
 }
 
 /// Replaces a small file so that either the old or the new content is there after a power loss.
-fn replace(dir: &Path, name: &str, text: &str) -> Result<(), TapeError> {
+fn replace(disk: &dyn Disk, dir: &Path, name: &str, text: &str) -> Result<(), TapeError> {
     let path = dir.join(name);
-    let part = dir.join(format!("{name}.part"));
-    let write = || -> std::io::Result<()> {
-        let mut file = File::create(&part)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&part, &path)?;
-        sync_dir(dir)
-    };
-    write().map_err(|e| TapeError::io("write", &path, e))
+    disk.replace(&path, text.as_bytes()).map_err(|e| TapeError::io("write", &path, e))
 }
 
 #[cfg(test)]

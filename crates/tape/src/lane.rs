@@ -14,7 +14,6 @@ use std::sync::{Arc, Mutex, RwLock};
 use wholetape_model::{Body, BookAction, Row, Topic};
 
 use crate::block::Block;
-use crate::clock;
 use crate::error::TapeError;
 use crate::format::{self, TableRow};
 use crate::lock;
@@ -280,7 +279,7 @@ impl Lane {
     pub(crate) fn put_registration(&mut self, no: u32) {
         let t = &self.core.topics[no as usize];
         let row = t.row(no);
-        format::put_topic_record(&row, clock::wall(), &mut self.core.buf);
+        format::put_topic_record(&row, self.tape.wall(), &mut self.core.buf);
         self.core.registers = true;
     }
 

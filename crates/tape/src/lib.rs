@@ -41,8 +41,9 @@ mod wake;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub use block::Shared;
+pub use clock::TapeTime;
 pub use config::{Fsync, LowSpace, POWER_SPAN, Retention, TapeConfig};
-pub use disk::{Disk, RealDisk};
+pub use disk::{Access, Disk, DiskFile, Listed, Locking, Meta, RealDisk};
 pub use error::TapeError;
 pub use lane::{Lane, TopicNo};
 pub use reader::{Delivery, From, MissedWhy, Policy, Reader, ReaderOptions};

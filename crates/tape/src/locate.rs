@@ -106,7 +106,7 @@ fn before(index: &TopicIndex, i: usize) -> u64 {
 fn first_since(segment: &Segment, index: &TopicIndex, ts: Ts) -> io::Result<Option<u64>> {
     let file = segment.file()?;
     let ts_at = |i: usize| -> io::Result<i64> {
-        let header = crate::reader::read_upto(&file, index.offset(i).unwrap_or(0), HEADER)?;
+        let header = crate::reader::read_upto(&*file, index.offset(i).unwrap_or(0), HEADER)?;
         Ok(u64_at(&header, 32).map_or(i64::MAX, |t| t as i64))
     };
     let (mut low, mut high) = (0, index.len());

@@ -15,7 +15,6 @@ use std::time::Duration;
 use wholetape_model::{Class, Record, Topic, Ts};
 
 use crate::block::{Run, Shared};
-use crate::clock;
 use crate::error::TapeError;
 use crate::lock;
 use crate::tape::Inner;
@@ -344,7 +343,7 @@ impl Reader {
             return;
         }
         let woken = self.watch.woken.swap(0, Ordering::Relaxed);
-        self.inner.wake_latency.note_ns(clock::mono().saturating_sub(woken));
+        self.inner.wake_latency.note_ns(self.inner.mono().saturating_sub(woken));
     }
 
     /// Ready when `poll_next` has something (or the reader has ended).

@@ -6,9 +6,7 @@
 //! power loss, every topic of the lane gets a mark and its seqs go on behind a range that is never used.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,6 +15,7 @@ use wholetape_model::{GapCause, Kind, Topic};
 
 use crate::Tape;
 use crate::config::POWER_SPAN;
+use crate::disk::{Access, Disk};
 use crate::error::TapeError;
 use crate::format::TableRow;
 use crate::index::TopicIndex;
@@ -47,11 +46,9 @@ struct Found {
 /// Reads all lanes into `inner`; returns the lanes whose tail is damaged.
 pub(crate) fn load(inner: &Arc<Inner>, plan: Plan) -> Result<Vec<usize>, TapeError> {
     let dir = inner.dir.join("lanes");
-    let mut names: Vec<String> = fs::read_dir(&dir)
-        .map_err(|e| TapeError::io("read", &dir, e))?
-        .filter_map(|e| e.ok().filter(|e| e.path().is_dir()).and_then(|e| e.file_name().into_string().ok()))
-        .collect();
-    names.sort();
+    let listed = inner.config.disk.list(&dir).map_err(|e| TapeError::io("read", &dir, e))?;
+    let names = listed.into_iter().filter(|l| l.is_dir);
+    let names: Vec<String> = names.filter_map(|l| Some(l.path.file_name()?.to_str()?.to_owned())).collect();
     let mut found = Vec::new();
     for name in names {
         let path = dir.join(&name);
@@ -97,7 +94,7 @@ fn load_lane(inner: &Inner, shared: Arc<LaneShared>, plan: Plan) -> Result<Found
         shared,
     };
     let lane = found.shared.clone();
-    *crate::write(&lane.segments) = list(&lane.dir)?;
+    *crate::write(&lane.segments) = list(&inner.config.disk, &lane.dir)?;
     loop {
         let Some(newest) = crate::read(&lane.segments).last().cloned() else { break };
         found.core.next_number = found.core.next_number.max(newest.number + 1);
@@ -114,7 +111,7 @@ fn load_lane(inner: &Inner, shared: Arc<LaneShared>, plan: Plan) -> Result<Found
         // A header that was never finished, and nothing behind it.
         crate::write(&lane.segments).pop();
         if plan.writable {
-            fs::remove_file(&newest.path)?;
+            inner.config.disk.remove(&newest.path)?;
         }
     }
     let oldest = crate::read(&lane.segments).first().cloned();
@@ -124,13 +121,12 @@ fn load_lane(inner: &Inner, shared: Arc<LaneShared>, plan: Plan) -> Result<Found
     Ok(found)
 }
 
-fn list(dir: &Path) -> io::Result<Vec<Arc<Segment>>> {
+fn list(disk: &Arc<dyn Disk>, dir: &Path) -> io::Result<Vec<Arc<Segment>>> {
     let mut all = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
+    for path in disk.list(dir)?.into_iter().map(|l| l.path) {
         let number = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(".seg")?.parse().ok());
         if let Some(number) = number {
-            match Segment::found(number, path) {
+            match Segment::found(disk, number, path) {
                 Ok(segment) => all.push(Arc::new(segment)),
                 // A running owner may remove one while we look.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -175,7 +171,7 @@ fn load_tail(inner: &Inner, found: &mut Found, newest: &Arc<Segment>, plan: Plan
         found.suspect = true;
         return Ok(true);
     }
-    let len = newest.file()?.metadata()?.len();
+    let len = newest.file()?.len()?;
     let torn = len - scan.end;
     if torn > 0 {
         inner.counts.torn_bytes.fetch_add(torn, Ordering::Relaxed);
@@ -184,8 +180,10 @@ fn load_tail(inner: &Inner, found: &mut Found, newest: &Arc<Segment>, plan: Plan
     newest.bytes.store(scan.end, Ordering::Release);
     newest.sealed.store(0, Ordering::Release);
     if plan.writable {
-        let path = if plan.rewrite { rewrite(newest, scan.end)? } else { newest.path.clone() };
-        let file = File::options().read(true).write(true).open(path)?;
+        if plan.rewrite {
+            rewrite(&*inner.config.disk, newest, scan.end)?;
+        }
+        let file = inner.config.disk.open(&newest.path, Access::Write)?;
         if torn > 0 {
             file.set_len(scan.end)?;
         }
@@ -219,17 +217,10 @@ fn is_damage(segment: &Segment, from: u64, to: u64) -> io::Result<bool> {
 }
 
 /// Writes the first `len` bytes of a segment to a new file and puts it in its place.
-fn rewrite(segment: &Segment, len: u64) -> io::Result<std::path::PathBuf> {
+fn rewrite(disk: &dyn Disk, segment: &Segment, len: u64) -> io::Result<()> {
     let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
     segment.file()?.read_exact_at(&mut bytes, 0)?;
-    let part = segment.path.with_extension("part");
-    fs::write(&part, &bytes)?;
-    File::open(&part)?.sync_all()?;
-    fs::rename(&part, &segment.path)?;
-    if let Some(dir) = segment.path.parent() {
-        crate::disk::sync_dir(dir)?;
-    }
-    Ok(segment.path.clone())
+    disk.replace(&segment.path, &bytes)
 }
 
 /// Puts every topic's stays in lanes together, in order.
@@ -318,7 +309,7 @@ pub(crate) fn settle(tape: &Tape, doubtful: bool, suspects: &[usize]) -> Result<
     }
     inner.sync.request();
     for lane in inner.lanes() {
-        inner.sync.wait_bytes(&lane, 1)?;
+        inner.wait_bytes_requesting(&lane, 1)?;
     }
     for lane in inner.lanes() {
         let suspect = suspects.contains(&lane.ix);

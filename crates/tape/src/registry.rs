@@ -2,7 +2,6 @@
 //!
 //! Ownership changes under the `claims` lock alone; who only asks reads it without.
 
-use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -37,8 +36,9 @@ impl Inner {
             return Ok(lane.clone());
         }
         let dir = self.dir.join("lanes").join(name);
-        fs::create_dir_all(&dir).map_err(|e| TapeError::io("create", &dir, e))?;
-        crate::disk::sync_dir(&self.dir.join("lanes")).map_err(|e| TapeError::io("sync", &dir, e))?;
+        let disk = &self.config.disk;
+        disk.create_dir(&dir).map_err(|e| TapeError::io("create", &dir, e))?;
+        disk.sync_dir(&self.dir.join("lanes")).map_err(|e| TapeError::io("sync", &dir, e))?;
         let lane = self.add_lane(|ix| LaneShared::new(name.to_owned(), ix, dir));
         *lock(&lane.idle) = Some(Box::default());
         Ok(lane)
@@ -72,7 +72,7 @@ impl Inner {
             }
             // Its last seq must not be taken back by a power loss once the new lane has named it.
             let upto = owner.written_bytes.load(Ordering::Acquire);
-            self.sync.wait_bytes_requesting(&owner, upto)?;
+            self.wait_bytes_requesting(&owner, upto)?;
         }
         let head = shared.head();
         {

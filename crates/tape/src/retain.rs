@@ -1,12 +1,11 @@
 //! Whole segments go: by age, by size, or because the file system is full.
 
-use std::fs;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
-use crate::clock;
 use crate::lane::{Lane, LaneShared, Wanted};
 use crate::lock;
 use crate::segment::Segment;
@@ -34,7 +33,7 @@ impl Inner {
     fn retire(&self) {
         let retention = self.config.retention;
         if let Some(age) = retention.age_max {
-            let before = clock::wall().saturating_sub(i64::try_from(age.as_nanos()).unwrap_or(i64::MAX));
+            let before = self.wall().saturating_sub(i64::try_from(age.as_nanos()).unwrap_or(i64::MAX));
             while let Some((lane, segment)) = self.oldest_sealed(false).filter(|(_, s)| sealed_at(s) < before) {
                 if !self.remove(&lane, &segment, Cause::Retention) {
                     break;
@@ -101,7 +100,7 @@ impl Inner {
         }
         crate::write(&lane.segments).retain(|s| s.number != segment.number);
         lock(&lane.to_sync).retain(|s| s.number != segment.number);
-        if fs::remove_file(&segment.path).is_err() && segment.path.exists() {
+        if self.config.disk.remove(&segment.path).is_err_and(|e| e.kind() != io::ErrorKind::NotFound) {
             crate::write(&lane.segments).insert(0, segment.clone());
             return false;
         }
@@ -149,7 +148,7 @@ pub(crate) fn keep(inner: &Arc<Inner>) {
 }
 
 /// Writes the marks owed by lanes that have no writer just now.
-fn pay_marks(inner: &Arc<Inner>) {
+pub(crate) fn pay_marks(inner: &Arc<Inner>) {
     for lane in inner.lanes() {
         if lane.wants.load(Ordering::Acquire)
             && let Some(mut writer) = Lane::take(inner, &lane, None)

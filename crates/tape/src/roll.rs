@@ -1,11 +1,10 @@
 //! Writing at the end of a segment, sealing it, beginning the next.
 
-use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::clock;
+use crate::disk::{Access, Disk, DiskFile};
 use crate::error::TapeError;
 use crate::format::{self, Entry, Header, TableRow};
 use crate::index::TopicIndex;
@@ -25,9 +24,9 @@ impl Lane {
         loop {
             let done = self.begin_segment().and_then(|()| {
                 let (file, segment) = self.core.open()?;
-                cut_back(&mut self.core, &file)?;
+                cut_back(&mut self.core, &*file)?;
                 self.core.tail_dirty = true;
-                write_all(&*self.tape.config.disk, &file, &self.core.buf, self.core.offset)?;
+                write_all(&*self.tape.config.disk, &*file, &self.core.buf, self.core.offset)?;
                 self.core.tail_dirty = false;
                 Ok(segment)
             });
@@ -41,7 +40,7 @@ impl Lane {
                 Err(e) => {
                     // Nothing may stay behind the last good batch, whatever comes next.
                     if let Ok((file, _)) = self.core.open() {
-                        let _ = cut_back(&mut self.core, &file);
+                        let _ = cut_back(&mut self.core, &*file);
                     }
                     let no_space = matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
                     if !no_space {
@@ -61,13 +60,13 @@ impl Lane {
     pub(crate) fn seal(&mut self) -> Result<(), TapeError> {
         let Some(segment) = self.core.segment.take() else { return Ok(()) };
         // At most two segments may await fsync, so that recovery need doubt no more than two.
-        if let Err(e) = self.tape.sync.wait_bytes_requesting(&self.shared, self.core.sealed_bytes) {
+        if let Err(e) = self.tape.wait_bytes_requesting(&self.shared, self.core.sealed_bytes) {
             self.core.segment = Some(segment);
             return Err(e);
         }
         let table = self.core.table();
         let mut parts = self.index_parts();
-        let sealed = clock::wall();
+        let sealed = self.tape.wall();
         let bytes = {
             let mut refs: Vec<(Entry, &TopicIndex)> = parts.iter().map(|(e, ix)| (*e, ix)).collect();
             let bytes = format::encode_index(&table, &mut refs, self.core.offset, sealed);
@@ -79,8 +78,8 @@ impl Lane {
             bytes
         };
         let written = segment.file_for_write().and_then(|file| {
-            cut_back(&mut self.core, &file)?;
-            write_all(&*self.tape.config.disk, &file, &bytes, self.core.offset).inspect_err(|_| {
+            cut_back(&mut self.core, &*file)?;
+            write_all(&*self.tape.config.disk, &*file, &bytes, self.core.offset).inspect_err(|_| {
                 let _ = file.set_len(self.core.offset);
             })
         });
@@ -149,19 +148,19 @@ pub(crate) fn begin(core: &mut LaneCore, lane: &LaneShared, tape: &Inner) -> io:
     let number = core.next_number.max(1);
     let header = Header {
         number,
-        created: clock::wall(),
+        created: tape.wall(),
         epoch: tape.epoch.clone(),
         lane: lane.name.clone(),
         table: core.table(),
     };
     let path = path_of(&lane.dir, number);
     let bytes = header.encode();
-    let file = File::options().read(true).write(true).create(true).truncate(true).open(&path)?;
-    if let Err(e) = write_all(&*tape.config.disk, &file, &bytes, 0) {
-        let _ = std::fs::remove_file(&path);
+    let file = tape.config.disk.open(&path, Access::Create)?;
+    if let Err(e) = write_all(&*tape.config.disk, &*file, &bytes, 0) {
+        let _ = tape.config.disk.remove(&path);
         return Err(e);
     }
-    let segment = Arc::new(Segment::new(number, path, Some(Arc::new(file)), bytes.len() as u64, 0));
+    let segment = Arc::new(Segment::new(&tape.config.disk, number, path, Some(file), bytes.len() as u64, 0));
     core.offset = bytes.len() as u64;
     core.segment_records = 0;
     core.tail_dirty = false;
@@ -173,7 +172,7 @@ pub(crate) fn begin(core: &mut LaneCore, lane: &LaneShared, tape: &Inner) -> io:
 }
 
 impl LaneCore {
-    fn open(&self) -> io::Result<(Arc<File>, Arc<Segment>)> {
+    fn open(&self) -> io::Result<(Arc<dyn DiskFile>, Arc<Segment>)> {
         let segment = self.segment.clone().ok_or_else(|| io::Error::other("no segment is open"))?;
         Ok((segment.file_for_write()?, segment))
     }
@@ -185,7 +184,7 @@ impl LaneCore {
 }
 
 /// Removes what a failed write may have left.
-fn cut_back(core: &mut LaneCore, file: &File) -> io::Result<()> {
+fn cut_back(core: &mut LaneCore, file: &dyn DiskFile) -> io::Result<()> {
     if core.tail_dirty {
         file.set_len(core.offset)?;
         core.tail_dirty = false;
@@ -193,7 +192,7 @@ fn cut_back(core: &mut LaneCore, file: &File) -> io::Result<()> {
     Ok(())
 }
 
-fn write_all(disk: &dyn crate::Disk, file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+fn write_all(disk: &dyn Disk, file: &dyn DiskFile, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
     while !bytes.is_empty() {
         match disk.write_at(file, bytes, offset) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),

@@ -1,13 +1,11 @@
 //! One segment file: opened and indexed when somebody asks, forgotten again when others were asked more lately.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::UNIX_EPOCH;
 
+use crate::disk::{Access, Disk, DiskFile};
 use crate::format::{self, Entry, Header, TRAILER, TableRow, Trailer};
 use crate::index::TopicIndex;
 use crate::lock;
@@ -50,11 +48,22 @@ impl Directory {
     }
 }
 
+/// Where a segment's file is opened again.
+#[derive(Clone)]
+struct On(Arc<dyn Disk>);
+
+impl std::fmt::Debug for On {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("disk")
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Segment {
     pub number: u64,
     pub path: PathBuf,
-    file: Mutex<Option<Arc<File>>>,
+    disk: On,
+    file: Mutex<Option<Arc<dyn DiskFile>>>,
     directory: Mutex<Option<Arc<Directory>>>,
     /// Length of the file as far as it is ours.
     pub bytes: AtomicU64,
@@ -69,10 +78,18 @@ pub(crate) fn path_of(lane: &Path, number: u64) -> PathBuf {
 }
 
 impl Segment {
-    pub fn new(number: u64, path: PathBuf, file: Option<Arc<File>>, bytes: u64, sealed: i64) -> Self {
+    pub fn new(
+        disk: &Arc<dyn Disk>,
+        number: u64,
+        path: PathBuf,
+        file: Option<Arc<dyn DiskFile>>,
+        bytes: u64,
+        sealed: i64,
+    ) -> Self {
         Self {
             number,
             path,
+            disk: On(disk.clone()),
             file: Mutex::new(file),
             directory: Mutex::new(None),
             bytes: AtomicU64::new(bytes),
@@ -82,11 +99,9 @@ impl Segment {
     }
 
     /// A segment found in a directory; its age is the file's.
-    pub fn found(number: u64, path: PathBuf) -> io::Result<Self> {
-        let meta = std::fs::metadata(&path)?;
-        let age = meta.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
-        let sealed = age.and_then(|d| i64::try_from(d.as_nanos()).ok()).unwrap_or(1).max(1);
-        Ok(Self::new(number, path, None, meta.len(), sealed))
+    pub fn found(disk: &Arc<dyn Disk>, number: u64, path: PathBuf) -> io::Result<Self> {
+        let meta = disk.meta(&path)?;
+        Ok(Self::new(disk, number, path, None, meta.len, meta.modified.max(1)))
     }
 
     pub fn is_sealed(&self) -> bool {
@@ -97,22 +112,22 @@ impl Segment {
         self.bytes.load(Ordering::Acquire)
     }
 
-    pub fn file(&self) -> io::Result<Arc<File>> {
+    pub fn file(&self) -> io::Result<Arc<dyn DiskFile>> {
         let mut slot = lock(&self.file);
         if let Some(file) = &*slot {
             return Ok(file.clone());
         }
-        let file = Arc::new(File::open(&self.path)?);
+        let file = self.disk.0.open(&self.path, Access::Read)?;
         *slot = Some(file.clone());
         Ok(file)
     }
 
-    pub fn set_file(&self, file: File) {
-        *lock(&self.file) = Some(Arc::new(file));
+    pub fn set_file(&self, file: Arc<dyn DiskFile>) {
+        *lock(&self.file) = Some(file);
     }
 
     /// The handle that the writer opened.
-    pub fn file_for_write(&self) -> io::Result<Arc<File>> {
+    pub fn file_for_write(&self) -> io::Result<Arc<dyn DiskFile>> {
         lock(&self.file).clone().ok_or_else(|| io::Error::other("segment is not open for writing"))
     }
 
@@ -141,7 +156,7 @@ impl Segment {
 
     pub fn trailer(&self) -> io::Result<Option<Trailer>> {
         let file = self.file()?;
-        let len = file.metadata()?.len();
+        let len = file.len()?;
         let Some(at) = len.checked_sub(TRAILER as u64) else { return Ok(None) };
         let mut bytes = [0_u8; TRAILER];
         file.read_exact_at(&mut bytes, at)?;
@@ -182,7 +197,7 @@ impl Segment {
     pub fn scan(&self, before: impl FnOnce() -> Vec<TableRow>) -> io::Result<Scan> {
         let file = self.file()?;
         let header = self.header()?;
-        let mut end = file.metadata()?.len();
+        let mut end = file.len()?;
         if let Some(trailer) = self.trailer()? {
             end = trailer.index_at;
         }

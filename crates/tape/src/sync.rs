@@ -9,7 +9,6 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::config::Fsync;
-use crate::disk::sync_dir;
 use crate::error::TapeError;
 use crate::lane::LaneShared;
 use crate::lock;
@@ -90,20 +89,42 @@ impl Sync {
         }
     }
 
-    pub fn wait_bytes(&self, lane: &LaneShared, upto: u64) -> Result<(), TapeError> {
-        self.wait(None, || lane.synced_bytes.load(Ordering::Acquire) >= upto).map(|_| ())
+    /// Whether somebody asked for a sync that did not begin yet.
+    pub fn is_requested(&self) -> bool {
+        self.requested.load(Ordering::Acquire)
+    }
+}
+
+impl Inner {
+    /// Asks for a sync and waits until `reached`; false when `timeout` passed first. On a driven tape there is nobody to
+    /// wait for: the caller syncs.
+    pub fn wait_requesting(&self, timeout: Option<Duration>, reached: impl Fn() -> bool) -> Result<bool, TapeError> {
+        if reached() {
+            return Ok(true);
+        }
+        if self.config.driven.is_some() {
+            self.sync_now();
+            return match self.sync.failed.load(Ordering::Acquire) {
+                true => Err(TapeError::SyncFailed),
+                false => Ok(reached()),
+            };
+        }
+        self.sync.request();
+        self.sync.wait(timeout, reached)
     }
 
     pub fn wait_bytes_requesting(&self, lane: &LaneShared, upto: u64) -> Result<(), TapeError> {
-        if lane.synced_bytes.load(Ordering::Acquire) >= upto {
-            return Ok(());
-        }
-        self.request();
-        self.wait_bytes(lane, upto)
+        self.wait_requesting(None, || lane.synced_bytes.load(Ordering::Acquire) >= upto).map(|_| ())
     }
 
-    pub fn wait_records(&self, lane: &LaneShared, upto: u64) -> Result<(), TapeError> {
-        self.wait(None, || lane.synced.load(Ordering::Acquire) >= upto).map(|_| ())
+    pub fn wait_records_requesting(&self, lane: &LaneShared, upto: u64) -> Result<(), TapeError> {
+        self.wait_requesting(None, || lane.synced.load(Ordering::Acquire) >= upto).map(|_| ())
+    }
+
+    /// One round over all lanes, on this thread.
+    pub fn sync_now(&self) {
+        self.sync.requested.store(false, Ordering::Release);
+        sync_all(self, &mut Vec::new());
     }
 }
 
@@ -167,7 +188,7 @@ fn sync_lane(inner: &Inner, lane: &LaneShared, scratch: &mut Vec<(Arc<TopicShare
     let active = crate::read(&lane.segments).last().cloned();
     let older = lock(&lane.to_sync).clone();
     if lane.dir_dirty.swap(false, Ordering::AcqRel) {
-        sync_dir(&lane.dir)?;
+        inner.config.disk.sync_dir(&lane.dir)?;
     }
     for segment in older.iter().chain(active.iter().filter(|a| !older.iter().any(|o| o.number == a.number))) {
         let start = Instant::now();

@@ -1,7 +1,7 @@
 //! The tape itself: opening, the registry of lanes and topics, closing.
 
+use std::any::Any;
 use std::collections::HashMap;
-use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use wholetape_model::{Topic, Ts};
 
 use crate::block::Shared;
+use crate::clock;
 use crate::config::TapeConfig;
 use crate::error::TapeError;
 use crate::identity::{self, State};
@@ -102,7 +103,7 @@ pub(crate) struct Inner {
     pub claims: Mutex<()>,
     watches: Mutex<Vec<Weak<Watch>>>,
     synced_wakers: Mutex<Vec<Waker>>,
-    lock_file: Mutex<Option<File>>,
+    lock_file: Mutex<Option<Box<dyn Any + Send + std::marker::Sync>>>,
 }
 
 /// A commit under way; see [`Inner::begin_commit`].
@@ -123,11 +124,12 @@ impl Tape {
     /// epoch (nothing is changed then), [`TapeError::Io`].
     pub fn open(dir: &Path, mut config: TapeConfig) -> Result<Self, TapeError> {
         config.unsynced_records_max = config.unsynced_records_max.clamp(1, crate::POWER_SPAN - 1);
-        fs::create_dir_all(dir.join("lanes")).map_err(|e| TapeError::io("create", dir, e))?;
-        let lock_file = identity::lock(dir)?;
-        let epochs = identity::epochs(dir, true)?;
-        let before = State::read(dir)?;
-        let boot = config.boot_id.clone().unwrap_or_else(identity::boot_id);
+        let disk = config.disk.clone();
+        disk.create_dir(&dir.join("lanes")).map_err(|e| TapeError::io("create", dir, e))?;
+        let lock_file = identity::lock(&*disk, dir)?;
+        let epochs = identity::epochs(&*disk, dir, true)?;
+        let before = State::read(&*disk, dir)?;
+        let boot = config.boot_id.clone().unwrap_or_else(|| identity::boot_id(&*disk));
         let doubtful = before.as_ref().is_some_and(|s| s.doubtful(&boot));
         let rewrite = before.as_ref().is_some_and(|s| s.sync_failed);
         let run = before.as_ref().map_or(0, |s| s.run) + 1;
@@ -141,13 +143,20 @@ impl Tape {
             clean: false,
             sync_failed: rewrite,
         };
-        doubt.write(dir)?;
+        doubt.write(&*disk, dir)?;
         let tape = Self { handle: Arc::new(Handle::new(inner.clone())) };
-        let thread = thread::Builder::new().name("tape-sync".into()).spawn(move || sync::run(&inner));
-        *lock(&tape.handle.sync_thread) = Some(thread.map_err(|e| TapeError::io("start the sync thread of", dir, e))?);
+        let driven = inner.config.driven.is_some();
+        if !driven {
+            let thread = thread::Builder::new().name("tape-sync".into()).spawn(move || sync::run(&inner));
+            *lock(&tape.handle.sync_thread) =
+                Some(thread.map_err(|e| TapeError::io("start the sync thread of", dir, e))?);
+        }
         recover::settle(&tape, doubtful, &suspects)?;
         let inner = tape.inner();
-        State { run, boot: inner.boot.clone(), clean: false, sync_failed: false }.write(dir)?;
+        State { run, boot: inner.boot.clone(), clean: false, sync_failed: false }.write(&*disk, dir)?;
+        if driven {
+            return Ok(tape);
+        }
         let keeper = {
             let inner = inner.clone();
             thread::Builder::new().name("tape-keeper".into()).spawn(move || retain::keep(&inner))
@@ -162,11 +171,19 @@ impl Tape {
     /// # Errors
     /// [`TapeError::Io`] (no tape there), [`TapeError::Format`].
     pub fn open_reader(dir: &Path) -> Result<Self, TapeError> {
+        Self::open_reader_with(dir, TapeConfig::default())
+    }
+
+    /// As [`Tape::open_reader`], on the disk that `config` names.
+    ///
+    /// # Errors
+    /// As [`Tape::open_reader`].
+    pub fn open_reader_with(dir: &Path, config: TapeConfig) -> Result<Self, TapeError> {
         let mut tries = 0;
         loop {
-            let epochs = identity::epochs(dir, false)?;
-            let run = State::read(dir)?.map_or(0, |s| s.run);
-            let inner = Arc::new(Inner::new(dir, TapeConfig::default(), epochs, run, String::new(), true, None));
+            let epochs = identity::epochs(&*config.disk, dir, false)?;
+            let run = State::read(&*config.disk, dir)?.map_or(0, |s| s.run);
+            let inner = Arc::new(Inner::new(dir, config.clone(), epochs, run, String::new(), true, None));
             match recover::load(&inner, recover::Plan { writable: false, rewrite: false }) {
                 Ok(_) => return Ok(Self { handle: Arc::new(Handle::new(inner)) }),
                 // Its owner removed a segment while we looked: look again.
@@ -184,8 +201,9 @@ impl Tape {
     /// # Errors
     /// [`TapeError::Locked`], [`TapeError::Format`], [`TapeError::Io`].
     pub fn renew_epoch(dir: &Path) -> Result<String, TapeError> {
-        let _lock = identity::lock(dir)?;
-        identity::renew(dir)
+        let disk = crate::RealDisk;
+        let _lock = identity::lock(&disk, dir)?;
+        identity::renew(&disk, dir)
     }
 
     pub(crate) fn inner(&self) -> &Arc<Inner> {
@@ -305,8 +323,7 @@ impl Tape {
         if shared.synced.load(Ordering::Acquire) >= seq {
             return Ok(true);
         }
-        self.inner().sync.request();
-        self.inner().sync.wait(Some(timeout), || shared.synced.load(Ordering::Acquire) >= seq)
+        self.inner().wait_requesting(Some(timeout), || shared.synced.load(Ordering::Acquire) >= seq)
     }
 
     /// As [`Tape::wait_synced`], for tasks, and without a bound: `seq` must have been given.
@@ -319,9 +336,31 @@ impl Tape {
         std::future::poll_fn(|cx| self.inner().poll_synced(cx, &shared, seq)).await
     }
 
-    /// Looks at age, size and free space now, as the sync thread does twice a second.
+    /// Looks at age, size and free space now, and pays the marks of lanes that nobody writes, as the keeper thread does
+    /// twice a second.
     pub fn check_space(&self) {
         self.inner().tick();
+        if self.inner().config.driven.is_some() {
+            retain::pay_marks(self.inner());
+        }
+    }
+
+    /// Makes everything durable on this thread: what the owner of a driven tape does in place of the sync thread.
+    ///
+    /// # Errors
+    /// [`TapeError::SyncFailed`].
+    pub fn sync_now(&self) -> Result<(), TapeError> {
+        self.inner().sync_now();
+        match self.inner().sync.failed.load(Ordering::Acquire) {
+            true => Err(TapeError::SyncFailed),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether somebody asked for a sync sooner than the timer's: a driven tape's owner then calls [`Tape::sync_now`].
+    #[must_use]
+    pub fn wants_sync(&self) -> bool {
+        self.inner().sync.is_requested()
     }
 
     /// Figures for metrics.
@@ -348,11 +387,15 @@ impl Tape {
             thread::sleep(Duration::from_millis(1));
         }
         self.handle.join();
+        if inner.config.driven.is_some() && !inner.sync.failed.load(Ordering::Acquire) {
+            inner.sync_now();
+        }
         if inner.sync.failed.load(Ordering::Acquire) {
             return Err(TapeError::SyncFailed);
         }
         let clean = inner.committing.load(Ordering::SeqCst) == 0;
-        State { run: inner.run, boot: inner.boot.clone(), clean, sync_failed: false }.write(&inner.dir)?;
+        State { run: inner.run, boot: inner.boot.clone(), clean, sync_failed: false }
+            .write(&*inner.config.disk, &inner.dir)?;
         *lock(&inner.lock_file) = None;
         Ok(())
     }
@@ -398,7 +441,7 @@ impl Inner {
         run: u32,
         boot: String,
         read_only: bool,
-        lock_file: Option<File>,
+        lock_file: Option<Box<dyn Any + Send + std::marker::Sync>>,
     ) -> Self {
         Self {
             dir: dir.to_owned(),
@@ -422,6 +465,16 @@ impl Inner {
             synced_wakers: Mutex::default(),
             lock_file: Mutex::new(lock_file),
         }
+    }
+
+    /// Nanoseconds since the Unix epoch.
+    pub fn wall(&self) -> i64 {
+        self.config.driven.as_ref().map_or_else(clock::wall, |t| t.wall())
+    }
+
+    /// Nanoseconds for latencies; never 0.
+    pub fn mono(&self) -> u64 {
+        self.config.driven.as_ref().map_or_else(clock::mono, |t| t.mono())
     }
 
     pub fn knows_epoch(&self, epoch: &str) -> bool {
@@ -466,7 +519,7 @@ impl Inner {
         self.sync.failed.store(true, Ordering::Release);
         let state = State { run: self.run, boot: self.boot.clone(), clean: false, sync_failed: true };
         // When this write fails too, an unclean end remains; a reboot makes that doubtful as well.
-        let _ = state.write(&self.dir);
+        let _ = state.write(&*self.config.disk, &self.dir);
         self.wake_synced();
     }
 

@@ -13,8 +13,8 @@ use std::time::Duration;
 use common::*;
 use wholetape_model::GapCause;
 use wholetape_tape::{
-    Disk, From, Fsync, LowSpace, MissedWhy, POWER_SPAN, ReaderOptions, Retention, SpaceState, Tape, TapeConfig,
-    TapeError,
+    Disk, DiskFile, From, Fsync, LowSpace, MissedWhy, POWER_SPAN, ReaderOptions, Retention, SpaceState, Tape,
+    TapeConfig, TapeError,
 };
 
 /// A disk whose faults are switched by the test.
@@ -39,7 +39,7 @@ impl Faulty {
 }
 
 impl Disk for Faulty {
-    fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
+    fn write_at(&self, file: &dyn DiskFile, bytes: &[u8], offset: u64) -> io::Result<usize> {
         let room = self.room.load(Ordering::SeqCst);
         if room == 0 {
             return Err(io::ErrorKind::StorageFull.into());
@@ -55,11 +55,11 @@ impl Disk for Faulty {
         Ok(n)
     }
 
-    fn sync(&self, file: &File) -> io::Result<()> {
+    fn sync(&self, file: &dyn DiskFile) -> io::Result<()> {
         if self.sync_fails.load(Ordering::SeqCst) {
             return Err(io::Error::from_raw_os_error(5));
         }
-        file.sync_data()
+        file.sync()
     }
 
     fn free_bytes(&self, _: &Path) -> io::Result<u64> {
@@ -258,7 +258,7 @@ fn fsync_batch_serves_only_what_is_on_the_disk() {
 fn flip(path: &Path, at: u64, mask: u8) {
     let file = File::options().read(true).write(true).open(path).unwrap();
     let mut b = [0];
-    file.read_exact_at(&mut b, at).unwrap();
+    FileExt::read_exact_at(&file, &mut b, at).unwrap();
     file.write_all_at(&[b[0] ^ mask], at).unwrap();
 }
 

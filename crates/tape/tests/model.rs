@@ -16,20 +16,47 @@ use std::time::Duration;
 use common::{Rng, Seen, read_all, segments, topic, trade};
 use proptest::prelude::*;
 use wholetape_model::Topic;
-use wholetape_tape::{Disk, Fsync, Tape, TapeConfig};
+use wholetape_tape::{Access, Disk, DiskFile, Fsync, Tape, TapeConfig};
 
 /// Knows what the disk has for sure, by inode.
 #[derive(Debug, Default)]
-struct Noting(Mutex<HashMap<u64, u64>>);
+struct Noting(Arc<Mutex<HashMap<u64, u64>>>);
+
+/// A file whose syncs are noted.
+#[derive(Debug)]
+struct NotingFile(File, Arc<Mutex<HashMap<u64, u64>>>);
 
 impl Disk for Noting {
-    fn sync(&self, file: &File) -> io::Result<()> {
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn DiskFile>> {
+        let write = access != Access::Read;
+        let create = access == Access::Create;
+        let file = OpenOptions::new().read(true).write(write).create(create).truncate(create).open(path)?;
+        Ok(Arc::new(NotingFile(file, self.0.clone())))
+    }
+}
+
+impl DiskFile for NotingFile {
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        FileExt::read_at(&self.0, bytes, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        FileExt::write_at(&self.0, bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
         // Noting is enough: what a power loss takes is decided by these notes.
-        let meta = file.metadata()?;
-        let mut known = self.0.lock().unwrap();
-        let len = known.entry(meta.ino()).or_insert(0);
-        *len = meta.len();
+        let meta = self.0.metadata()?;
+        self.1.lock().unwrap().insert(meta.ino(), meta.len());
         Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
     }
 }
 

@@ -3,9 +3,7 @@
 //! Neighbouring records are read together; a record that is not what the index says (topic, seq, checksum) costs a
 //! receipt for exactly its seqs, and the next one is read as if nothing had been.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use wholetape_model::Record;
@@ -13,6 +11,7 @@ use wholetape_model::record::{HEADER, LEN_MAX};
 
 use super::{Delivery, MissedWhy, Reader};
 use crate::block::{Block, Shared};
+use crate::disk::DiskFile;
 use crate::index::TopicIndex;
 use crate::lock;
 
@@ -30,7 +29,7 @@ const SEALED_PART: usize = 1 << 16;
 /// A stretch of one topic's records in one segment.
 #[derive(Debug)]
 pub(super) struct DiskCursor {
-    file: Arc<File>,
+    file: Arc<dyn DiskFile>,
     no: u32,
     index: Arc<TopicIndex>,
 }
@@ -121,7 +120,7 @@ impl Reader {
             last = next;
             to += 1;
         }
-        let bytes = match read_upto(&c.file, start, (last - start + GUESS) as usize) {
+        let bytes = match read_upto(&*c.file, start, (last - start + GUESS) as usize) {
             // A sector that cannot be read: find out which record it is.
             Err(e) if e.raw_os_error() == Some(5) && to - from > 1 => {
                 return self.read_chunk(c, from, out, 1);
@@ -165,7 +164,7 @@ impl Reader {
         if len <= bytes.len() || !(HEADER..=LEN_MAX).contains(&len) {
             return Ok(None);
         }
-        let bytes = match read_upto(&c.file, at, len) {
+        let bytes = match read_upto(&*c.file, at, len) {
             Err(e) if e.raw_os_error() == Some(5) => return Ok(None),
             other => other?,
         };
@@ -185,7 +184,7 @@ fn missing_ok<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 }
 
 /// Reads up to `len` bytes; fewer at the end of the file.
-pub(crate) fn read_upto(file: &File, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+pub(crate) fn read_upto(file: &dyn DiskFile, offset: u64, len: usize) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; len];
     let mut have = 0;
     while have < len {
