@@ -6,7 +6,7 @@
 
 use crate::decimal::Decimal;
 use crate::instrument::{InstrumentDef, InstrumentIx};
-use crate::mark::{Finding, Gap, Link, Validity};
+use crate::mark::{Coverage, Finding, Gap, Link, Validity};
 use crate::time::Ts;
 
 /// A price: `raw × 10^-price_scale` quote units; the scale is in the event's [`Scales`].
@@ -301,6 +301,7 @@ pub enum Body<L, T> {
     Retract(u64),
     Finding(Finding<T>),
     Raw(Raw<T>),
+    Coverage(Coverage<T>),
 }
 
 /// A stretch of the arena.
@@ -425,6 +426,7 @@ impl<L: Copy, T: Copy> Body<L, T> {
             Self::Retract(b) => Body::Retract(b),
             Self::Finding(b) => Body::Finding(b.map(text)),
             Self::Raw(b) => Body::Raw(Raw { channel: text(b.channel), text: text(b.text) }),
+            Self::Coverage(b) => Body::Coverage(b.map(text)),
         }
     }
 

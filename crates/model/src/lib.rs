@@ -21,7 +21,8 @@ pub use event::{
 };
 pub use instrument::{InstrumentDef, InstrumentId, InstrumentIx, InstrumentKind, NO_INSTRUMENT, NameError};
 pub use mark::{
-    Check, Finding, Gap, GapCause, GapState, HealSource, Link, LinkCause, LinkState, Validity, ValidityState,
+    Check, Coverage, Finding, Gap, GapCause, GapState, HealSource, Link, LinkCause, LinkState, Proof, Validity,
+    ValidityState,
 };
 pub use record::{Record, RecordError, Row, RowFlags};
 pub use time::Ts;

@@ -133,6 +133,20 @@ coded!(
     }
 );
 
+coded!(
+    /// How sure it is that a range holds everything that the venue published; the strongest first.
+    Proof {
+        /// The venue's ids are consecutive, and none is missing.
+        ById = 1 "proven_by_id",
+        /// Pages of the venue's history overlap at each edge.
+        ByOverlap = 2 "proven_by_overlap",
+        /// An unbroken connection is the only witness.
+        LiveOnly = 3 "live_only",
+        /// Something is known to be missing.
+        Hole = 4 "hole",
+    }
+);
+
 /// A hole in the market's data. Ids are inclusive; 0 and 0 where the venue has none, then the times bound the hole.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Gap<T> {
@@ -184,6 +198,60 @@ pub struct Finding<T> {
     /// How many like it were folded into this one.
     pub count: u64,
     pub why: T,
+}
+
+/// What the coverage ledger knows of one topic, when it was written. The whole of it: `/v1/coverage`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Coverage<T> {
+    /// The topic's kind; its instrument is that of the coverage topic.
+    pub of: T,
+    /// The weakest level in the whole range.
+    pub proof: Proof,
+    /// The seq of that topic up to which this speaks.
+    pub seq: u64,
+    /// First and last venue id held or known to be missing; 0 where the venue has none.
+    pub from_id: u64,
+    pub to_id: u64,
+    /// Ids held, missing, and found never to have been published; 0 where they cannot be counted.
+    pub held: u64,
+    pub missing: u64,
+    pub never_published: u64,
+    pub from_ts: Ts,
+    pub to_ts: Ts,
+    /// Time that lies in holes, ns.
+    pub hole_ns: u64,
+    /// Gaps without a verdict.
+    pub open: u64,
+    pub healed: u64,
+    pub lost: u64,
+    /// The hour that the first letter of `hours` speaks of.
+    pub hours_from: Ts,
+    /// One letter per hour, oldest first: `P` proven, `L` live only (small: part of the hour recorded), `H` a hole in
+    /// it, `-` nothing.
+    pub hours: T,
+}
+
+impl<T> Coverage<T> {
+    pub fn map<U>(self, mut text: impl FnMut(T) -> U) -> Coverage<U> {
+        Coverage {
+            of: text(self.of),
+            proof: self.proof,
+            seq: self.seq,
+            from_id: self.from_id,
+            to_id: self.to_id,
+            held: self.held,
+            missing: self.missing,
+            never_published: self.never_published,
+            from_ts: self.from_ts,
+            to_ts: self.to_ts,
+            hole_ns: self.hole_ns,
+            open: self.open,
+            healed: self.healed,
+            lost: self.lost,
+            hours_from: self.hours_from,
+            hours: text(self.hours),
+        }
+    }
 }
 
 impl<T> Gap<T> {

@@ -413,6 +413,7 @@ fn body_bytes(row: &Row<'_>) -> usize {
         Body::Gap(g) => g.why.len(),
         Body::Validity(v) => v.why.len(),
         Body::Finding(f) => f.why.len(),
+        Body::Coverage(c) => c.of.len() + c.hours.len(),
         Body::Raw(r) => r.channel.len() + r.text.len(),
         _ => 0,
     }

@@ -3,7 +3,7 @@
 //! The range of a message is `(prev, seq]`, where `prev` is what the *reader* has, not what the record says: a checkpoint
 //! that was left out, and the hole that a power loss leaves, are covered by the message that follows.
 
-use wholetape_model::mark::{Finding, Gap, Link, Validity};
+use wholetape_model::mark::{Coverage, Finding, Gap, Link, Validity};
 use wholetape_model::{
     BookAction, Decimal, HealSource, InstrumentDef, Kind, Record, RecordError, RowFlags, Scales, Topic, TradeCondition,
     Ts, ValidityState, View,
@@ -243,6 +243,7 @@ fn body(j: &mut Json<'_>, view: &View<'_>, scales: Scales, crc: Option<u32>) {
         View::Retract(of) => _ = j.raw("\"mark\":\"retract\",\"of\":").u64(*of),
         View::Finding(f) => finding(j, f),
         View::Raw(r) => _ = j.raw("\"channel\":").text(r.channel).raw(",\"text\":").text(r.text),
+        View::Coverage(c) => coverage(j, c),
     }
 }
 
@@ -296,6 +297,16 @@ fn link(j: &mut Json<'_>, l: &Link<&str>) {
 fn finding(j: &mut Json<'_>, f: &Finding<&str>) {
     j.raw("\"check\":\"").raw(f.check.as_str()).raw("\",\"observed\":").decimal(f.observed);
     j.raw(",\"bound\":").decimal(f.bound).raw(",\"count\":").id(f.count).raw(",\"why\":").text(f.why);
+}
+
+fn coverage(j: &mut Json<'_>, c: &Coverage<&str>) {
+    j.raw("\"kind\":").text(c.of).raw(",\"proof\":\"").raw(c.proof.as_str()).raw("\",\"of_seq\":").u64(c.seq);
+    j.raw(",\"from_id\":").id(c.from_id).raw(",\"to_id\":").id(c.to_id).raw(",\"held\":").id(c.held);
+    j.raw(",\"missing\":").id(c.missing).raw(",\"never_published\":").id(c.never_published);
+    j.raw(",\"from_ts\":").ns(c.from_ts).raw(",\"to_ts\":").ns(c.to_ts);
+    j.raw(",\"hole_ms\":").u64(c.hole_ns / 1_000_000).raw(",\"open\":").u64(c.open);
+    j.raw(",\"healed\":").u64(c.healed).raw(",\"lost\":").u64(c.lost);
+    j.raw(",\"hours_from\":").ns(c.hours_from).raw(",\"hours\":").text(c.hours);
 }
 
 fn instrument(j: &mut Json<'_>, i: &InstrumentDef<&str>) {

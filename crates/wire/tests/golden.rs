@@ -167,6 +167,42 @@ fn bodies() -> Vec<(&'static str, View<'static>)> {
     ]
 }
 
+fn coverage(out: &mut Vec<u8>) {
+    let topic = Topic::parse("coverage.BTCUSDT.BINANCE").unwrap();
+    let body = View::Coverage(wholetape_model::Coverage {
+        of: "trade",
+        proof: wholetape_model::Proof::Hole,
+        seq: 900,
+        from_id: 10,
+        to_id: 5_266_583_935,
+        held: 5_266_583_923,
+        missing: 2,
+        never_published: 1,
+        from_ts: Ts(1_723_161_256_322_000_000),
+        to_ts: Ts(1_723_168_456_322_000_000),
+        hole_ns: 1_500_000_000,
+        open: 1,
+        healed: 7,
+        lost: 3,
+        hours_from: Ts(1_723_158_000_000_000_000),
+        hours: "pPHl-",
+    });
+    let row = Row {
+        ts_event: Ts(1_790_000_000_000_000_123),
+        ts_recv: Ts(1_790_000_000_000_456_789),
+        conn: 0,
+        frame: 0,
+        flags: RowFlags::TS_LOCAL,
+        scales: Scales::default(),
+        body,
+    };
+    let mut bytes = Vec::new();
+    encode(&row, 0, 7, 1, &mut bytes);
+    let cx = Context { topic: &topic, epoch: "k3f9", prev: 6, state: None, crc: None };
+    let record = Record::parse(&bytes, true).unwrap();
+    assert_eq!(message::record(out, &cx, &record), Ok(Written::Message));
+}
+
 fn messages() -> Vec<String> {
     let mut lines = Vec::new();
     let mut push = |f: &mut dyn FnMut(&mut Vec<u8>)| {
@@ -235,6 +271,7 @@ fn messages() -> Vec<String> {
     push(&mut |out| reply::pong(out, Some(5), Ts(6_000)));
     push(&mut |out| reply::lagging(out, &topic, 5_120));
     push(&mut |out| reply::drain(out, 10_000, (0, 8_000)));
+    push(&mut |out| coverage(out));
     lines
 }
 

@@ -9,7 +9,8 @@ use crate::event::{
 };
 use crate::instrument::{InstrumentDef, InstrumentKind};
 use crate::mark::{
-    Check, Finding, Gap, GapCause, GapState, HealSource, Link, LinkCause, LinkState, Validity, ValidityState,
+    Check, Coverage, Finding, Gap, GapCause, GapState, HealSource, Link, LinkCause, LinkState, Proof, Validity,
+    ValidityState,
 };
 use crate::record::RecordError;
 use crate::time::Ts;
@@ -30,6 +31,7 @@ const STATUS: u8 = 12;
 const LINK: u8 = 13;
 const FINDING: u8 = 14;
 const RAW: u8 = 15;
+const COVERAGE: u8 = 16;
 const GAP: u8 = 32;
 const VALIDITY: u8 = 33;
 const RETRACT: u8 = 34;
@@ -126,6 +128,12 @@ pub(super) fn encode(body: &View<'_>, out: &mut Vec<u8>) -> (u8, u8, u8) {
         Body::Raw(b) => {
             w.text(b.channel).text(b.text);
             (RAW, 0, 0)
+        }
+        Body::Coverage(b) => {
+            w.u64(b.seq).u64(b.from_id).u64(b.to_id).u64(b.held).u64(b.missing).u64(b.never_published);
+            w.ts(b.from_ts).ts(b.to_ts).u64(b.hole_ns).u64(b.open).u64(b.healed).u64(b.lost).ts(b.hours_from);
+            w.text(b.of).text(b.hours);
+            (COVERAGE, b.proof as u8, 0)
         }
     }
 }
@@ -264,6 +272,24 @@ pub(super) fn decode(kind: u8, detail: u8, detail2: u8, bytes: &[u8]) -> Result<
             why: r.text()?,
         }),
         RAW => Body::Raw(Raw { channel: r.text()?, text: r.text()? }),
+        COVERAGE => Body::Coverage(Coverage {
+            proof: Proof::from_u8(detail).ok_or(RecordError::Body { kind, why: "proof" })?,
+            seq: r.u64()?,
+            from_id: r.u64()?,
+            to_id: r.u64()?,
+            held: r.u64()?,
+            missing: r.u64()?,
+            never_published: r.u64()?,
+            from_ts: r.ts()?,
+            to_ts: r.ts()?,
+            hole_ns: r.u64()?,
+            open: r.u64()?,
+            healed: r.u64()?,
+            lost: r.u64()?,
+            hours_from: r.ts()?,
+            of: r.text()?,
+            hours: r.text()?,
+        }),
         other => return Err(RecordError::Kind(other)),
     })
 }

@@ -167,6 +167,42 @@ fn golden_v1_reads_and_writes_the_same_bytes() {
     assert!(golden == encode_all(), "version 1 as written today differs from the golden file: make it version 2");
 }
 
+fn coverage() -> Row<'static> {
+    row(Body::Coverage(Coverage {
+        of: "trade",
+        proof: Proof::Hole,
+        seq: 900,
+        from_id: 10,
+        to_id: 5_266_583_935,
+        held: 5_266_583_924,
+        missing: 2,
+        never_published: 1,
+        from_ts: Ts(1_723_161_256_322_000_000),
+        to_ts: Ts(1_723_168_456_322_000_000),
+        hole_ns: 1_500_000_000,
+        open: 1,
+        healed: 7,
+        lost: 3,
+        hours_from: Ts(1_723_158_000_000_000_000),
+        hours: "pPHl-",
+    }))
+}
+
+#[test]
+fn golden_coverage_reads_and_writes_the_same_bytes() {
+    let mut bytes = Vec::new();
+    encode(&coverage(), 9, 77, 1, &mut bytes);
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/coverage-v1.bin");
+    if std::env::var_os("WRITE_GOLDEN").is_some() {
+        std::fs::write(path, &bytes).unwrap();
+    }
+    let golden = std::fs::read(path).expect("golden/coverage-v1.bin is part of the repository and never rewritten");
+    assert!(golden == bytes, "version 1 as written today differs from the golden file: make it version 2");
+    let record = Record::parse(&golden, true).unwrap();
+    assert_eq!(record.row().unwrap(), coverage());
+    assert!(!record.is_mark());
+}
+
 #[test]
 fn a_span_covers_what_power_took() {
     let mut out = Vec::new();
