@@ -1,19 +1,33 @@
 //! How much becomes durable, and how long syncs take: `cargo bench -p wholetape-tape --bench durable`.
 //!
-//! One lane at full speed, then paced at 1 M records/s, for a few seconds each (`WHOLETAPE_BENCH_SECONDS`). Prints
-//! records/s, fsync durations, and the time from `commit` to "on the disk" sampled all the while. Files go to
-//! `$WHOLETAPE_BENCH_DIR`, or the system's temporary folder.
+//! Each round measures, one after the other, so that the ratios hold whatever else the machine does:
+//! - *bare, back to back*: one thread, write a group, `fdatasync`, at once the next: what this disk can do;
+//! - *bare, paced*: one thread writes batches of the tape's size at 1 M records/s, another calls `fdatasync` as soon as a
+//!   group is unsynced: what any log of this design costs at this rate;
+//! - *tape, paced*: the same rate through a lane;
+//! - *tape at full speed* and *at 50 000/s*.
+//!
+//! Printed are medians over the rounds (and the range) of p50, p99 and max of one sync, timed in the same way for all.
+//! `WHOLETAPE_BENCH_SECONDS` (2) per part, `WHOLETAPE_BENCH_ROUNDS` (5), `WHOLETAPE_BENCH_SYNC_KIB` (the default of
+//! `TapeConfig::sync_bytes`). Files go to `$WHOLETAPE_BENCH_DIR`, or the system's temporary folder.
 
 use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use wholetape_model::{Body, InstrumentId, Kind, Price, Row, RowFlags, Scales, Size, Topic, Trade, TradeCondition, Ts};
-use wholetape_tape::{Durations, Retention, Tape, TapeConfig};
+use wholetape_tape::{Disk, Retention, Tape, TapeConfig};
 
 const BATCH: u64 = 64;
+const RECORD: u64 = 96;
+const PACE: u64 = 1_000_000;
+/// A bare file begins anew here, as segments do.
+const SEGMENT: u64 = 64 << 20;
 
 fn trade(id: u64) -> Row<'static> {
     Row {
@@ -35,10 +49,75 @@ fn trade(id: u64) -> Row<'static> {
     }
 }
 
-fn run(name: &str, per_second: Option<u64>, length: Duration) {
+/// The kernel's disk, with every sync timed.
+#[derive(Debug, Default)]
+struct Timed(Mutex<Vec<Duration>>);
+
+impl Disk for Timed {
+    fn sync(&self, file: &File) -> io::Result<()> {
+        let began = Instant::now();
+        let done = file.sync_data();
+        self.0.lock().expect("the list of syncs").push(began.elapsed());
+        done
+    }
+}
+
+/// What one part of one round measured.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    /// Million records a second: written, and on the disk.
+    written: f64,
+    durable: f64,
+    /// Syncs a second and quantiles of one, in ms.
+    syncs: f64,
+    p50: f64,
+    p99: f64,
+    max: f64,
+    /// From `commit` to "on the disk", in ms; 0 where there is no commit.
+    delay50: f64,
+    delay99: f64,
+}
+
+impl Part {
+    fn new(records: u64, durable: u64, took: Duration, mut syncs: Vec<Duration>, mut delays: Vec<Duration>) -> Self {
+        let seconds = took.as_secs_f64();
+        let at = |sorted: &[Duration], share: f64| {
+            let i = ((sorted.len() as f64 * share) as usize).min(sorted.len().saturating_sub(1));
+            sorted.get(i).map_or(0.0, |d| d.as_secs_f64() * 1e3)
+        };
+        syncs.sort();
+        delays.sort();
+        Self {
+            written: records as f64 / seconds / 1e6,
+            durable: durable as f64 / seconds / 1e6,
+            syncs: syncs.len() as f64 / seconds,
+            p50: at(&syncs, 0.5),
+            p99: at(&syncs, 0.99),
+            max: at(&syncs, 1.0),
+            delay50: at(&delays, 0.5),
+            delay99: at(&delays, 0.99),
+        }
+    }
+}
+
+/// Sleeps until record `id` is due; false when it is due.
+fn early(start: Instant, id: u64, per_second: Option<u64>) -> bool {
+    let due = per_second.map_or(Duration::ZERO, |rate| Duration::from_nanos(id * 1_000_000_000 / rate));
+    match due.checked_sub(start.elapsed()) {
+        Some(wait) if !wait.is_zero() => {
+            thread::sleep(wait);
+            true
+        }
+        _ => false,
+    }
+}
+
+fn tape(per_second: Option<u64>, sync_bytes: u64, length: Duration) -> Part {
     let dir = folder();
+    let disk = Arc::new(Timed::default());
     let retention = Retention { age_max: None, bytes_max: Some(1 << 30) };
-    let tape = Tape::open(dir.path(), TapeConfig { retention, ..TapeConfig::default() }).expect("open");
+    let config = TapeConfig { retention, sync_bytes, disk: disk.clone(), ..TapeConfig::default() };
+    let tape = Tape::open(dir.path(), config).expect("open");
     let topic = Topic::new(Kind::Trade, &InstrumentId::parse("BTCUSDT.BINANCE").expect("a name"));
     let mut lane = tape.lane("w").expect("lane");
     let no = lane.topic(&topic).expect("topic");
@@ -55,69 +134,105 @@ fn run(name: &str, per_second: Option<u64>, length: Duration) {
                 delays.push(start.elapsed());
                 thread::sleep(Duration::from_millis(2));
             }
-            delays.sort();
             delays
         })
     };
-    let (start, mut id, mut slowest) = (Instant::now(), 0, Duration::ZERO);
+    disk.0.lock().expect("the list of syncs").clear();
+    let (start, mut id) = (Instant::now(), 0);
     while start.elapsed() < length {
-        if let Some(rate) = per_second {
-            let due = Duration::from_nanos(id * 1_000_000_000 / rate);
-            if let Some(wait) = due.checked_sub(start.elapsed()) {
-                if wait > Duration::from_micros(200) {
-                    thread::sleep(wait);
-                }
-                continue;
-            }
+        if early(start, id, per_second) {
+            continue;
         }
         for _ in 0..BATCH {
             id += 1;
             lane.append(no, &trade(id)).expect("append");
         }
-        let began = Instant::now();
         lane.commit().expect("commit");
-        slowest = slowest.max(began.elapsed());
     }
     let synced = tape.synced_seq(&topic).unwrap_or(0);
-    let seconds = start.elapsed().as_secs_f64();
-    let delays = sampler.join().expect("sampler");
-    let at = |share: f64| delays.get((delays.len() as f64 * share) as usize).copied().unwrap_or_default();
-    let stats = tape.stats();
-    let Durations { count, p50, p99, max, .. } = stats.fsync;
-    println!(
-        "{name}: {:.2} M appended/s, {:.2} M durable/s of 96 B in batches of {BATCH}; {count} fsyncs p50 {p50:?} p99 {p99:?} max {max:?}; \
-         commit to disk p50 {:?} p99 {:?}; slowest commit {slowest:?}",
-        id as f64 / seconds / 1e6,
-        synced as f64 / seconds / 1e6,
-        at(0.5),
-        at(0.99),
-    );
+    let took = start.elapsed();
+    let syncs = std::mem::take(&mut *disk.0.lock().expect("the list of syncs"));
+    Part::new(id, synced, took, syncs, sampler.join().expect("sampler"))
 }
 
-/// The same bytes at the tape's sync size, without a tape: what this disk can do just now.
-fn bare(length: Duration) {
+/// Groups of the tape's size, one after the other, without a tape.
+fn bare(sync_bytes: u64, length: Duration) -> Part {
     let dir = folder();
+    let bytes = vec![7_u8; sync_bytes as usize];
     let mut file = File::create(dir.path().join("bare")).expect("create");
-    let bytes = vec![7_u8; 512 << 10];
-    let (start, mut syncs) = (Instant::now(), Vec::new());
+    let (start, mut syncs, mut at, mut written) = (Instant::now(), Vec::new(), 0, 0);
     while start.elapsed() < length {
-        file.write_all(&bytes).expect("write");
+        if at + sync_bytes > SEGMENT {
+            file = File::create(dir.path().join(format!("bare-{written}"))).expect("create");
+            at = 0;
+        }
+        file.write_all_at(&bytes, at).expect("write");
+        at += sync_bytes;
+        written += sync_bytes;
         let began = Instant::now();
         file.sync_data().expect("fdatasync");
         syncs.push(began.elapsed());
-        if syncs.len() % 256 == 0 {
-            file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))).expect("truncate");
-        }
     }
-    let per_second = syncs.len() as f64 * bytes.len() as f64 / 96.0 / start.elapsed().as_secs_f64() / 1e6;
-    syncs.sort();
-    let at = |share: f64| syncs[(syncs.len() as f64 * share) as usize];
-    println!(
-        "bare write + fdatasync of 512 KiB: {per_second:.2} M/s of 96 B; {} fsyncs p50 {:?} p99 {:?}",
-        syncs.len(),
-        at(0.5),
-        at(0.99)
-    );
+    Part::new(written / RECORD, written / RECORD, start.elapsed(), syncs, Vec::new())
+}
+
+/// A writer at 1 M records/s and a thread that syncs, without a tape.
+fn bare_paced(sync_bytes: u64, length: Duration) -> Part {
+    let dir = folder();
+    let file = Arc::new(Mutex::new(Arc::new(File::create(dir.path().join("bare-0")).expect("create"))));
+    let (written, synced, stop) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+    let (wanted, wake) = (Mutex::new(false), Condvar::new());
+    let (start, batch) = (Instant::now(), vec![7_u8; (BATCH * RECORD) as usize]);
+    let syncs = thread::scope(|scope| {
+        let syncer = scope.spawn(|| {
+            let mut syncs = Vec::new();
+            while !stop.load(Ordering::Acquire) {
+                {
+                    let mut wanted = wanted.lock().expect("wanted");
+                    while !*wanted {
+                        wanted = wake.wait(wanted).expect("wanted");
+                    }
+                    *wanted = false;
+                }
+                let (upto, file) = (written.load(Ordering::Acquire), file.lock().expect("the file").clone());
+                let began = Instant::now();
+                file.sync_data().expect("fdatasync");
+                syncs.push(began.elapsed());
+                synced.store(upto, Ordering::Release);
+            }
+            syncs
+        });
+        let (mut at, mut asked) = (0, 0);
+        while start.elapsed() < length {
+            let total = written.load(Ordering::Relaxed);
+            if early(start, total / RECORD, Some(PACE)) {
+                continue;
+            }
+            let current = if at + batch.len() as u64 > SEGMENT {
+                let next = Arc::new(File::create(dir.path().join(format!("bare-{total}"))).expect("create"));
+                let old = std::mem::replace(&mut *file.lock().expect("the file"), next.clone());
+                drop(old);
+                at = 0;
+                next
+            } else {
+                file.lock().expect("the file").clone()
+            };
+            current.write_all_at(&batch, at).expect("write");
+            at += batch.len() as u64;
+            let total = written.fetch_add(batch.len() as u64, Ordering::AcqRel) + batch.len() as u64;
+            if total - asked >= sync_bytes {
+                asked = total;
+                *wanted.lock().expect("wanted") = true;
+                wake.notify_one();
+            }
+        }
+        stop.store(true, Ordering::Release);
+        *wanted.lock().expect("wanted") = true;
+        wake.notify_one();
+        syncer.join().expect("the sync thread")
+    });
+    let (written, synced) = (written.load(Ordering::Relaxed), synced.load(Ordering::Relaxed));
+    Part::new(written / RECORD, synced / RECORD, start.elapsed(), syncs, Vec::new())
 }
 
 fn folder() -> TempDir {
@@ -127,11 +242,47 @@ fn folder() -> TempDir {
     }
 }
 
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|s| s.parse().ok()).unwrap_or(default)
+}
+
+/// Median and range over the rounds.
+fn spread(parts: &[Part], of: impl Fn(&Part) -> f64) -> String {
+    let mut all: Vec<f64> = parts.iter().map(of).collect();
+    all.sort_by(f64::total_cmp);
+    match (all.first(), all.last()) {
+        (Some(low), Some(high)) => format!("{:.2} [{low:.2}–{high:.2}]", all[all.len() / 2]),
+        _ => "none".to_owned(),
+    }
+}
+
 fn main() {
-    let seconds = std::env::var("WHOLETAPE_BENCH_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(4);
-    let length = Duration::from_secs(seconds);
-    bare(length);
-    run("full speed", None, length);
-    run("1 M/s", Some(1_000_000), length);
-    run("50 000/s", Some(50_000), length);
+    let length = Duration::from_secs(setting("WHOLETAPE_BENCH_SECONDS", 2));
+    let rounds = setting("WHOLETAPE_BENCH_ROUNDS", 5);
+    let sync_bytes = setting("WHOLETAPE_BENCH_SYNC_KIB", TapeConfig::default().sync_bytes >> 10) << 10;
+    let names = ["bare, back to back", "bare, paced 1 M/s", "tape, paced 1 M/s", "tape, full speed", "tape, 50 000/s"];
+    let mut parts: [Vec<Part>; 5] = Default::default();
+    let load = || std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    println!("groups of {} KiB, {RECORD} B a record; load average before: {}", sync_bytes >> 10, load().trim());
+    for _ in 0..rounds {
+        parts[0].push(bare(sync_bytes, length));
+        parts[1].push(bare_paced(sync_bytes, length));
+        parts[2].push(tape(Some(PACE), sync_bytes, length));
+        parts[3].push(tape(None, sync_bytes, length));
+        parts[4].push(tape(Some(50_000), sync_bytes, length));
+    }
+    println!("median over {rounds} rounds [range]; times of one sync in ms; load average after: {}", load().trim());
+    for (name, parts) in names.iter().zip(&parts) {
+        println!(
+            "{name:20} p50 {}  p99 {}  max {}  syncs/s {}  M/s written {} durable {}  commit to disk p50 {} p99 {}",
+            spread(parts, |p| p.p50),
+            spread(parts, |p| p.p99),
+            spread(parts, |p| p.max),
+            spread(parts, |p| p.syncs),
+            spread(parts, |p| p.written),
+            spread(parts, |p| p.durable),
+            spread(parts, |p| p.delay50),
+            spread(parts, |p| p.delay99),
+        );
+    }
 }

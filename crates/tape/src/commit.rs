@@ -48,7 +48,7 @@ impl Lane {
         if durable {
             self.tape.wait_bytes_requesting(&self.shared, written_bytes)?;
         } else {
-            self.tape.sync.wrote(written_bytes - self.shared.synced_bytes.load(Ordering::Relaxed));
+            self.tape.sync.wrote(&self.shared, written_bytes);
         }
         self.publish(base, durable, began);
         Ok(())

@@ -48,6 +48,8 @@ pub(crate) struct LaneShared {
     pub written_bytes: AtomicU64,
     pub synced: AtomicU64,
     pub synced_bytes: AtomicU64,
+    /// What the sync under way, or the last one, covers: beyond it is the next group.
+    pub syncing_bytes: AtomicU64,
     /// Sealed segments whose last bytes await fsync.
     pub to_sync: Mutex<Vec<Arc<Segment>>>,
     /// Marks that the tape wants written, by the topic they are for.
@@ -162,6 +164,7 @@ impl LaneShared {
             written_bytes: AtomicU64::new(0),
             synced: AtomicU64::new(0),
             synced_bytes: AtomicU64::new(0),
+            syncing_bytes: AtomicU64::new(0),
             to_sync: Mutex::default(),
             wanted: Mutex::default(),
             wants: AtomicBool::new(false),

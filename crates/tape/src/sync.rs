@@ -1,7 +1,9 @@
 //! One thread that makes all lanes durable: group commit.
 //!
-//! It syncs at the latest when the timer says so, at once when a lane has `sync_bytes` unsynced (so that a timer at full
-//! speed never meets a pile of dirty pages) or when somebody waits. What arrives during a sync is the next group.
+//! All lanes at the latest when the timer says so or when somebody waits; a lane that has `sync_bytes` unsynced at once,
+//! and alone (so that a timer at full speed never meets a pile of dirty pages, and a quiet lane costs a busy one nothing).
+//! What arrives during a sync is the next group: it counts towards `sync_bytes` from zero, or each sync would ask for
+//! another right behind it.
 //! A failed fsync ends the tape's life: the kernel may have dropped the pages, so what is on the disk is unknown.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,7 +24,10 @@ const LOOK: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(crate) struct Sync {
     sync_bytes: u64,
+    /// Sync all lanes now.
     requested: AtomicBool,
+    /// Some lane has a whole group unsynced.
+    loaded: AtomicBool,
     stop: AtomicBool,
     pub failed: AtomicBool,
     state: Mutex<()>,
@@ -39,6 +44,7 @@ impl Sync {
         Self {
             sync_bytes,
             requested: AtomicBool::new(false),
+            loaded: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             state: Mutex::new(()),
@@ -49,16 +55,20 @@ impl Sync {
         }
     }
 
-    /// A lane wrote and has this many bytes unsynced.
-    pub fn wrote(&self, unsynced: u64) {
-        if unsynced >= self.sync_bytes {
-            self.request();
+    /// A lane wrote: `bytes` in all.
+    pub fn wrote(&self, lane: &LaneShared, bytes: u64) {
+        if bytes.saturating_sub(lane.syncing_bytes.load(Ordering::Acquire)) >= self.sync_bytes {
+            self.raise(&self.loaded);
         }
     }
 
-    /// Sync now.
+    /// Sync all lanes now.
     pub fn request(&self) {
-        if !self.requested.swap(true, Ordering::AcqRel) {
+        self.raise(&self.requested);
+    }
+
+    fn raise(&self, flag: &AtomicBool) {
+        if !flag.swap(true, Ordering::AcqRel) {
             let _guard = lock(&self.state);
             self.wake.notify_one();
         }
@@ -136,28 +146,37 @@ pub(crate) fn run(inner: &Inner) {
         Fsync::Batch => Duration::from_millis(100),
     };
     let mut scratch = Vec::new();
+    let mut last = Instant::now();
     loop {
         {
             let guard = lock(&sync.state);
-            if !sync.requested.load(Ordering::Acquire) && !sync.stop.load(Ordering::Acquire) {
-                drop(sync.wake.wait_timeout(guard, every).unwrap_or_else(PoisonError::into_inner));
+            let flags = [&sync.requested, &sync.loaded, &sync.stop];
+            let left = every.saturating_sub(last.elapsed());
+            if !left.is_zero() && !flags.iter().any(|f| f.load(Ordering::Acquire)) {
+                drop(sync.wake.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner));
             }
         }
         let stop = sync.stop.load(Ordering::Acquire);
-        sync.requested.store(false, Ordering::Release);
-        sync_all(inner, &mut scratch);
+        // Flags first, files after: what is written from here on may ask anew.
+        sync.loaded.store(false, Ordering::Release);
+        let all = sync.requested.swap(false, Ordering::AcqRel) || stop || last.elapsed() >= every;
+        if all {
+            last = Instant::now();
+        }
+        sync_lanes(inner, if all { 1 } else { sync.sync_bytes }, &mut scratch);
         if stop {
             return;
         }
     }
 }
 
-fn sync_all(inner: &Inner, scratch: &mut Vec<(Arc<TopicShared>, u64)>) {
+/// Syncs the lanes that have at least `least` bytes unsynced (with 1: or a name that is not durable).
+fn sync_lanes(inner: &Inner, least: u64, scratch: &mut Vec<(Arc<TopicShared>, u64)>) {
     let lanes = inner.lanes();
     let mut failed = None;
     if !inner.sync.failed.load(Ordering::Acquire) {
         for lane in lanes {
-            if let Err(e) = sync_lane(inner, &lane, scratch) {
+            if let Err(e) = sync_lane(inner, &lane, least, scratch) {
                 failed = Some(e);
                 break;
             }
@@ -171,13 +190,19 @@ fn sync_all(inner: &Inner, scratch: &mut Vec<(Arc<TopicShared>, u64)>) {
     inner.sync.done.notify_all();
 }
 
-fn sync_lane(inner: &Inner, lane: &LaneShared, scratch: &mut Vec<(Arc<TopicShared>, u64)>) -> std::io::Result<()> {
+fn sync_lane(
+    inner: &Inner,
+    lane: &LaneShared,
+    least: u64,
+    scratch: &mut Vec<(Arc<TopicShared>, u64)>,
+) -> std::io::Result<()> {
     // Counters and heads first, files after: whatever these count is in one of those files.
     let (records, bytes) = (lane.written.load(Ordering::Acquire), lane.written_bytes.load(Ordering::Acquire));
-    let heads_from = lane.synced_bytes.load(Ordering::Acquire);
-    if bytes == heads_from && !lane.dir_dirty.load(Ordering::Acquire) {
+    let unsynced = bytes - lane.synced_bytes.load(Ordering::Acquire);
+    if unsynced < least && (least > 1 || !lane.dir_dirty.load(Ordering::Acquire)) {
         return Ok(());
     }
+    lane.syncing_bytes.store(bytes, Ordering::Release);
     scratch.clear();
     for topic in crate::read(&lane.topics).iter().flatten() {
         let head = topic.head();
