@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use wholetape_model::{Body, InstrumentId, Kind, Price, Row, RowFlags, Scales, Size, Topic, Trade, TradeCondition, Ts};
-use wholetape_tape::{Disk, Retention, Tape, TapeConfig};
+use wholetape_tape::{Disk, DiskFile, Retention, Tape, TapeConfig};
 
 const BATCH: u64 = 64;
 const RECORD: u64 = 96;
@@ -54,9 +54,9 @@ fn trade(id: u64) -> Row<'static> {
 struct Timed(Mutex<Vec<Duration>>);
 
 impl Disk for Timed {
-    fn sync(&self, file: &File) -> io::Result<()> {
+    fn sync(&self, file: &dyn DiskFile) -> io::Result<()> {
         let began = Instant::now();
-        let done = file.sync_data();
+        let done = file.sync();
         self.0.lock().expect("the list of syncs").push(began.elapsed());
         done
     }

@@ -101,7 +101,7 @@ impl Sync {
 
     /// Whether somebody asked for a sync that did not begin yet.
     pub fn is_requested(&self) -> bool {
-        self.requested.load(Ordering::Acquire)
+        self.requested.load(Ordering::Acquire) || self.loaded.load(Ordering::Acquire)
     }
 }
 
@@ -134,7 +134,8 @@ impl Inner {
     /// One round over all lanes, on this thread.
     pub fn sync_now(&self) {
         self.sync.requested.store(false, Ordering::Release);
-        sync_all(self, &mut Vec::new());
+        self.sync.loaded.store(false, Ordering::Release);
+        sync_lanes(self, 1, &mut Vec::new());
     }
 }
 
