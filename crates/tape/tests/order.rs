@@ -208,6 +208,9 @@ fn no_setting_lets_more_records_await_fsync_than_a_power_mark_covers() {
         lane.commit().unwrap();
         most = most.max(id - tape.synced_seq(&btc()).unwrap());
     }
-    assert!(most < u64::from(POWER_SPAN), "{most} records awaited fsync: a mark of 2^20 seqs takes its last for itself");
+    assert!(
+        most < u64::from(POWER_SPAN),
+        "{most} records awaited fsync: a mark of 2^20 seqs takes its last for itself"
+    );
     assert!(most > u64::from(POWER_SPAN) - 8000, "the test came to the limit: {most}");
 }
