@@ -6,7 +6,7 @@
 
 use crate::decimal::Decimal;
 use crate::instrument::{InstrumentDef, InstrumentIx};
-use crate::mark::{Coverage, Finding, Gap, Link, Validity};
+use crate::mark::{Alert, Coverage, Finding, Gap, Link, Validity};
 use crate::time::Ts;
 
 /// A price: `raw × 10^-price_scale` quote units; the scale is in the event's [`Scales`].
@@ -302,6 +302,7 @@ pub enum Body<L, T> {
     Finding(Finding<T>),
     Raw(Raw<T>),
     Coverage(Coverage<T>),
+    Alert(Alert<T>),
 }
 
 /// A stretch of the arena.
@@ -427,6 +428,7 @@ impl<L: Copy, T: Copy> Body<L, T> {
             Self::Finding(b) => Body::Finding(b.map(text)),
             Self::Raw(b) => Body::Raw(Raw { channel: text(b.channel), text: text(b.text) }),
             Self::Coverage(b) => Body::Coverage(b.map(text)),
+            Self::Alert(b) => Body::Alert(b.map(text)),
         }
     }
 

@@ -21,8 +21,8 @@ pub use event::{
 };
 pub use instrument::{InstrumentDef, InstrumentId, InstrumentIx, InstrumentKind, NO_INSTRUMENT, NameError};
 pub use mark::{
-    Check, Coverage, Finding, Gap, GapCause, GapState, HealSource, Link, LinkCause, LinkState, Proof, Validity,
-    ValidityState,
+    Alert, Check, Coverage, Finding, Gap, GapCause, GapState, HealSource, Link, LinkCause, LinkState, Proof, Severity,
+    StreamState, Validity, ValidityState,
 };
 pub use record::{Record, RecordError, Row, RowFlags};
 pub use time::Ts;

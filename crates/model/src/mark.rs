@@ -130,6 +130,35 @@ coded!(
         Stale = 6 "stale",
         Schema = 7 "schema",
         QuoteBook = 8 "quote_book",
+        /// A frame of no known shape.
+        Shape = 9 "shape",
+        /// A stream changed its [`StreamState`].
+        Silence = 10 "silence",
+    }
+);
+
+coded!(
+    /// What a stream that was subscribed is just now: "no trades" and "no data" are different (P7).
+    StreamState {
+        /// Speaks as often as it usually does.
+        Live = 1 "live",
+        /// Silent because nothing happens, and that is proven.
+        Quiet = 2 "quiet",
+        /// Something happens that the stream does not bring.
+        Stalled = 3 "stalled",
+        /// The venue says that the instrument does not trade.
+        Halted = 4 "halted",
+        /// Frames come, and none is understood any more.
+        ApiChanged = 5 "api_changed",
+    }
+);
+
+coded!(
+    /// How much an alert wants to be read.
+    Severity {
+        Info = 1 "info",
+        Warning = 2 "warning",
+        Critical = 3 "critical",
     }
 );
 
@@ -254,6 +283,16 @@ impl<T> Coverage<T> {
     }
 }
 
+/// Something that people should know of a line, said once: its topic is `alert.<line>`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Alert<T> {
+    pub severity: Severity,
+    /// What kind of thing it is, for machines: `shape`, `api_changed` …
+    pub code: T,
+    /// In words.
+    pub text: T,
+}
+
 impl<T> Gap<T> {
     pub fn map<U>(self, text: impl FnOnce(T) -> U) -> Gap<U> {
         Gap {
@@ -288,6 +327,12 @@ impl<T> Link<T> {
             correlation: text(self.correlation),
             why: text(self.why),
         }
+    }
+}
+
+impl<T> Alert<T> {
+    pub fn map<U>(self, mut text: impl FnMut(T) -> U) -> Alert<U> {
+        Alert { severity: self.severity, code: text(self.code), text: text(self.text) }
     }
 }
 

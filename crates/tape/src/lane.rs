@@ -418,6 +418,7 @@ fn body_bytes(row: &Row<'_>) -> usize {
         Body::Finding(f) => f.why.len(),
         Body::Coverage(c) => c.of.len() + c.hours.len(),
         Body::Raw(r) => r.channel.len() + r.text.len(),
+        Body::Alert(a) => a.code.len() + a.text.len(),
         _ => 0,
     }
 }

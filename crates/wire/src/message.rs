@@ -242,6 +242,10 @@ fn body(j: &mut Json<'_>, view: &View<'_>, scales: Scales, crc: Option<u32>) {
         }
         View::Retract(of) => _ = j.raw("\"mark\":\"retract\",\"of\":").u64(*of),
         View::Finding(f) => finding(j, f),
+        View::Alert(a) => {
+            j.raw("\"severity\":\"").raw(a.severity.as_str()).raw("\",\"code\":").text(a.code);
+            j.raw(",\"text\":").text(a.text);
+        }
         View::Raw(r) => _ = j.raw("\"channel\":").text(r.channel).raw(",\"text\":").text(r.text),
         View::Coverage(c) => coverage(j, c),
     }

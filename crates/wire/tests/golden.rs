@@ -338,3 +338,36 @@ mod properties {
         }
     }
 }
+
+/// Kinds that came after the first lines were sealed.
+#[test]
+fn an_alert_reads_as_written() {
+    let topic = Topic::parse("alert.usdm").unwrap();
+    let alert = wholetape_model::Alert {
+        severity: wholetape_model::Severity::Warning,
+        code: "shape",
+        text: "aggTrade: unknown key `zz` \"new\"",
+    };
+    let row = Row {
+        ts_event: Ts(1_790_000_000_000_000_123),
+        ts_recv: Ts(1_790_000_000_000_456_789),
+        conn: 1,
+        frame: 2,
+        flags: RowFlags::default(),
+        scales: Scales::default(),
+        body: View::Alert(alert),
+    };
+    let mut bytes = Vec::new();
+    encode(&row, 0, 7, 1, &mut bytes);
+    let cx = Context { topic: &topic, epoch: "k3f9", prev: 6, state: None, crc: None };
+    let mut out = Vec::new();
+    message::record(&mut out, &cx, &Record::parse(&bytes, true).unwrap()).unwrap();
+    assert_eq!(
+        String::from_utf8(out).unwrap(),
+        concat!(
+            r#"{"op":"data","topic":"alert.usdm","seq":7,"ts":1790000000000456,"data":{"severity":"warning","#,
+            r#""code":"shape","text":"aggTrade: unknown key `zz` \"new\"","#,
+            r#""ts_event":"1790000000000000123","ts_recv":"1790000000000456789"}}"#
+        )
+    );
+}

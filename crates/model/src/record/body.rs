@@ -9,8 +9,8 @@ use crate::event::{
 };
 use crate::instrument::{InstrumentDef, InstrumentKind};
 use crate::mark::{
-    Check, Coverage, Finding, Gap, GapCause, GapState, HealSource, Link, LinkCause, LinkState, Proof, Validity,
-    ValidityState,
+    Alert, Check, Coverage, Finding, Gap, GapCause, GapState, HealSource, Link, LinkCause, LinkState, Proof, Severity,
+    Validity, ValidityState,
 };
 use crate::record::RecordError;
 use crate::time::Ts;
@@ -32,6 +32,7 @@ const LINK: u8 = 13;
 const FINDING: u8 = 14;
 const RAW: u8 = 15;
 const COVERAGE: u8 = 16;
+const ALERT: u8 = 17;
 const GAP: u8 = 32;
 const VALIDITY: u8 = 33;
 const RETRACT: u8 = 34;
@@ -134,6 +135,10 @@ pub(super) fn encode(body: &View<'_>, out: &mut Vec<u8>) -> (u8, u8, u8) {
             w.ts(b.from_ts).ts(b.to_ts).u64(b.hole_ns).u64(b.open).u64(b.healed).u64(b.lost).ts(b.hours_from);
             w.text(b.of).text(b.hours);
             (COVERAGE, b.proof as u8, 0)
+        }
+        Body::Alert(b) => {
+            w.text(b.code).text(b.text);
+            (ALERT, b.severity as u8, 0)
         }
     }
 }
@@ -289,6 +294,11 @@ pub(super) fn decode(kind: u8, detail: u8, detail2: u8, bytes: &[u8]) -> Result<
             hours_from: r.ts()?,
             of: r.text()?,
             hours: r.text()?,
+        }),
+        ALERT => Body::Alert(Alert {
+            severity: Severity::from_u8(detail).ok_or(RecordError::Body { kind, why: "severity" })?,
+            code: r.text()?,
+            text: r.text()?,
         }),
         other => return Err(RecordError::Kind(other)),
     })
