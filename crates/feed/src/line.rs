@@ -13,6 +13,7 @@
 //! - After warm-up an event costs no allocation; whatever allocates happens once per change of state.
 
 mod books;
+pub mod cadence;
 mod conn;
 mod emit;
 mod judge;
@@ -20,6 +21,7 @@ pub mod ledger;
 mod out;
 pub mod plan;
 mod quiet;
+pub mod silence;
 mod timers;
 pub mod topics;
 pub mod trades;
@@ -62,13 +64,18 @@ pub struct LineStats {
     pub fetches: u64,
     pub fetch_failures: u64,
     pub findings: u64,
-    pub silences: u64,
+    /// Streams by their [`StreamState`](wholetape_model::StreamState), and how often each was told, indexed by its code.
+    pub streams: [u32; silence::STATES],
+    pub verdicts: [u64; silence::STATES],
+    pub alerts: u64,
 }
 
 /// See the module.
 pub struct Line {
     plan: LinePlan,
     conns: Vec<Conn>,
+    /// Of each connection, how often it speaks.
+    watches: Vec<silence::ConnWatch>,
     instruments: Vec<Instrument>,
     topics: Topics,
     stats: LineStats,
@@ -83,8 +90,9 @@ pub struct Line {
 impl Line {
     /// A line at rest: nothing is open yet.
     pub fn new(mut plan: LinePlan) -> Self {
-        let conns = std::mem::take(&mut plan.conns).into_iter().map(Conn::new).collect();
+        let conns: Vec<Conn> = std::mem::take(&mut plan.conns).into_iter().map(Conn::new).collect();
         let mut line = Self {
+            watches: conns.iter().map(|_| silence::ConnWatch::default()).collect(),
             conns,
             instruments: Vec::new(),
             topics: Topics::default(),
@@ -136,6 +144,7 @@ impl Line {
     /// The transport of `conn` is open.
     pub fn on_open(&mut self, conn: ConnIx, meta: ConnMeta, now: Ts, out: &mut LineOut) {
         self.conns[conn].opened(meta.number, now);
+        self.watches[conn].opened(now);
         self.call(conn, now, out, |session, out| {
             session.on_open(now, out);
             Ok(())
@@ -146,6 +155,7 @@ impl Line {
     /// One frame. Never fails: what is wrong with it is counted and answered by actions.
     pub fn on_frame(&mut self, conn: ConnIx, now: Ts, frame: Frame<'_>, out: &mut LineOut) {
         self.stats.frames += 1;
+        self.watches[conn].frame(now);
         let c = &mut self.conns[conn];
         c.frame = c.frame.wrapping_add(1);
         let before = out.scratch.events.len();
@@ -178,7 +188,9 @@ impl Line {
             self.stats.fetch_failures += u64::from(retry_after.is_none());
             self.fetch_failed(id, retry_after, &why, now, out);
         } else {
+            self.watches[conn].host_answered(now);
             match id.kind {
+                FetchKind::NewestTrades if id.arg == silence::PULSE => self.take_pulse(conn, id, now, out),
                 FetchKind::TradesFrom | FetchKind::NewestTrades => self.take_trades(conn, id, now, out),
                 FetchKind::BookSnapshot => self.take_snapshot(conn, id, now, out),
                 _ => self.take_events(conn, now, RowFlags::default(), out),
@@ -337,7 +349,8 @@ impl Line {
         let gap = self.next_gap.max(now.0 as u64);
         self.next_gap = gap + 1;
         let mut bounds: Option<(u64, u64)> = None;
-        let mut unheard = false;
+        let head = self.instruments[ix].trades.ledger().head();
+        let (mut unheard, mut newer) = (false, false);
         for i in 0..out.scratch.events.len() {
             let event = out.scratch.events[i];
             let wholetape_model::Body::Trade(trade) = event.body else { continue };
@@ -350,12 +363,14 @@ impl Line {
             }
             if new {
                 self.stats.late += 1;
+                newer |= beyond;
                 unheard |= beyond && now.since(event.ts_event) > trades::SILENT_AFTER;
                 let flags = RowFlags::LATE_REST.with(self.judge_late(conn, &event, now, out));
                 self.push(topic, event.ts_event, now, conn, flags, event.scales, event.body, out);
             }
         }
         out.scratch.events.clear();
+        self.trades_told(id, head, newer, now);
         for verdict in self.instruments[ix].trades.after_answer(bounds, now) {
             self.count_verdict(verdict.state);
             self.gap_mark(topic, &verdict, conn, now, out);
@@ -377,11 +392,7 @@ impl Line {
         {
             return;
         }
-        let why = format!(
-            "{} is subscribed and silent, while the venue's REST has newer trades",
-            self.topics.get(topic).topic
-        );
-        self.silent(conn, why, out);
+        self.trades_stalled(topic, conn, now, out);
     }
 
     /// Everything that no id protects: quotes, bars, funding, and the second trade source.
@@ -414,6 +425,11 @@ impl Line {
             }
         }
         let instrument = &mut self.instruments[event.instrument as usize];
+        match event.body {
+            wholetape_model::Body::Status(status) => instrument.proof.trading = status.status,
+            wholetape_model::Body::Instrument(def) => instrument.proof.trading = def.status,
+            _ => {}
+        }
         if matches!(event.kind, Kind::Quote | Kind::TradeRaw | Kind::Trade) {
             instrument.activity += 1;
         }
@@ -458,6 +474,7 @@ impl Line {
                 Action::Note(Note::ClosingSoon) => out.actions.push(LineAction::ClosingSoon(conn)),
                 Action::Note(Note::Unknown { channel }) => {
                     self.stats.unknown += 1;
+                    self.watches[conn].misread();
                     out.actions.push(LineAction::Odd(conn, format!("unknown frame or value in `{channel}`: kept raw")));
                 }
             }
@@ -467,6 +484,7 @@ impl Line {
     /// A frame that could not be read: counted, kept raw, and answered by a resync of what it may have carried.
     fn on_error(&mut self, conn: ConnIx, now: Ts, error: &ProtocolError, frame: Frame<'_>, out: &mut LineOut) {
         self.stats.errors += 1;
+        self.watches[conn].misread();
         out.scratch.events.clear();
         self.keep_raw(conn, frame, now, out);
         out.actions.push(LineAction::Odd(conn, error.to_string()));

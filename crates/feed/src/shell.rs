@@ -364,7 +364,12 @@ impl Shell {
         let now = self.now();
         self.line.on_closed(conn, now, cause, &mut self.out);
         self.end_socket(conn);
+        let endpoints = self.spec.ws.len().max(1);
         let slot = &mut self.slots[conn];
+        if matches!(cause, LinkCause::Silent | LinkCause::PingTimeout) {
+            // A host that swallows everything may go on doing so: another address first.
+            slot.endpoint = (slot.endpoint + 1) % endpoints;
+        }
         let delay = match cause {
             LinkCause::SubscribeRefused | LinkCause::AuthFailed => REFUSED_WAIT,
             _ => slot.backoff.on_down(now, rand::random()),

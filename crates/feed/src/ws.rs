@@ -40,7 +40,7 @@ pub struct WsLimits {
 impl Default for WsLimits {
     fn default() -> Self {
         Self {
-            open: Duration::from_secs(10),
+            open: Duration::from_secs(4),
             ping: Duration::from_secs(20),
             pong: Duration::from_secs(10),
             close: Duration::from_secs(5),

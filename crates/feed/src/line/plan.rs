@@ -103,6 +103,8 @@ pub struct Instrument {
     pub activity: u64,
     pub trade_conn: ConnIx,
     pub book_conn: ConnIx,
+    /// What REST and the venue said of it: is its silence quiet?
+    pub proof: super::silence::Proof,
 }
 
 impl Instrument {
@@ -133,6 +135,7 @@ impl Line {
             book: None,
             checks: Checks::for_instrument(self.plan.checks),
             activity: 0,
+            proof: super::silence::Proof::default(),
             id,
         };
         self.instruments.push(instrument);

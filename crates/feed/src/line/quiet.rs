@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use wholetape_book::OrderBook;
-use wholetape_model::{Body, GapCause, InstrumentIx, Level, Scales, Side, Ts};
+use wholetape_model::{Body, GapCause, InstrumentIx, Kind, Level, Scales, Side, Ts};
 use wholetape_venue::{FetchId, FetchKind};
 
 use super::Line;
@@ -50,6 +50,13 @@ impl QuietProbe {
         self.delay = FIRST.max(Duration::from_nanos(u64::try_from(self.pace).unwrap_or(0)) * 4).min(MAX);
         self.at = now + self.delay;
         self.asked = None;
+    }
+
+    /// Its connection fell silent as a whole: compared at once, unless an answer is under way.
+    pub fn hurry(&mut self, now: Ts) {
+        if self.asked.is_none() {
+            self.at = self.at.min(now);
+        }
     }
 
     fn due(&mut self, now: Ts) -> bool {
@@ -122,9 +129,16 @@ impl Line {
             }
             _ => false,
         });
+        let last_row =
+            self.topics.find(id.instrument, Kind::Book).map_or(Ts::ZERO, |t| self.topics.list[t as usize].last_recv);
+        let proof = &mut self.instruments[id.instrument as usize].proof;
         if differs {
+            proof.book_differed(last_row, now);
+            self.wake_at(now + super::silence::GRACE);
             let why = "quiet, and the venue's own book differs near the touch";
             self.book_lost(id.instrument, GapCause::Silent, why, now, out);
+        } else {
+            proof.nothing_new = now;
         }
         differs
     }

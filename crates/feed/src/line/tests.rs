@@ -68,6 +68,15 @@ impl Session for Script {
                 });
             }
             "D" => book(out, BookAction::Delta, n(1), n(2), n(3) as i64, n(4) as i64),
+            "S" => out.events.push(Event {
+                kind: Kind::Status,
+                body: Body::Status(wholetape_model::Status {
+                    status: wholetape_model::TradingStatus::from_u8(n(1) as u8),
+                    text: out.arena.text(words[1]),
+                }),
+                ..trade(0)
+            }),
+            "U" => out.actions.push(Action::Note(Note::Unknown { channel: "news".into() })),
             "ack" => out.actions.push(Action::Note(Note::Subscribed { streams: vec![String::new(); n(1) as usize] })),
             _ => return Err(ProtocolError::Malformed { channel: "script", at: 0, why: "garbage" }),
         }
@@ -448,3 +457,6 @@ fn the_second_trade_source_confesses_what_it_passed_over_unless_it_comes_a_momen
     assert_eq!(b.of("trade-raw.BTCUSDT.BINANCE"), expected);
     assert_eq!(b.asked(FetchKind::TradesFrom), None);
 }
+
+#[path = "silence_tests.rs"]
+mod silence_tests;

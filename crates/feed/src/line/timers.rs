@@ -93,6 +93,8 @@ impl Line {
             return;
         }
         match id.kind {
+            // A pulse without an answer has told nothing.
+            FetchKind::NewestTrades if id.arg == super::silence::PULSE => {}
             FetchKind::TradesFrom | FetchKind::NewestTrades => {
                 let topic = self.topic_of(id.instrument, Kind::Trade);
                 let conn = self.instruments[ix].trade_conn;
@@ -117,31 +119,7 @@ impl Line {
     fn scan(&mut self, now: Ts, out: &mut LineOut) {
         let line_rows: u64 = self.instruments.iter().map(|i| i.activity).sum();
         let speaking = line_rows.saturating_sub(std::mem::replace(&mut self.last_activity, line_rows));
-        let mut silent: Vec<(ConnIx, String)> = Vec::new();
-        for state in &mut self.topics.list {
-            let Some(conn) = state.conn else { continue };
-            let Some(instrument) = self.instruments.get(state.instrument as usize) else { continue };
-            if !self.conns[conn].is_open() {
-                continue;
-            }
-            if let Some(quiet) = state.fell_silent(now, instrument.evidence(state.kind), speaking) {
-                state.mark_silent();
-                silent.push((
-                    conn,
-                    format!(
-                        "{} is subscribed and silent for {:.1} s, while its siblings speak",
-                        state.topic,
-                        quiet.as_secs_f64()
-                    ),
-                ));
-            }
-        }
-        for conn in 0..self.conns.len() {
-            let whys: Vec<String> = silent.iter().filter(|s| s.0 == conn).map(|s| s.1.clone()).collect();
-            if !whys.is_empty() {
-                self.silent(conn, whys.join("; "), out);
-            }
-        }
+        self.judge_streams(now, speaking, out);
         for conn in 0..self.conns.len() {
             self.confess_garbled(conn, now, out);
         }
@@ -149,7 +127,6 @@ impl Line {
 
     /// One silent stream costs its connection: nothing less makes the venue send it again.
     pub(super) fn silent(&mut self, conn: ConnIx, why: String, out: &mut LineOut) {
-        self.stats.silences += 1;
         out.actions.push(LineAction::Silent(conn, why.clone()));
         out.actions.push(LineAction::Reconnect(conn, LinkCause::Silent, why));
     }

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use wholetape_model::{GapCause, InstrumentIx, Kind, Pending, Topic, Ts};
 
+use super::cadence::Cadence;
 use super::out::{ConnIx, LineTopic};
+use super::silence::{SUSPECT_MIN, Watch};
 
 /// Silence shorter than this is never remarked on.
 pub const SILENT_MIN: Duration = Duration::from_secs(5);
@@ -51,6 +53,9 @@ pub struct TopicState {
     last_body: Option<(Ts, Pending)>,
     /// Its silence was named; the loss reaches back to when it last spoke.
     silent: bool,
+    /// What each hour taught of it.
+    pub pace: Cadence,
+    pub watch: Watch,
 }
 
 impl TopicState {
@@ -73,6 +78,8 @@ impl TopicState {
             alarms: 0,
             last_body: None,
             silent: false,
+            pace: Cadence::default(),
+            watch: Watch::default(),
         }
     }
 
@@ -82,6 +89,7 @@ impl TopicState {
         if self.open_since > Ts::ZERO && self.last_recv >= self.open_since {
             let gap = now.0 - self.last_recv.0;
             self.cadence = gap.max(self.cadence - self.cadence / 16);
+            self.pace.spoke(now, gap);
         }
         self.last_recv = now;
         self.last_event = ts_event;
@@ -105,7 +113,10 @@ impl TopicState {
         } else {
             last
         };
-        if self.silent || self.last_recv < self.open_since || heard.since(last) < self.patience() {
+        if self.silent
+            || self.last_recv < self.open_since
+            || heard.since(last) < self.patience().max(self.patience_at(heard))
+        {
             // Not the earlier of both: `heard` may be a reading of a venue clock that is far behind (a recording served
             // again), and the connection cannot have been heard last before its own stream was.
             own
@@ -119,6 +130,19 @@ impl TopicState {
         let usual = Duration::from_nanos(u64::try_from(self.cadence).unwrap_or(0)) * 4;
         let slow = if matches!(self.kind, Kind::Bar(_)) { SILENT_MIN * 2 } else { SILENT_MIN };
         slow.max(usual.min(Duration::from_secs(300)))
+    }
+
+    /// What silence is nothing special at this hour; as [`TopicState::patience`] where the hour is not learned yet.
+    pub fn patience_at(&self, now: Ts) -> Duration {
+        let Some(expected) = self.pace.expected(now) else { return self.patience() };
+        let least = if matches!(self.kind, Kind::Bar(_)) { SILENT_MIN * 2 } else { SUSPECT_MIN };
+        (expected.p99 * 4).clamp(least, Duration::from_secs(300))
+    }
+
+    /// After what silence REST is asked whether there is anything newer.
+    pub fn suspicion(&self, now: Ts) -> Duration {
+        let usual = self.pace.expected(now).map_or(SUSPECT_MIN, |e| e.p99);
+        usual.clamp(SUSPECT_MIN, Duration::from_secs(60))
     }
 
     /// The same event once more: same venue time and same content.
@@ -172,7 +196,7 @@ impl TopicState {
             _ => false,
         };
         let quiet = now.since(self.last_recv.max(self.open_since));
-        if !evidence || quiet < self.patience() {
+        if !evidence || quiet < self.patience().max(self.patience_at(now)) {
             return None;
         }
         self.alarms += 1;

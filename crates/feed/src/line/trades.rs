@@ -17,7 +17,7 @@ pub const DENIALS: u32 = 3;
 pub const FAILURES_MAX: u32 = 40;
 /// Silence after which the newest id is asked for; doubles up to [`PROBE_MAX`] while nothing new is found.
 pub const PROBE_FIRST: Duration = Duration::from_secs(2);
-pub const PROBE_MAX: Duration = Duration::from_secs(60);
+pub const PROBE_MAX: Duration = Duration::from_secs(900);
 /// No answer within this long counts as none; the shell's own timeout is shorter.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// A trade this much older than now that only REST knew of shows that the stream is silent.
@@ -91,6 +91,8 @@ pub struct TradeFlow {
     cause: Option<GapCause>,
     last_live: Ts,
     last_recv: Ts,
+    /// The first question after a trade: later where trades are rare at this hour.
+    probe_first: Duration,
     probe_after: Duration,
     probe_at: Ts,
     pub stats: TradeStats,
@@ -124,6 +126,7 @@ impl TradeFlow {
             cause,
             last_live: Ts::ZERO,
             last_recv,
+            probe_first: PROBE_FIRST,
             probe_after: PROBE_FIRST,
             probe_at: Ts::MAX,
             stats: TradeStats::default(),
@@ -149,6 +152,16 @@ impl TradeFlow {
         self.probe_at = now + PROBE_FIRST;
     }
 
+    /// How long trades are usually apart: asking sooner is no use.
+    pub fn expect(&mut self, apart: Duration) {
+        self.probe_first = apart.max(PROBE_FIRST);
+    }
+
+    /// The connection fell silent as a whole: asked at once, unless an answer is under way.
+    pub fn probe_now(&mut self, now: Ts) {
+        self.probe_at = self.probe_at.min(now);
+    }
+
     pub fn on_closed(&mut self) {
         if self.ledger.head().is_some() {
             self.cause.get_or_insert(GapCause::Disconnected);
@@ -161,8 +174,8 @@ impl TradeFlow {
         let before = self.last_recv;
         self.last_live = now;
         self.last_recv = now;
-        self.probe_after = PROBE_FIRST;
-        self.probe_at = now + PROBE_FIRST;
+        self.probe_after = self.probe_first;
+        self.probe_at = now + self.probe_first;
         match self.ledger.arrive(id) {
             Arrival::First | Arrival::Next => {
                 self.stats.live += 1;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use wholetape_model::{LinkState, Ts};
+use wholetape_model::{LinkState, StreamState, Ts};
 
 use crate::line::LineStats;
 use crate::metrics::{Local, MetricId};
@@ -28,12 +28,14 @@ const COUNTERS: [(&str, &str, fn(&LineStats) -> u64); 15] = [
     ("feed_fetches_total", "REST requests asked for", |s| s.fetches),
     ("feed_fetch_failures_total", "REST requests without a usable answer", |s| s.fetch_failures),
     ("feed_findings_total", "failed quality checks", |s| s.findings),
-    ("feed_silences_total", "streams that fell silent while their siblings spoke", |s| s.silences),
+    ("feed_alerts_total", "alerts told in `alert.<line>`", |s| s.alerts),
 ];
 
 pub(super) struct LineMetrics {
     ids: [MetricId; COUNTERS.len()],
     reconnects_id: MetricId,
+    /// Streams by state now, and changes to that state, in the order of [`StreamState::ALL`].
+    states: Vec<(MetricId, MetricId)>,
     active: MetricId,
     turn_seconds: MetricId,
     pub reconnects: u64,
@@ -46,7 +48,20 @@ pub(super) struct LineMetrics {
 impl LineMetrics {
     pub fn new(local: &mut Local, line: &str, venue: &str) -> Self {
         let labels = [("venue", venue), ("line", line)];
+        let states = StreamState::ALL
+            .iter()
+            .map(|state| {
+                let name = state.as_str();
+                let state = [labels[0], labels[1], ("state", name)];
+                let verdict = [labels[0], labels[1], ("verdict", name)];
+                (
+                    local.gauge("feed_stream_state", "subscribed streams that are in this state", &state),
+                    local.counter("feed_silences_total", "streams that were judged anew, by verdict", &verdict),
+                )
+            })
+            .collect();
         Self {
+            states,
             ids: COUNTERS.map(|(name, help, _)| local.counter(name, help, &labels)),
             reconnects_id: local.counter("feed_reconnects_total", "connections given up", &labels),
             active: local.gauge("feed_connections_active", "connections that bring data", &labels),
@@ -84,6 +99,11 @@ impl LineMetrics {
     pub fn last(&mut self, local: &mut Local, now: Ts, stats: &LineStats, slots: &[Slot]) {
         for ((.., get), id) in COUNTERS.iter().zip(self.ids) {
             local.add(id, get(stats).saturating_sub(get(&self.told)));
+        }
+        for (state, (now, told)) in StreamState::ALL.iter().zip(&self.states) {
+            let at = *state as usize;
+            local.set(*now, f64::from(stats.streams[at]));
+            local.add(*told, stats.verdicts[at].saturating_sub(self.told.verdicts[at]));
         }
         local.add(self.reconnects_id, self.reconnects - self.told_reconnects);
         let active = slots.iter().filter(|s| s.state.state() == LinkState::Active).count();
