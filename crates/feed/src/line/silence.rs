@@ -274,10 +274,10 @@ impl Line {
             self.tell(&verdict, now, out);
         }
         self.stats.streams = states;
-        for conn in 0..self.conns.len() {
+        for (conn, dead) in dead.into_iter().enumerate() {
             let mut whys: Vec<String> = restart.iter().filter(|s| s.0 == conn).map(|s| s.1.clone()).collect();
             let watch = &mut self.watches[conn];
-            if (whys.is_empty() && !dead[conn]) || !watch.may_restart(now) {
+            if (whys.is_empty() && !dead) || !watch.may_restart(now) {
                 continue;
             }
             if whys.len() > NAMED_MAX {
@@ -285,7 +285,7 @@ impl Line {
                 whys.truncate(NAMED_MAX);
                 whys.push(format!("and {more} more"));
             }
-            if dead[conn] {
+            if dead {
                 let host = if watch.answered > watch.heard() { "answers" } else { "does not answer" };
                 let quiet = now.since(watch.heard()).as_secs_f64();
                 whys.push(format!("nothing at all comes for {quiet:.1} s, its host {host} over REST"));
