@@ -156,7 +156,11 @@ impl Lane {
         self.core.buf.clear();
         self.core.entries.clear();
         self.core.touched.clear();
-        self.core.owed.clear();
+        for w in self.core.owed.drain(..) {
+            if let Some(debt) = &w.debt {
+                debt.wrote(&w.topic, w.seq);
+            }
+        }
         for no in std::mem::take(&mut self.core.visited) {
             self.core.topics[no as usize].let_go();
         }
@@ -190,7 +194,7 @@ impl Lane {
             self.shared.wants.store(false, Ordering::Relaxed);
             std::mem::take(&mut *w)
         };
-        for w in wanted {
+        for mut w in wanted {
             let ix = self.shared.ix;
             let mut all = self.core.topics.iter_mut().enumerate();
             match all.find(|(no, t)| Arc::ptr_eq(&t.shared, &w.topic) && t.shared.is_at(ix, *no as u32)) {
@@ -201,6 +205,7 @@ impl Lane {
                         self.core.visited.push(no);
                     }
                     self.put_lost(TopicNo(no), GapCause::Disk, &w, 1);
+                    w.seq = self.core.topics[no as usize].head;
                     self.core.owed.push(w);
                 }
                 // Handed over meanwhile: its mark is for whoever has it now.
@@ -218,7 +223,7 @@ impl Lane {
             GapCause::Disk => (Ts(w.from_ts), Ts(w.to_ts)),
             _ => (Ts(t.committed_ts), now),
         };
-        let why = format!("{}: seq {} to {}", w.why, w.from, w.to);
+        let why = w.why.to_owned() + &crate::owed::says(w.from, w.to);
         let missing = w.to.saturating_sub(w.from) + 1;
         let row = Row {
             ts_event: now,

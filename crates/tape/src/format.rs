@@ -101,13 +101,13 @@ fn pad8(out: &mut Vec<u8>) {
 }
 
 /// Sets the crc at `at` over `out[from..]` with that field as zero.
-fn seal(out: &mut [u8], from: usize, at: usize) {
+pub(crate) fn seal(out: &mut [u8], from: usize, at: usize) {
     out[at..at + 4].fill(0);
     let crc = crc32fast::hash(&out[from..]);
     out[at..at + 4].copy_from_slice(&crc.to_le_bytes());
 }
 
-fn sealed(bytes: &[u8], at: usize) -> bool {
+pub(crate) fn sealed(bytes: &[u8], at: usize) -> bool {
     let Some(want) = u32_at(bytes, at) else { return false };
     let mut h = crc32fast::Hasher::new();
     h.update(&bytes[..at]);

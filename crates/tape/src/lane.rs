@@ -17,6 +17,7 @@ use crate::block::Block;
 use crate::error::TapeError;
 use crate::format::{self, TableRow};
 use crate::lock;
+use crate::owed::Debt;
 use crate::segment::{Directory, Segment};
 use crate::tape::{Handle, Inner};
 use crate::topic::TopicShared;
@@ -70,6 +71,10 @@ pub(crate) struct Wanted {
     pub from_ts: i64,
     pub to_ts: i64,
     pub why: &'static str,
+    /// The segment's, until this and its other marks are on the disk.
+    pub debt: Option<Arc<Debt>>,
+    /// The mark's own, once it is in a batch.
+    pub seq: u64,
 }
 
 #[derive(Debug)]

@@ -24,6 +24,7 @@ mod identity;
 mod index;
 mod lane;
 mod locate;
+mod owed;
 mod reader;
 mod recover;
 mod registry;

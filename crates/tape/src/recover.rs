@@ -329,7 +329,7 @@ pub(crate) fn settle(tape: &Tape, doubtful: bool, suspects: &[usize]) -> Result<
             let why =
                 if doubtful { "unclean end and another boot, or a failed fsync" } else { "damaged end of the lane" };
             let to = head + u64::from(POWER_SPAN);
-            let w = Wanted { topic, from: head + 1, to, from_ts: 0, to_ts: 0, why };
+            let w = Wanted { topic, from: head + 1, to, from_ts: 0, to_ts: 0, why, debt: None, seq: 0 };
             writer.put_lost(TopicNo(no), cause, &w, POWER_SPAN);
             inner.counts.power_marks.fetch_add(1, Ordering::Relaxed);
         }
@@ -337,6 +337,9 @@ pub(crate) fn settle(tape: &Tape, doubtful: bool, suspects: &[usize]) -> Result<
         writer.core.registers = true;
         writer.commit()?;
     }
+    inner.find_debts().map_err(|e| TapeError::io("read what is owed in", &inner.dir, e))?;
+    // Now, while nobody else asks for the lanes.
+    crate::retain::pay_marks(inner);
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! Whole segments go: by age, by size, or because the file system is full.
+//! Whole segments go: by age, by size, or because the file system is full (then `owed.rs` keeps what they leave behind).
 
 use std::io;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
-use crate::lane::{Lane, LaneShared, Wanted};
+use crate::lane::{Lane, LaneShared};
 use crate::lock;
 use crate::segment::Segment;
 use crate::tape::Inner;
@@ -28,6 +28,7 @@ impl Inner {
         }
         self.retire();
         self.look_at_space();
+        self.clear_debts();
     }
 
     fn retire(&self) {
@@ -98,31 +99,26 @@ impl Inner {
             let Some(Some(topic)) = topics.get(entry.no as usize) else { continue };
             topic.oldest.fetch_max(entry.end + 1, Ordering::AcqRel);
         }
-        crate::write(&lane.segments).retain(|s| s.number != segment.number);
+        {
+            let mut segments = crate::write(&lane.segments);
+            let before = segments.len();
+            segments.retain(|s| s.number != segment.number);
+            if segments.len() == before {
+                // Another thread was faster.
+                return true;
+            }
+        }
         lock(&lane.to_sync).retain(|s| s.number != segment.number);
-        if self.config.disk.remove(&segment.path).is_err_and(|e| e.kind() != io::ErrorKind::NotFound) {
+        let gone = match cause {
+            Cause::Retention => self.config.disk.remove(&segment.path),
+            Cause::Disk => self.give_up(lane, segment, &directory),
+        };
+        if gone.is_err_and(|e| e.kind() != io::ErrorKind::NotFound) {
             crate::write(&lane.segments).insert(0, segment.clone());
             return false;
         }
-        match cause {
-            Cause::Retention => {
-                self.counts.retired.fetch_add(1, Ordering::Relaxed);
-            }
-            Cause::Disk => {
-                self.counts.lost.fetch_add(1, Ordering::Relaxed);
-                for entry in &directory.entries {
-                    let Some(Some(topic)) = topics.get(entry.no as usize) else { continue };
-                    self.want(Wanted {
-                        topic: topic.clone(),
-                        from: entry.start + 1,
-                        to: entry.end,
-                        from_ts: entry.first_ts,
-                        to_ts: entry.last_ts,
-                        why: "space ran out, the oldest segment was removed",
-                    });
-                }
-            }
-        }
+        let count = if cause == Cause::Disk { &self.counts.lost } else { &self.counts.retired };
+        count.fetch_add(1, Ordering::Relaxed);
         true
     }
 

@@ -19,6 +19,7 @@ use crate::error::TapeError;
 use crate::identity::{self, State};
 use crate::lane::{Lane, LaneShared};
 use crate::lock;
+use crate::owed::Debt;
 use crate::reader::{Delivery, From, Reader, ReaderOptions};
 use crate::recover;
 use crate::retain;
@@ -101,6 +102,8 @@ pub(crate) struct Inner {
     /// Moves when a topic was registered.
     pub topics_changed: AtomicU64,
     pub claims: Mutex<()>,
+    /// Segments that went for lack of space and whose marks are not all on the disk.
+    pub debts: Mutex<Vec<Arc<Debt>>>,
     watches: Mutex<Vec<Weak<Watch>>>,
     synced_wakers: Mutex<Vec<Waker>>,
     lock_file: Mutex<Option<Box<dyn Any + Send + std::marker::Sync>>>,
@@ -461,6 +464,7 @@ impl Inner {
             topics: RwLock::default(),
             topics_changed: AtomicU64::new(1),
             claims: Mutex::default(),
+            debts: Mutex::default(),
             watches: Mutex::default(),
             synced_wakers: Mutex::default(),
             lock_file: Mutex::new(lock_file),

@@ -90,6 +90,10 @@ impl TopicShared {
         }
     }
 
+    pub fn synced_seq(&self) -> u64 {
+        self.synced.load(Ordering::Acquire)
+    }
+
     pub fn head(&self) -> u64 {
         self.head.load(Ordering::Acquire)
     }

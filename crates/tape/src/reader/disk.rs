@@ -145,7 +145,11 @@ impl Reader {
                     self.position = seq;
                     out.push(Delivery::Record(shared));
                 }
-                None => self.missed(out, seq, MissedWhy::Corrupt),
+                None => {
+                    // Of a segment that went while it was read, other bytes may be in the place of its records.
+                    let why = if seq < self.topic.oldest() { MissedWhy::Retention } else { MissedWhy::Corrupt };
+                    self.missed(out, seq, why);
+                }
             }
         }
         Ok(())
