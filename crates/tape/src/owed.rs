@@ -137,7 +137,7 @@ impl Inner {
     /// Removes the lists whose marks are all on the disk.
     pub fn clear_debts(&self) {
         lock(&self.debts).retain(|debt| {
-            let cleared = debt.is_paid() && self.config.disk.remove(&debt.path).is_ok_or_gone();
+            let cleared = debt.is_paid() && is_gone(&self.config.disk.remove(&debt.path));
             !cleared
         });
     }
@@ -212,14 +212,8 @@ pub(crate) fn says(from: u64, to: u64) -> String {
     format!(": seq {from} to {to}")
 }
 
-trait OrGone {
-    fn is_ok_or_gone(self) -> bool;
-}
-
-impl OrGone for io::Result<()> {
-    fn is_ok_or_gone(self) -> bool {
-        self.is_ok() || self.is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
-    }
+fn is_gone(removed: &io::Result<()>) -> bool {
+    removed.as_ref().map_or_else(|e| e.kind() == io::ErrorKind::NotFound, |()| true)
 }
 
 fn items_of(directory: &Directory) -> Vec<Item> {
