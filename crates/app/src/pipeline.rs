@@ -187,6 +187,15 @@ impl Surface for Own {
                             .map_or("not connected yet".into(), |(_, s, why)| format!("{} ({why})", s.as_str()));
                         reasons.push(format!("line {line} is {state}"));
                     }
+                    let of = |name| self.hub.value(name, &[("line", line)]).unwrap_or(0.0);
+                    if of("feed_shed_level") >= 1.0 {
+                        ready = false;
+                        reasons.push(format!(
+                            "line {line} lags {:.1} s behind (shed level {})",
+                            of("feed_lag_seconds"),
+                            of("feed_shed_level")
+                        ));
+                    }
                 }
             }
             None => {

@@ -26,6 +26,7 @@ use crate::backoff::{BackoffShape, Jitter};
 use crate::endpoint::{self, Approval, Endpoint, Scheme};
 use crate::feed::{FeedPlan, VenueDoor};
 use crate::rest::HostPlan;
+use crate::shell::lag::LagLimits;
 use crate::spec::LineSpec;
 use crate::ws::WsLimits;
 
@@ -108,13 +109,19 @@ pub struct LineConfig {
     pub close: Duration,
     #[serde(with = "humantime_serde")]
     pub rest_timeout: Duration,
+    /// This far behind its sockets the line says so: its books are stale.
+    #[serde(with = "humantime_serde")]
+    pub lag_max: Duration,
+    /// So long behind without catching up, the line gives up one thing more: ticker, then depth, trades last.
+    #[serde(with = "humantime_serde")]
+    pub shed_after: Duration,
     /// REST weight per minute that we allow ourselves; 0 = the venue's limit.
     pub weight_per_minute: u32,
 }
 
 impl Default for LineConfig {
     fn default() -> Self {
-        let (ws, backoff) = (WsLimits::default(), BackoffShape::default());
+        let (ws, backoff, lag) = (WsLimits::default(), BackoffShape::default(), LagLimits::default());
         Self {
             name: String::new(),
             venue: String::new(),
@@ -140,6 +147,8 @@ impl Default for LineConfig {
             pong: ws.pong,
             close: ws.close,
             rest_timeout: Duration::from_secs(10),
+            lag_max: lag.lag_max,
+            shed_after: lag.shed_after,
             weight_per_minute: 0,
         }
     }
@@ -281,6 +290,8 @@ impl LineConfig {
                         jitter: self.jitter,
                         ..BackoffShape::default()
                     },
+                    lag: LagLimits { lag_max: self.lag_max, shed_after: self.shed_after },
+                    brake: Duration::ZERO,
                     life_max: bears.life_max,
                     approvals: approvals.clone(),
                 }),
@@ -331,6 +342,8 @@ impl LineConfig {
             ("pong", self.pong, second / 10, second * 600),
             ("close", self.close, second / 100, second * 60),
             ("rest_timeout", self.rest_timeout, second / 10, second * 300),
+            ("lag_max", self.lag_max, second / 20, second * 3_600),
+            ("shed_after", self.shed_after, second / 20, second * 86_400),
         ];
         for (key, value, min, max) in bounds {
             if value < min || value > max {

@@ -21,6 +21,7 @@ pub mod ledger;
 mod out;
 pub mod plan;
 mod quiet;
+pub mod shed;
 pub mod silence;
 mod timers;
 pub mod topics;
@@ -85,6 +86,7 @@ pub struct Line {
     last_activity: u64,
     /// Of the event at hand; empty between events.
     findings: Findings,
+    shed: shed::Shedding,
 }
 
 impl Line {
@@ -102,6 +104,7 @@ impl Line {
             last_scan: Ts::ZERO,
             last_activity: 0,
             findings: Findings::default(),
+            shed: shed::Shedding::default(),
             plan,
         };
         for ix in 0..line.plan.instruments.len() {
@@ -231,6 +234,7 @@ impl Line {
 
     /// The tape began a new segment, or an hour passed: each live book is appended whole.
     pub fn on_segment(&mut self, now: Ts, out: &mut LineOut) {
+        self.shed.owe_checkpoint();
         for ix in 0..self.instruments.len() {
             self.checkpoint(ix as InstrumentIx, now, out);
         }

@@ -27,6 +27,7 @@ use crate::gate::Gate;
 use crate::line::{CHECKPOINT_EVERY, ConnIx, ConnMeta, Line, LineOut};
 use crate::link::Transition;
 use crate::rest::Fetched;
+use crate::shell::lag::{LagMeter, LoadControl};
 use crate::shell::slot::{Phase, Slot, SlotEvent};
 use crate::shell::stats::LineMetrics;
 use crate::spec::LineSpec;
@@ -34,11 +35,14 @@ use crate::worker::{Control, Controls, Level, Task, TaskError, TaskFuture, Worke
 use crate::ws::{self, Socket, SocketEvent};
 
 mod act;
+pub mod lag;
+mod load;
 mod slot;
 mod stats;
 
-/// Frames and bytes of one burst: what one commit may hold up.
+/// Frames and bytes of one burst: what one commit may hold up. A frame that is shed unread counts for an eighth.
 const BURST_FRAMES: usize = 256;
+const FRAME: usize = 8;
 const BURST_BYTES: usize = 1 << 20;
 /// After a refusal that no retry mends, people may mend it.
 const REFUSED_WAIT: Duration = Duration::from_secs(60);
@@ -151,6 +155,10 @@ struct Shell {
     turn: usize,
     /// When the first frame of this turn came.
     first: Option<Ts>,
+    lag: LagMeter,
+    load: LoadControl,
+    /// Frames shed unread.
+    dropped: u64,
 }
 
 enum Wake {
@@ -195,6 +203,9 @@ impl Shell {
             paused: false,
             turn: 0,
             first: None,
+            lag: LagMeter::new(line.connections(), now),
+            load: LoadControl::new(spec.lag),
+            dropped: 0,
             line,
             spec,
             shared,
@@ -231,8 +242,10 @@ impl Shell {
             if matches!(wake, Wake::Stop) {
                 return self.stop().await;
             }
+            self.lag.woken(Instant::now().saturating_duration_since(at));
             self.take(wake);
             let full = self.drain();
+            self.on_load(full);
             self.on_time();
             self.end_turn()?;
             if full {
@@ -265,18 +278,21 @@ impl Shell {
 
     /// Takes what is ready without waiting. True when there may be more.
     fn drain(&mut self) -> bool {
-        let (mut frames, mut bytes) = (0, 0);
+        let (mut cost, mut bytes) = (0, 0);
         let mut cx = Context::from_waker(std::task::Waker::noop());
-        while frames < BURST_FRAMES && bytes < BURST_BYTES {
+        while cost < BURST_FRAMES * FRAME && bytes < BURST_BYTES {
             let Self { slots, turn, handle, .. } = self;
             match poll_slots(slots, turn, handle, &mut cx) {
                 Poll::Ready((conn, event)) => {
-                    frames += 1;
+                    let shed = self.dropped;
                     bytes += self.on_socket(conn, event);
+                    cost += if self.dropped > shed { 1 } else { FRAME };
                 }
                 Poll::Pending => return false,
             }
         }
+        // The next burst begins at another socket: one that is never empty must not silence its siblings.
+        self.turn = (self.turn + 1) % self.slots.len().max(1);
         true
     }
 
@@ -302,6 +318,14 @@ impl Shell {
         let len = frame.bytes().len();
         let slot = &mut self.slots[conn];
         slot.frames = slot.frames.wrapping_add(1);
+        if let Some(peek) = self.line.sheds(conn, frame) {
+            self.dropped += 1;
+            self.line.on_shed(conn, now, peek);
+            return len;
+        }
+        if !self.spec.brake.is_zero() {
+            load::brake(self.spec.brake);
+        }
         if let Some(topic) = self.raw_topic {
             let text = String::from_utf8_lossy(&frame.bytes()[..len.min(RAW_MAX)]);
             let body = Body::Raw(Raw { channel: "", text: text.as_ref() });
@@ -420,6 +444,7 @@ impl Shell {
         let (steps, by) = self.handle.clock_steps();
         if steps != self.steps {
             self.steps = steps;
+            self.lag.clock_set(now);
             let why = format!("wall clock moved by {by} ns");
             if !self.slots.is_empty() {
                 self.put_link(0, LinkCause::ClockStep, Duration::ZERO, &why);
@@ -490,7 +515,7 @@ impl Shell {
             raw.commit()?;
         }
         let now = self.now();
-        self.metrics.turn(&mut self.handle.metrics(), now, head, self.line.stats(), &self.slots);
+        self.metrics.turn(&mut self.handle.metrics(), now, head, &self.line, &self.slots);
         if segment != self.segment || now >= self.checkpoint_at {
             self.segment = segment;
             self.checkpoint_at = now + CHECKPOINT_EVERY;
@@ -523,7 +548,8 @@ impl Shell {
     /// When something falls due.
     fn deadline(&self) -> Ts {
         let slots = self.slots.iter().map(|s| s.next_timer(self.paused));
-        slots.chain(self.line.next_timer()).chain([self.metrics.next()]).min().unwrap_or(Ts::MAX)
+        let looks = [self.metrics.next(), self.load.next_look(self.now())];
+        slots.chain(self.line.next_timer()).chain(looks).min().unwrap_or(Ts::MAX)
     }
 
     /// Everything read is on the tape, then the sockets say goodbye. The line is not told: what follows its last row
@@ -537,7 +563,7 @@ impl Shell {
         }
         self.end_turn()?;
         let now = self.now();
-        self.metrics.last(&mut self.handle.metrics(), now, self.line.stats(), &self.slots);
+        self.metrics.last(&mut self.handle.metrics(), now, &self.line, &self.slots);
         while self.closing.join_next().await.is_some() {}
         Ok(())
     }

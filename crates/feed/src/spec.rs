@@ -11,6 +11,7 @@ use crate::backoff::BackoffShape;
 use crate::endpoint::{Approval, Endpoint};
 use crate::error::FeedError;
 use crate::line::{ConnPlan, Line, LinePlan, Resume};
+use crate::shell::lag::LagLimits;
 use crate::ws::WsLimits;
 
 /// A line to run.
@@ -35,6 +36,10 @@ pub struct LineSpec {
     pub open_interest_every: Duration,
     pub instruments_every: Duration,
     pub limits: WsLimits,
+    /// How far it may be behind before it says so, and before it sheds.
+    pub lag: LagLimits,
+    /// Spends this much on each frame that is read: a handicap for tests of overload, zero in earnest.
+    pub brake: Duration,
     pub backoff: BackoffShape,
     /// The venue closes every connection after this long.
     pub life_max: Duration,

@@ -62,6 +62,8 @@ coded!(
         Retention = 10 "retention",
         /// A record on disk failed its checksum.
         Corrupt = 11 "corrupt",
+        /// We are behind the venue by more than we allow ourselves: right, but late. A cause of `stale`, never of a gap.
+        Lagging = 13 "lagging",
     }
 );
 
@@ -116,6 +118,8 @@ coded!(
         Restarted = 16 "restarted",
         ClockStep = 17 "clock_step",
         Resync = 18 "resync",
+        /// The line fell behind its sockets, sheds more or less, or has caught up; no change of state.
+        Lagging = 20 "lagging",
     }
 );
 

@@ -53,6 +53,8 @@ impl RowFlags {
     pub const SPLICED: Self = Self(1 << 4);
     /// `ts_event` is ours: the venue printed none.
     pub const TS_LOCAL: Self = Self(1 << 5);
+    /// Read while its line lagged: the content is right, `ts_recv` is late. No failed check, so no part of `is_flagged`.
+    pub const LAGGING: Self = Self(1 << 6);
     /// Quality findings, one bit per check.
     pub const BAD_PRICE: Self = Self(1 << 8);
     pub const BAD_SIZE: Self = Self(1 << 9);

@@ -19,7 +19,8 @@ use binance::limits::{Facts, Variant};
 pub use error::{ProtocolError, Recovery};
 pub use plan::{Channel, ConnectionPlan, PlanError, Route, SessionPlan, SplitLimits};
 pub use session::{
-    Action, BookRule, FetchFailure, FetchId, FetchKind, Frame, Note, Out, Reply, Request, Session, SessionStats, Want,
+    Action, BookRule, FetchFailure, FetchId, FetchKind, Frame, Note, Out, Peek, Reply, Request, Session, SessionStats,
+    Want,
 };
 
 /// Every venue that [`open`] knows.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use wholetape_model::{Arena, Event, InstrumentIx, Ts};
+use wholetape_model::{Arena, Event, InstrumentIx, Kind, Ts};
 
 use crate::error::{ProtocolError, Recovery};
 
@@ -21,6 +21,15 @@ impl<'a> Frame<'a> {
             Self::Text(b) | Self::Binary(b) => b,
         }
     }
+}
+
+/// What the head of a frame tells, see [`Session::peek`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peek {
+    /// As sessions name it in events; `Ticker` stands for all that is of its class (statistics, bars, mark prices).
+    pub kind: Kind,
+    /// The venue's time where the head has it, else `Ts::ZERO`.
+    pub ts_event: Ts,
 }
 
 /// What a REST request is for.
@@ -154,6 +163,12 @@ pub trait Session: Send {
     /// # Errors
     /// [`ProtocolError`]; its [`recovery`](ProtocolError::recovery) tells what to do. Nothing of a failed frame is emitted.
     fn on_frame(&mut self, now: Ts, frame: Frame<'_>, out: &mut Out) -> Result<(), ProtocolError>;
+
+    /// What `frame` carries, told from its first bytes without reading it, for a line that must drop some. `None` for
+    /// whatever is not recognised at once: such a frame is read as ever. Must cost a fraction of `on_frame`.
+    fn peek(&self, _frame: Frame<'_>) -> Option<Peek> {
+        None
+    }
 
     /// The answer to a fetch that this session's `request` named. Trades fetched come out as `Kind::Trade` (or
     /// `TradeRaw` when that is the session's only trade source) events like live ones; the line flags them as late.

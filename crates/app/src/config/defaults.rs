@@ -85,6 +85,8 @@ ping = "20s"
 pong = "10s"
 close = "5s"
 rest_timeout = "10s"
+lag_max = "1s"               # this far behind its sockets a line says so: its books are stale
+shed_after = "2s"            # so long behind without catching up, it gives up one thing more: ticker, depth, trades last
 weight_per_minute = 0        # REST weight that we allow ourselves; 0 = the venue's limit
 "#;
 

@@ -75,6 +75,17 @@ impl BookFlow {
         self.next_ask = self.next_ask.min(at);
     }
 
+    /// Right as far as it goes, but late.
+    pub(super) fn mark_stale(&mut self, cause: GapCause) {
+        self.book.mark_stale(cause);
+    }
+
+    /// In time again; quiet counts from here.
+    pub(super) fn clear_stale(&mut self, now: Ts) {
+        self.book.clear_stale();
+        self.quiet.moved(now);
+    }
+
     fn poll_ask(&mut self, now: Ts) -> bool {
         if self.asked_at.is_some_and(|asked| now.since(asked) < ANSWER_MAX) || now < self.next_ask {
             return false;
@@ -175,12 +186,13 @@ impl Line {
         let Some(flow) = &mut self.instruments[ix as usize].book else { return };
         let at = flow.book.last_update_id();
         match cause {
-            GapCause::Disconnected => flow.book.restart(cause),
+            GapCause::Disconnected | GapCause::Shed => flow.book.restart(cause),
             _ => flow.book.resync(cause),
         }
         flow.asked_at = None;
-        // After a disconnect the first delta of the new connection asks.
-        flow.next_ask = if cause == GapCause::Disconnected { Ts::MAX } else { now };
+        // After a disconnect the first delta of the new connection asks, and of a shed book the first one that is read.
+        let later = matches!(cause, GapCause::Disconnected | GapCause::Shed);
+        flow.next_ask = if later { Ts::MAX } else { now };
         if let Some(at) = at {
             self.lose(ix, at, cause, why, now, out);
         }
@@ -206,7 +218,8 @@ impl Line {
 
     pub(super) fn ask_book(&mut self, ix: InstrumentIx, now: Ts, out: &mut LineOut) {
         let conn = self.instruments[ix as usize].book_conn;
-        let open = self.conns[conn].is_open();
+        // A snapshot without the updates behind it would be right for a moment only.
+        let open = self.conns[conn].is_open() && !self.shed.covers(Kind::Book);
         let Some(flow) = &mut self.instruments[ix as usize].book else { return };
         if open && flow.poll_ask(now) {
             let want = FetchId { kind: FetchKind::BookSnapshot, instrument: ix, arg: 0 };
@@ -226,6 +239,11 @@ impl Line {
 
     /// A snapshot came: if it joins what is queued, the book is right again, and the tape gets all of it.
     pub(super) fn take_snapshot(&mut self, conn: ConnIx, id: FetchId, now: Ts, out: &mut LineOut) {
+        if self.shed.covers(Kind::Book) {
+            // Asked for before the book was shed.
+            out.scratch.events.clear();
+            return;
+        }
         if id.arg == COMPARE
             && self
                 .instruments
@@ -370,6 +388,7 @@ impl Line {
         let why = out.scratch.arena.text("");
         let validity = Validity { state: ValidityState::Live, cause, update_id: at, why };
         self.push_mark(topic, Body::Validity(validity), conn, now, out);
+        self.stale_if_lagging(ix, "the line lags", now, out);
     }
 
     /// A live book is appended whole, for readers that start here.

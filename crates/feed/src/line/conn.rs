@@ -16,6 +16,8 @@ pub(super) struct Conn {
     pub frame: u32,
     pub last_frame: Ts,
     pub last_event: Ts,
+    /// When `last_event` was read.
+    pub heard_at: Ts,
     /// How far the venue's clock was seen ahead of ours, ns: a step back leaves `last_event` in what is yet to come.
     pub ahead_ns: i64,
     pub opened_at: Ts,
@@ -40,6 +42,7 @@ impl Conn {
             frame: 0,
             last_frame: Ts::ZERO,
             last_event: Ts::ZERO,
+            heard_at: Ts::ZERO,
             ahead_ns: 0,
             opened_at: Ts::ZERO,
             open: false,
@@ -67,6 +70,7 @@ impl Conn {
     #[inline]
     pub fn heard_of(&mut self, ts_event: Ts, now: Ts) {
         self.last_event = ts_event;
+        self.heard_at = now;
         self.ahead_ns = self.ahead_ns.max((ts_event.0 - now.0).min(AHEAD_MAX_NS));
     }
 

@@ -33,6 +33,7 @@ impl Line {
     ) {
         self.stats.rows += 1;
         let c = &mut self.conns[conn];
+        let flags = flags.with(self.shed.flags());
         let (ts_event, flags) =
             if ts_event == Ts::ZERO { (now, flags.with(RowFlags::TS_LOCAL)) } else { (ts_event, flags) };
         out.rows.push(Judged { topic, ts_event, ts_recv: now, conn: c.number, frame: c.frame, flags, scales, body });

@@ -14,7 +14,7 @@ fn at(ms: u64) -> Ts {
     T0 + Duration::from_millis(ms)
 }
 
-/// `T id` trade · `Q id` quote · `D U u price size` bid delta · `ack n` · anything else is garbage.
+/// `T id` trade · `R id` raw trade · `Q id` quote · `K n` ticker · `D U u price size` bid delta · `ack n` · anything else is garbage.
 #[derive(Default)]
 struct Script {
     stats: SessionStats,
@@ -31,6 +31,23 @@ fn trade(id: u64) -> Event {
         condition: TradeCondition::Regular,
     });
     Event { instrument: 0, kind: Kind::Trade, ts_event: Ts(T0.0 + id as i64), scales: Scales::default(), body }
+}
+
+fn ticker(n: u64) -> wholetape_model::Ticker {
+    let one = wholetape_model::Decimal { raw: n as i64, scale: 0 };
+    let t = T0;
+    wholetape_model::Ticker {
+        last: one,
+        open: one,
+        high: one,
+        low: one,
+        volume: one,
+        quote_volume: one,
+        change: one,
+        open_ts: t,
+        close_ts: t,
+        trades: n,
+    }
 }
 
 fn book(out: &mut Out, action: BookAction, first: u64, last: u64, price: i64, size: i64) {
@@ -68,6 +85,7 @@ impl Session for Script {
                 });
             }
             "D" => book(out, BookAction::Delta, n(1), n(2), n(3) as i64, n(4) as i64),
+            "K" => out.events.push(Event { kind: Kind::Ticker, body: Body::Ticker(ticker(n(1))), ..trade(n(1)) }),
             "S" => out.events.push(Event {
                 kind: Kind::Status,
                 body: Body::Status(wholetape_model::Status {
@@ -81,6 +99,18 @@ impl Session for Script {
             _ => return Err(ProtocolError::Malformed { channel: "script", at: 0, why: "garbage" }),
         }
         Ok(())
+    }
+
+    fn peek(&self, frame: Frame<'_>) -> Option<wholetape_venue::Peek> {
+        let kind = match frame.bytes().first()? {
+            b'T' => Kind::Trade,
+            b'R' => Kind::TradeRaw,
+            b'Q' => Kind::Quote,
+            b'D' => Kind::Book,
+            b'K' => Kind::Ticker,
+            _ => return None,
+        };
+        Some(wholetape_venue::Peek { kind, ts_event: Ts::ZERO })
     }
 
     fn on_fetched(&mut self, _: Ts, id: FetchId, reply: Reply<'_>, out: &mut Out) -> Result<(), ProtocolError> {
@@ -197,6 +227,7 @@ impl Bench {
                 Body::Gap(g) => format!("gap {} {} {}-{}", g.state.as_str(), g.cause.as_str(), g.from_id, g.to_id),
                 Body::Validity(v) => format!("validity {} {}", v.state.as_str(), v.update_id),
                 Body::Raw(r) => format!("raw {}", r.text),
+                Body::Ticker(_) => "ticker".into(),
                 other => format!("{other:?}"),
             };
             self.rows.push((topic, text));
@@ -460,3 +491,5 @@ fn the_second_trade_source_confesses_what_it_passed_over_unless_it_comes_a_momen
 
 #[path = "silence_tests.rs"]
 mod silence_tests;
+#[path = "shed_tests.rs"]
+mod shed_tests;

@@ -142,6 +142,10 @@ impl Line {
         for topic in carried {
             let state = self.topics.get(topic);
             let (ix, kind) = (state.instrument as usize, state.kind);
+            if self.shed.covers(kind) {
+                // Subscribed, and not listened to: what is shed stays confessed until it is read again.
+                continue;
+            }
             let activity = self.instruments.get(ix).map_or(0, |i| i.evidence(kind));
             state.opened(now, activity);
             if state.losing.is_some() {
@@ -201,6 +205,6 @@ impl Line {
 }
 
 /// A book that says nothing for this long after its subscription is fetched without waiting for a delta.
-const QUIET_BOOK: Duration = Duration::from_secs(1);
+pub(super) const QUIET_BOOK: Duration = Duration::from_secs(1);
 /// At most one resync for garbage per connection in this time.
 const RESYNC_EVERY: Duration = Duration::from_secs(10);

@@ -168,6 +168,15 @@ impl TradeFlow {
         }
     }
 
+    /// Live trades are dropped unread from here on. What is missing shows by id when they are read again ([`Self::on_open`]
+    /// probes for a tail); until then REST is left alone: it would only add to the load.
+    pub fn begin_shed(&mut self) {
+        if self.ledger.head().is_some() {
+            self.cause = Some(GapCause::Shed);
+        }
+        self.probe_at = Ts::MAX;
+    }
+
     /// One live trade. `gap` names a hole, should it open one.
     #[inline]
     pub fn on_live(&mut self, id: u64, now: Ts, gap: u64) -> Live {

@@ -73,7 +73,9 @@ impl Shell {
 
     pub(super) fn answer(&mut self, control: Control) {
         let result = match control.command.clone() {
-            Command::Status => Ok(stats::status(&self.spec, &self.slots, self.line.stats(), self.paused)),
+            Command::Status => {
+                Ok(stats::status(&self.spec, &self.slots, &self.line, self.metrics.load.lag, self.paused))
+            }
             Command::Reconnect(which) => {
                 let conns: Vec<ConnIx> = which.map_or_else(|| (0..self.slots.len()).collect(), |c| vec![c]);
                 match conns.iter().find(|c| **c >= self.slots.len()) {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use wholetape_model::{LinkState, StreamState, Ts};
 
-use crate::line::LineStats;
+use crate::line::shed::CLASSES;
+use crate::line::{Line, LineStats};
 use crate::metrics::{Local, MetricId};
 use crate::shell::slot::Slot;
 use crate::spec::LineSpec;
@@ -38,6 +39,7 @@ pub(super) struct LineMetrics {
     states: Vec<(MetricId, MetricId)>,
     active: MetricId,
     turn_seconds: MetricId,
+    pub load: LoadMetrics,
     pub reconnects: u64,
     told_reconnects: u64,
     told: LineStats,
@@ -70,6 +72,7 @@ impl LineMetrics {
                 "from the first frame of a burst to its commit",
                 &labels,
             ),
+            load: LoadMetrics::new(local, line),
             reconnects: 0,
             told_reconnects: 0,
             told: LineStats::default(),
@@ -85,18 +88,20 @@ impl LineMetrics {
 
     /// A turn ended; `first` is when its first frame came.
     #[inline]
-    pub fn turn(&mut self, local: &mut Local, now: Ts, first: Option<Ts>, stats: &LineStats, slots: &[Slot]) {
+    pub fn turn(&mut self, local: &mut Local, now: Ts, first: Option<Ts>, line: &Line, slots: &[Slot]) {
         if let Some(first) = first {
             local.observe(self.turn_seconds, now.since(first).as_nanos() as u64);
         }
         self.dirty = true;
         if now >= self.next {
-            self.last(local, now, stats, slots);
+            self.last(local, now, line, slots);
         }
     }
 
     /// Tells now.
-    pub fn last(&mut self, local: &mut Local, now: Ts, stats: &LineStats, slots: &[Slot]) {
+    pub fn last(&mut self, local: &mut Local, now: Ts, line: &Line, slots: &[Slot]) {
+        let stats = line.stats();
+        self.load.tell(local, line);
         for ((.., get), id) in COUNTERS.iter().zip(self.ids) {
             local.add(id, get(stats).saturating_sub(get(&self.told)));
         }
@@ -115,11 +120,60 @@ impl LineMetrics {
     }
 }
 
+/// Lag and shedding of one line.
+pub(super) struct LoadMetrics {
+    lag_id: MetricId,
+    level_id: MetricId,
+    frames_ids: [MetricId; CLASSES.len()],
+    told: [u64; CLASSES.len()],
+    /// The newest measurement, and the worst since it was last told.
+    pub lag: Duration,
+    worst: Duration,
+}
+
+impl LoadMetrics {
+    fn new(local: &mut Local, line: &str) -> Self {
+        let frames = "frames dropped unread because the line was over capacity";
+        Self {
+            lag_id: local.gauge("feed_lag_seconds", "how far the line is behind its sockets", &[("line", line)]),
+            level_id: local.gauge("feed_shed_level", "what the line gives up, 0 = nothing", &[("line", line)]),
+            frames_ids: CLASSES
+                .map(|(class, _)| local.counter("feed_shed_frames_total", frames, &[("line", line), ("class", class)])),
+            told: [0; CLASSES.len()],
+            lag: Duration::ZERO,
+            worst: Duration::ZERO,
+        }
+    }
+
+    #[inline]
+    pub fn measured(&mut self, lag: Duration) {
+        self.lag = lag;
+        self.worst = self.worst.max(lag);
+    }
+
+    fn tell(&mut self, local: &mut Local, line: &Line) {
+        local.set(self.lag_id, std::mem::take(&mut self.worst).as_secs_f64());
+        local.set(self.level_id, f64::from(line.shed_level() as u8));
+        let frames = line.shed_frames();
+        for ((id, now), told) in self.frames_ids.iter().zip(frames).zip(&mut self.told) {
+            local.add(*id, now - std::mem::replace(told, now));
+        }
+    }
+}
+
 /// One JSON object for people and tools.
-pub(super) fn status(spec: &LineSpec, slots: &[Slot], stats: &LineStats, paused: bool) -> String {
+pub(super) fn status(spec: &LineSpec, slots: &[Slot], line: &Line, lag: Duration, paused: bool) -> String {
+    let (stats, level) = (line.stats(), line.shed_level());
     let mut text = format!(
-        "{{\"line\":\"{}\",\"venue\":\"{}\",\"paused\":{paused},\"frames\":{},\"rows\":{},\"connections\":[",
-        spec.name, spec.venue, stats.frames, stats.rows
+        "{{\"line\":\"{}\",\"venue\":\"{}\",\"paused\":{paused},\"frames\":{},\"rows\":{},\"lag_seconds\":{:.3},\"shed_level\":{},\"sheds\":\"{}\",\"shed_frames\":{},\"connections\":[",
+        spec.name,
+        spec.venue,
+        stats.frames,
+        stats.rows,
+        lag.as_secs_f64(),
+        level as u8,
+        level.sheds(),
+        line.shed_frames().iter().sum::<u64>()
     );
     for (i, slot) in slots.iter().enumerate() {
         let comma = if i > 0 { "," } else { "" };

@@ -12,6 +12,7 @@ mod digits;
 mod emit;
 pub mod frame;
 pub mod limits;
+mod peek;
 pub mod plan;
 mod rest;
 mod scan;
@@ -27,7 +28,9 @@ use wholetape_model::{Decimal, InstrumentIx, NO_INSTRUMENT, Ts};
 
 use crate::error::ProtocolError;
 use crate::plan::{Channel, PlanError, SessionPlan};
-use crate::session::{Action, BookRule, FetchId, FetchKind, Frame, Out, Reply, Request, Session, SessionStats, Want};
+use crate::session::{
+    Action, BookRule, FetchId, FetchKind, Frame, Out, Peek, Reply, Request, Session, SessionStats, Want,
+};
 use limits::Variant;
 use symbol::SymbolTable;
 use timers::{Polls, Subscriptions};
@@ -171,6 +174,11 @@ impl Session for Binance {
                 Err(e)
             }
         }
+    }
+
+    #[inline]
+    fn peek(&self, frame: Frame<'_>) -> Option<Peek> {
+        peek::peek(frame.bytes())
     }
 
     fn on_fetched(&mut self, now: Ts, id: FetchId, reply: Reply<'_>, out: &mut Out) -> Result<(), ProtocolError> {
