@@ -169,6 +169,7 @@ impl Line {
             self.shed.frames[class] += 1;
         }
         self.stats.frames += 1;
+        self.watches[conn].frame(now);
         let c = &mut self.conns[conn];
         c.frame = c.frame.wrapping_add(1);
         c.last_frame = now;
