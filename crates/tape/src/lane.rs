@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use wholetape_model::{Body, BookAction, Row, Topic};
 
 use crate::block::Block;
+use crate::disk::DiskFile;
 use crate::error::TapeError;
 use crate::format::{self, TableRow};
 use crate::lock;
@@ -51,6 +52,8 @@ pub(crate) struct LaneShared {
     pub synced_bytes: AtomicU64,
     /// What the sync under way, or the last one, covers: beyond it is the next group.
     pub syncing_bytes: AtomicU64,
+    /// Where the next open reads how far the lane is on the disk (`known.rs`).
+    pub synced_note: Mutex<Option<Arc<dyn DiskFile>>>,
     /// Sealed segments whose last bytes await fsync.
     pub to_sync: Mutex<Vec<Arc<Segment>>>,
     /// Marks that the tape wants written, by the topic they are for.
@@ -170,6 +173,7 @@ impl LaneShared {
             synced: AtomicU64::new(0),
             synced_bytes: AtomicU64::new(0),
             syncing_bytes: AtomicU64::new(0),
+            synced_note: Mutex::default(),
             to_sync: Mutex::default(),
             wanted: Mutex::default(),
             wants: AtomicBool::new(false),

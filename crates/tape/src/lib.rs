@@ -22,6 +22,7 @@ mod error;
 mod format;
 mod identity;
 mod index;
+mod known;
 mod lane;
 mod locate;
 mod owed;

@@ -2,7 +2,8 @@
 //!
 //! A newest segment that was sealed tells everything in its index. One that was being written is scanned; bytes behind
 //! its last good record are a torn tail when they claim more than is there (a write that the kill cut short: nobody saw
-//! it) and are cut. Bad bytes that are complete are damage, and somebody may have seen that record: then, as after a
+//! it) and are cut. Bad bytes that are complete, or were known to be synced (`known.rs`), are damage, and somebody may have
+//! seen that record: then, as after a
 //! power loss, every topic of the lane gets a mark and its seqs go on behind a range that is never used.
 
 use std::collections::HashMap;
@@ -173,7 +174,11 @@ fn load_tail(inner: &Inner, found: &mut Found, newest: &Arc<Segment>, plan: Plan
     }
     let len = newest.file()?.len()?;
     let torn = len - scan.end;
-    if torn > 0 {
+    if crate::known::upto(&*inner.config.disk, &lane.dir, newest.number) > scan.end {
+        // What was on the disk is not there, or no record any more: whoever saw it must be told.
+        inner.counts.torn_bytes.fetch_add(torn, Ordering::Relaxed);
+        found.suspect = true;
+    } else if torn > 0 {
         inner.counts.torn_bytes.fetch_add(torn, Ordering::Relaxed);
         found.suspect = is_damage(newest, scan.end, len)?;
     }

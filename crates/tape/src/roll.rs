@@ -83,16 +83,16 @@ impl Lane {
                 let _ = file.set_len(self.core.offset);
             })
         });
+        let whole = self.core.offset + if written.is_ok() { bytes.len() as u64 } else { 0 };
         let directory = match written {
-            Ok(()) => {
-                segment.bytes.store(self.core.offset + bytes.len() as u64, Ordering::Release);
-                Directory::new(table, parts.iter().map(|(e, _)| *e).collect())
-            }
+            Ok(()) => Directory::new(table, parts.iter().map(|(e, _)| *e).collect()),
             // Without its index the segment is read by scanning; for this process it is in memory.
             Err(_) => Directory::scanned(table, parts),
         };
         segment.set_directory(directory);
         segment.sealed.store(sealed, Ordering::Release);
+        // Behind it, so that a length that was read while the segment was not sealed is one of records alone.
+        segment.bytes.store(whole, Ordering::Release);
         self.core.sealed_bytes = self.shared.written_bytes.load(Ordering::Relaxed);
         lock(&self.shared.to_sync).push(segment.clone());
         self.shared.warmed(segment.number);

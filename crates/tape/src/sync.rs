@@ -212,6 +212,7 @@ fn sync_lane(
         }
     }
     let active = crate::read(&lane.segments).last().cloned();
+    let active_len = active.as_ref().map_or(0, |a| a.len());
     let older = lock(&lane.to_sync).clone();
     if lane.dir_dirty.swap(false, Ordering::AcqRel) {
         inner.config.disk.sync_dir(&lane.dir)?;
@@ -224,6 +225,9 @@ fn sync_lane(
     lock(&lane.to_sync).retain(|s| !older.iter().any(|o| o.number == s.number));
     for (topic, head) in scratch.drain(..) {
         topic.synced.fetch_max(head, Ordering::AcqRel);
+    }
+    if let Some(active) = active.as_ref().filter(|a| !a.is_sealed()) {
+        crate::known::note(&*inner.config.disk, lane, active.number, active_len);
     }
     lane.synced.store(records, Ordering::Release);
     lane.synced_bytes.store(bytes, Ordering::Release);

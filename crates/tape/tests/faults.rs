@@ -330,6 +330,68 @@ fn a_damaged_last_record_does_not_give_its_seq_again() {
     assert_eq!(read_all(&tape, &btc()), want);
 }
 
+/// Rows 1 to 5 in one segment, ended without a close.
+fn five_rows(dir: &Path) -> std::path::PathBuf {
+    let tape = open(dir);
+    let mut lane = tape.lane("w").unwrap();
+    let no = lane.topic(&btc()).unwrap();
+    for id in 1..=5 {
+        lane.append(no, &trade(id)).unwrap();
+    }
+    lane.commit().unwrap();
+    assert!(tape.wait_synced(&btc(), 5, Duration::from_secs(5)).unwrap());
+    newest_segment(dir, "w")
+}
+
+#[test]
+fn a_damaged_length_of_a_synced_last_record_is_not_taken_for_a_torn_write() {
+    let mut want = rows(1, 1..=4);
+    want.push(Seen::Lost { prev: 4, seq: 4 + u64::from(POWER_SPAN), cause: GapCause::Corrupt });
+    for (byte, bit) in [(0, 0x80), (1, 0x01), (2, 0x10), (3, 0x40), (8, 0x04)] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = five_rows(dir.path());
+        flip(&path, find_record(&path, 5) + byte, bit);
+        assert_eq!(read_all(&open(dir.path()), &btc()), want, "byte {byte}");
+        assert_eq!(read_all(&open(dir.path()), &btc()), want, "byte {byte}: marked once");
+    }
+    // The same when the end of the file is gone.
+    let dir = tempfile::tempdir().unwrap();
+    let path = five_rows(dir.path());
+    File::options().write(true).open(&path).unwrap().set_len(find_record(&path, 5)).unwrap();
+    assert_eq!(read_all(&open(dir.path()), &btc()), want);
+}
+
+#[test]
+fn a_torn_write_behind_what_was_synced_marks_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = five_rows(dir.path());
+    let mut bytes = std::fs::read(&path).unwrap();
+    let (fifth, whole) = (find_record(&path, 5) as usize, bytes.len());
+    bytes.extend_from_within(fifth..whole - 30);
+    std::fs::write(&path, &bytes).unwrap();
+    let tape = open(dir.path());
+    assert_eq!(read_all(&tape, &btc()), rows(1, 1..=5));
+    let mut lane = tape.lane("w").unwrap();
+    let no = lane.topic(&btc()).unwrap();
+    assert_eq!(lane.append(no, &trade(6)).unwrap(), 6);
+}
+
+#[test]
+fn a_note_of_what_was_synced_that_is_torn_or_absent_claims_nothing() {
+    for damage in [Some(20_u64), Some(0), None] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = five_rows(dir.path());
+        let note = path.with_file_name("synced");
+        match damage {
+            Some(at) => flip(&note, at, 1),
+            None => std::fs::remove_file(&note).unwrap(),
+        }
+        // Without it, what claims more than is there is a torn write.
+        flip(&path, find_record(&path, 5) + 1, 1);
+        assert_eq!(read_all(&open(dir.path()), &btc()), rows(1, 1..=4));
+    }
+}
+
 #[test]
 fn damaged_indexes_and_headers_cost_no_record() {
     let dir = tempfile::tempdir().unwrap();
