@@ -4,6 +4,8 @@
 //! - *bare, back to back*: one thread, write a group, `fdatasync`, at once the next: what this disk can do;
 //! - *bare, paced*: one thread writes batches of the tape's size at 1 M records/s, another calls `fdatasync` as soon as a
 //!   group is unsynced: what any log of this design costs at this rate;
+//! - *bare, paced, written before*: the same over a file of zeros that are on the disk: a sync then writes data alone, no
+//!   new blocks and no length;
 //! - *tape, paced*: the same rate through a lane;
 //! - *tape at full speed* and *at 50 000/s*.
 //!
@@ -196,9 +198,14 @@ fn bare(sync_bytes: u64, length: Duration) -> Part {
 }
 
 /// A writer at 1 M records/s and a thread that syncs, without a tape.
-fn bare_paced(sync_bytes: u64, length: Duration) -> Part {
+fn bare_paced(sync_bytes: u64, length: Duration, before: bool) -> Part {
     let dir = folder();
     let file = Arc::new(Mutex::new(Arc::new(File::create(dir.path().join("bare-0")).expect("create"))));
+    if before {
+        let (file, zeros) = (file.lock().expect("the file").clone(), vec![0; 1 << 20]);
+        (0..SEGMENT >> 20).for_each(|mib| file.write_all_at(&zeros, mib << 20).expect("write"));
+        file.sync_all().expect("fsync");
+    }
     let (written, synced, stop) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
     let (wanted, wake) = (Mutex::new(false), Condvar::new());
     let (start, batch) = (Instant::now(), vec![7_u8; (BATCH * RECORD) as usize]);
@@ -225,7 +232,11 @@ fn bare_paced(sync_bytes: u64, length: Duration) -> Part {
             if early(start, total / RECORD, Some(PACE)) {
                 continue;
             }
-            let current = if at + batch.len() as u64 > SEGMENT {
+            let full = at + batch.len() as u64 > SEGMENT;
+            if full && before {
+                at = 0;
+            }
+            let current = if full && !before {
                 let next = Arc::new(File::create(dir.path().join(format!("bare-{total}"))).expect("create"));
                 let old = std::mem::replace(&mut *file.lock().expect("the file"), next.clone());
                 drop(old);
@@ -277,19 +288,29 @@ fn main() {
     let length = Duration::from_secs(setting("WHOLETAPE_BENCH_SECONDS", 2));
     let rounds = setting("WHOLETAPE_BENCH_ROUNDS", 5);
     let sync_bytes = setting("WHOLETAPE_BENCH_SYNC_KIB", TapeConfig::default().sync_bytes >> 10) << 10;
-    let names = ["bare, back to back", "bare, paced 1 M/s", "tape, paced 1 M/s", "tape, full speed", "tape, 50 000/s"];
+    let names = [
+        "bare, back to back",
+        "bare, paced 1 M/s",
+        "bare, paced 1 M/s, written before",
+        "tape, paced 1 M/s",
+        "tape, full speed",
+        "tape, 50 000/s",
+    ];
     let chosen: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     let runs = |name: &str| chosen.is_empty() || chosen.iter().any(|c| name.contains(c.as_str()));
-    let mut parts: [Vec<Part>; 5] = Default::default();
+    let mut parts: [Vec<Part>; 6] = Default::default();
     let load = || std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     println!("groups of {} KiB, {RECORD} B a record; load average before: {}", sync_bytes >> 10, load().trim());
     for _ in 0..rounds {
         for (i, part) in parts.iter_mut().enumerate().filter(|(i, _)| runs(names[*i])) {
+            // The files of the part before are removed and their blocks given back: not this part's time.
+            thread::sleep(Duration::from_millis(500));
             part.push(match i {
                 0 => bare(sync_bytes, length),
-                1 => bare_paced(sync_bytes, length),
-                2 => tape(Some(PACE), sync_bytes, length),
-                3 => tape(None, sync_bytes, length),
+                1 => bare_paced(sync_bytes, length, false),
+                2 => bare_paced(sync_bytes, length, true),
+                3 => tape(Some(PACE), sync_bytes, length),
+                4 => tape(None, sync_bytes, length),
                 _ => tape(Some(50_000), sync_bytes, length),
             });
         }
