@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
+use crate::availability;
 use crate::cli;
 use crate::config::{self, Config};
 
@@ -46,13 +47,20 @@ pub fn run(args: &cli::Doctor) -> anyhow::Result<ExitCode> {
         n => finding("configuration", Level::Bad, format!("has {n} problems"), CHECK),
     });
     findings.extend(data(&config));
+    let kept = availability::Record::read(&config.data).ok();
+    findings.extend(kept.as_ref().map(available).unwrap_or_default());
     findings.push(port(&config.gateway.listen));
     if args.reach {
         findings.extend(reach(&config));
     }
     let worst = findings.iter().map(|f| f.level).max().unwrap_or(Level::Good);
     if args.json {
-        println!("{}", serde_json::json!({"good": worst < Level::Bad, "findings": findings}));
+        let day = kept.as_ref().map(|k| k.day(availability::unix_now()));
+        let available = kept.map(|k| serde_json::json!({"run": k.run, "day": day, "started": k.started, "written": k.written, "ended": k.ended, "excluded": availability::EXCLUDED}));
+        println!(
+            "{}",
+            serde_json::json!({"good": worst < Level::Bad, "findings": findings, "availability": available})
+        );
     } else {
         for f in &findings {
             let sign = match f.level {
@@ -159,6 +167,32 @@ fn data(config: &Config) -> Vec<Finding> {
     }
     findings
 }
+
+/// Below this something is to be looked into, once it was due for a minute.
+const AVAILABLE_MIN: f64 = 0.999;
+
+/// Each protocol in the last run and in the last day.
+fn available(kept: &availability::Record) -> Vec<Finding> {
+    let day = kept.day(availability::unix_now());
+    let mut findings = Vec::new();
+    for (name, day) in &day {
+        let run = kept.run.get(name).copied().unwrap_or_default();
+        let low = |c: &availability::Count| c.due_ms >= 60_000 && c.ratio().is_some_and(|r| r < AVAILABLE_MIN);
+        let what = format!("{name}: {}; last 24 h {}", availability::words(&run), availability::words(day));
+        let remedy = if name.starts_with("line:") { LINE_LOW } else { OWN_LOW };
+        findings.push(match low(&run) || low(day) {
+            true => finding("availability", Level::Warn, what, remedy),
+            false => finding("availability", Level::Good, what, ""),
+        });
+    }
+    if !findings.is_empty() {
+        findings.push(finding("availability", Level::Good, availability::EXCLUDED, ""));
+    }
+    findings
+}
+
+const LINE_LOW: &str = "books that were resyncing, or a line that lagged: see feed_resyncs_total and docs/overload.md";
+const OWN_LOW: &str = "see /health/ready while it runs; too few cores, a slow disk, or a crash lower it";
 
 fn port(listen: &str) -> Finding {
     match TcpListener::bind(listen) {

@@ -2,6 +2,7 @@
 //!
 //! Exit status: 0 as wished (for `demo`: complete), 1 a judgement against (incomplete, problems found), 2 could not be done.
 
+mod availability;
 mod cli;
 mod config;
 mod demo;

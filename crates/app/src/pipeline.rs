@@ -18,6 +18,8 @@ use wholetape_gateway::{Deps, Gateway, GatewayConfig, GatewayError, Health, Surf
 use wholetape_model::{Body, Kind, LinkState};
 use wholetape_tape::{SpaceState, Tape, TapeConfig};
 
+use crate::availability::{Availability, Totals, probe};
+
 /// Lines get this long to end.
 const FEED_GRACE: Duration = Duration::from_secs(10);
 
@@ -41,6 +43,8 @@ pub struct Pipeline {
     feed_stopped: CancellationToken,
     gateway: JoinHandle<Result<(), GatewayError>>,
     gateway_stop: CancellationToken,
+    availability: Option<std::thread::JoinHandle<()>>,
+    availability_stop: CancellationToken,
 }
 
 impl Pipeline {
@@ -62,6 +66,8 @@ impl Pipeline {
             }
         }
         let (dir, config) = (plan.dir.clone(), plan.tape);
+        let data = dir.parent().unwrap_or(&dir).to_owned();
+        let lines: Vec<String> = plan.feed.lines.iter().map(|line| line.name.clone()).collect();
         let tape = tokio::task::spawn_blocking(move || Tape::open(&dir, config)).await??;
         let hub = Hub::new();
         let (feed_stop, gateway_stop) = (CancellationToken::new(), CancellationToken::new());
@@ -70,10 +76,44 @@ impl Pipeline {
             tokio::task::spawn_blocking(move || Feed::start(plan, &tape, &hub, stop)).await??
         };
         let feed_stopped = feed.stopped().clone();
-        let surface = Arc::new(Own { tape: tape.clone(), hub, feed: Mutex::new(Some(feed)) });
+        let account = Arc::new(Availability::open(&data));
+        let watched = probe::Watched { addr, tape: tape.clone(), hub: hub.clone(), lines };
+        let surface = Arc::new(Own { tape: tape.clone(), hub, feed: Mutex::new(Some(feed)), account: account.clone() });
         let deps = Deps { tape: tape.clone(), surface: surface.clone() };
         let gateway = tokio::spawn(Gateway::serve(plan.gateway, deps, listener, gateway_stop.clone()));
-        Ok(Self { tape, addr, surface, feed_stop, feed_stopped, gateway, gateway_stop })
+        let availability_stop = CancellationToken::new();
+        let availability = Some(probe::start(watched, account, availability_stop.clone())?);
+        Ok(Self {
+            tape,
+            addr,
+            surface,
+            feed_stop,
+            feed_stopped,
+            gateway,
+            gateway_stop,
+            availability,
+            availability_stop,
+        })
+    }
+
+    /// Seconds able and due of each protocol since the start.
+    pub fn availability(&self) -> Totals {
+        self.surface.account.run()
+    }
+
+    /// The most that any line gives up just now.
+    pub fn shed_level(&self) -> f64 {
+        let feed = self.surface.feed();
+        let lines = feed.iter().flat_map(FeedHandle::lines);
+        lines.filter_map(|l| self.surface.hub.value("feed_shed_level", &[("line", l)])).fold(0.0, f64::max)
+    }
+
+    /// A planned stop: from here on nothing is due.
+    async fn stop_looking(&mut self) {
+        self.availability_stop.cancel();
+        if let Some(thread) = self.availability.take() {
+            drop(tokio::task::spawn_blocking(move || thread.join()).await);
+        }
     }
 
     /// Ready when the feed ended by itself: it cannot go on.
@@ -91,6 +131,7 @@ impl Pipeline {
     /// # Errors
     /// Names the workers that did not end in time.
     pub async fn stop_feed(&self) -> anyhow::Result<()> {
+        self.availability_stop.cancel();
         self.feed_stop.cancel();
         let feed = self.surface.feed().take();
         if let Some(feed) = feed {
@@ -104,7 +145,8 @@ impl Pipeline {
     ///
     /// # Errors
     /// What went wrong while closing; the tape is then opened as after a crash.
-    pub async fn stop(self) -> anyhow::Result<()> {
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.stop_looking().await;
         let feed = self.stop_feed().await;
         self.gateway_stop.cancel();
         let gateway = self.gateway.await;
@@ -122,6 +164,7 @@ struct Own {
     tape: Tape,
     hub: Hub,
     feed: Mutex<Option<FeedHandle>>,
+    account: Arc<Availability>,
 }
 
 impl Own {
@@ -149,6 +192,7 @@ impl Surface for Own {
     fn metrics(&self) -> String {
         let mut text = self.hub.render();
         text.push_str(&crate::metrics::tape(&self.tape.stats()));
+        self.account.write(&mut text);
         text
     }
 
@@ -166,6 +210,9 @@ impl Surface for Own {
             state => reasons.push(format!("disk space is low ({state:?}): {} MiB free", stats.free_bytes >> 20)),
         }
         let mut ready = live && !red;
+        let troubles = self.account.troubles();
+        ready &= troubles.is_empty();
+        reasons.extend(troubles);
         match self.feed().as_ref() {
             Some(feed) => {
                 if let Some(why) = feed.fatal() {

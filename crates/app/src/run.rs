@@ -71,16 +71,18 @@ async fn serve(args: &cli::Run, plan: Plan) -> anyhow::Result<ExitCode> {
         () = pipeline.feed_ended() => Some(pipeline.fatal().unwrap_or_else(|| "the feed ended".into())),
     };
     pipeline.stop_feed().await?;
+    let available = pipeline.availability();
     let held: std::collections::BTreeMap<String, u64> =
         pipeline.tape.topics().into_iter().map(|t| (t.topic.to_string(), t.head)).collect();
     pipeline.stop().await?;
     if args.json {
-        println!("{}", json!({"event": "stopped", "failed": failed, "heads": held}));
+        println!("{}", json!({"event": "stopped", "failed": failed, "heads": held, "availability": available}));
     } else {
         let rows: u64 = held.values().sum();
         let trades: u64 =
             held.iter().filter(|(t, _)| t.starts_with(&format!("{}.", Kind::Trade))).map(|(_, n)| n).sum();
         println!("stopped: {} topics, {rows} records on the tape, {trades} in trade topics", held.len());
+        println!("{}", crate::availability::line(&available));
     }
     match failed {
         Some(why) => anyhow::bail!("{why}"),

@@ -224,7 +224,7 @@ async fn play(args: &cli::Demo, dir: &Path) -> anyhow::Result<Verdict> {
         received.clone(),
         listening.clone(),
     ));
-    let mut stage = Stage { sim: &sim, received: &received, status: &mut status };
+    let mut stage = Stage { sim: &sim, pipeline: &pipeline, received: &received, status: &mut status };
     let interrupted = stage.subscribe(&streams, &mut stop).await;
     if !interrupted {
         sim.resume();
@@ -237,8 +237,10 @@ async fn play(args: &cli::Demo, dir: &Path) -> anyhow::Result<Verdict> {
         stage.status.say(&format!("the feed gave up: {why}"));
     }
     let faults = sim.fault_counts().into_iter().map(|(kind, n)| (kind.name().to_owned(), n)).collect();
+    let available = crate::availability::line(&pipeline.availability());
     shut_down(pipeline, sim, client, &listening, &received).await?;
     status.clear();
+    status.say(&available);
     let tape_dir = dir.join("tape");
     if args.spoil == Some(Break::TapeRecord) {
         let what = spoil::tape_record(&tape_dir).context("--break tape-record")?;
@@ -300,6 +302,7 @@ async fn shut_down(
 /// What the audience sees while it plays.
 struct Stage<'a> {
     sim: &'a SimHandle,
+    pipeline: &'a Pipeline,
     received: &'a Received,
     status: &'a mut Status,
 }
@@ -307,7 +310,10 @@ struct Stage<'a> {
 impl Stage<'_> {
     fn show(&mut self, phase: &str, clock: &str) {
         let faults = self.sim.fault_counts().values().sum();
-        self.status.show(phase, clock, &self.received.figures(), faults);
+        // Said only while something is given up.
+        let level = self.pipeline.shed_level();
+        let clock = if level > 0.0 { format!("{clock}  OVERLOAD level {level}") } else { clock.to_owned() };
+        self.status.show(phase, &clock, &self.received.figures(), faults);
     }
 
     /// Waits until every stream is subscribed. True when somebody wants to stop.

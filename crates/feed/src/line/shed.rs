@@ -136,6 +136,18 @@ impl Line {
         self.shed.level
     }
 
+    /// Streams planned and open, books and live ones: what a line must have to be of use.
+    pub fn currency(&self) -> [usize; 4] {
+        let streams = || self.topics.list.iter().filter(|t| t.conn.is_some() && super::silence::is_watched(t.kind));
+        let books = || self.instruments.iter().filter_map(|i| i.book.as_ref());
+        [
+            streams().count(),
+            streams().filter(|t| t.open_since > Ts::ZERO).count(),
+            books().count(),
+            books().filter(|b| b.book().is_live()).count(),
+        ]
+    }
+
     /// Frames dropped so far, by [`CLASSES`].
     pub fn shed_frames(&self) -> [u64; CLASSES.len()] {
         self.shed.frames

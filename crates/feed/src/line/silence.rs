@@ -484,7 +484,7 @@ impl Line {
 pub const STATES: usize = StreamState::ALL.len() + 1;
 
 /// Streams that are expected to speak by themselves. Liquidations, status and definitions come when they come.
-fn is_watched(kind: Kind) -> bool {
+pub(super) fn is_watched(kind: Kind) -> bool {
     matches!(
         kind,
         Kind::Trade

@@ -489,7 +489,7 @@ fn the_second_trade_source_confesses_what_it_passed_over_unless_it_comes_a_momen
     assert_eq!(b.asked(FetchKind::TradesFrom), None);
 }
 
-#[path = "silence_tests.rs"]
-mod silence_tests;
 #[path = "shed_tests.rs"]
 mod shed_tests;
+#[path = "silence_tests.rs"]
+mod silence_tests;

@@ -120,11 +120,20 @@ impl LineMetrics {
     }
 }
 
+/// As [`Line::currency`] counts.
+const CURRENCY: [(&str, &str); 4] = [
+    ("feed_streams", "streams that are to be subscribed"),
+    ("feed_streams_open", "streams that are subscribed and read"),
+    ("feed_books", "books"),
+    ("feed_books_live", "books that are live"),
+];
+
 /// Lag and shedding of one line.
 pub(super) struct LoadMetrics {
     lag_id: MetricId,
     level_id: MetricId,
     frames_ids: [MetricId; CLASSES.len()],
+    currency_ids: [MetricId; CURRENCY.len()],
     told: [u64; CLASSES.len()],
     /// The newest measurement, and the worst since it was last told.
     pub lag: Duration,
@@ -139,6 +148,7 @@ impl LoadMetrics {
             level_id: local.gauge("feed_shed_level", "what the line gives up, 0 = nothing", &[("line", line)]),
             frames_ids: CLASSES
                 .map(|(class, _)| local.counter("feed_shed_frames_total", frames, &[("line", line), ("class", class)])),
+            currency_ids: CURRENCY.map(|(name, help)| local.gauge(name, help, &[("line", line)])),
             told: [0; CLASSES.len()],
             lag: Duration::ZERO,
             worst: Duration::ZERO,
@@ -154,6 +164,9 @@ impl LoadMetrics {
     fn tell(&mut self, local: &mut Local, line: &Line) {
         local.set(self.lag_id, std::mem::take(&mut self.worst).as_secs_f64());
         local.set(self.level_id, f64::from(line.shed_level() as u8));
+        for (id, n) in self.currency_ids.iter().zip(line.currency()) {
+            local.set(*id, n as f64);
+        }
         let frames = line.shed_frames();
         for ((id, now), told) in self.frames_ids.iter().zip(frames).zip(&mut self.told) {
             local.add(*id, now - std::mem::replace(told, now));
