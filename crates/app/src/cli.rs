@@ -131,6 +131,9 @@ pub struct Demo {
     /// `off` never asks for missed trades again: the verdict must then say so.
     #[arg(long, value_enum, default_value = "on")]
     pub heal: OnOff,
+    /// Sockets that carry the same streams at the same time: the first delivery wins.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=7))]
+    pub sockets: u8,
     /// Port of the page and the protocol; 0 picks a free one.
     #[arg(long, default_value_t = 9100)]
     pub port: u16,

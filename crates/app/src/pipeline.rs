@@ -172,13 +172,14 @@ impl Own {
         self.feed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The newest state of each connection, by its endpoint.
+    /// The newest state of each connection, by line and number.
     fn links(&self) -> BTreeMap<String, (String, LinkState, String)> {
         let mut links = BTreeMap::new();
         for topic in self.tape.topics().into_iter().filter(|t| t.topic.kind() == Kind::Link) {
             for shared in self.tape.last_records(&topic.topic, 32).unwrap_or_default() {
                 if let Ok(Body::Link(link)) = shared.record().view() {
-                    let key = format!("{} {}", topic.topic.subject(), link.endpoint);
+                    // `line/connection#life`: one entry per connection, whichever life it is in.
+                    let key = link.correlation.rsplit_once('#').map_or(link.correlation, |(conn, _)| conn).to_owned();
                     let value = (topic.topic.subject().to_owned(), link.state, link.cause.as_str().to_owned());
                     links.insert(key, value);
                 }
@@ -226,7 +227,9 @@ impl Surface for Own {
                 let links = self.links();
                 for line in feed.lines() {
                     let of_line: Vec<_> = links.values().filter(|(name, ..)| name == line).collect();
-                    let up = of_line.iter().any(|(_, s, _)| matches!(s, LinkState::Active | LinkState::Subscribed));
+                    let up = of_line
+                        .iter()
+                        .any(|(_, s, _)| matches!(s, LinkState::Active | LinkState::Subscribed | LinkState::Draining));
                     if !up {
                         ready = false;
                         let state = of_line

@@ -24,4 +24,4 @@ pub use error::BookError;
 pub use order_book::OrderBook;
 pub use rule::Rule;
 pub use stats::SpliceStats;
-pub use synced::{Applied, BookConfig, Splice, Stamp, Step, SyncedOrderBook};
+pub use synced::{Applied, BookConfig, Place, Splice, Stamp, Step, SyncedOrderBook};

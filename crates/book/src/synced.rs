@@ -75,6 +75,16 @@ pub enum Step {
     Rejected(BookError),
 }
 
+/// What [`SyncedOrderBook::place`] says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Everything in it is in the book or the queue already.
+    Old,
+    Follows,
+    /// Something between is missing.
+    Ahead,
+}
+
 /// What became of a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Splice {
@@ -177,6 +187,23 @@ impl SyncedOrderBook {
                 }
             },
             Link::Breaks { expected, got } => self.on_break(stamp, scales, delta, ids, Step::Gap { expected, got }),
+        }
+    }
+
+    /// Where a delta with these ids would go, without taking it: for those who have it from elsewhere too and may wait.
+    #[must_use]
+    pub fn place(&self, first: u64, last: u64, prev: u64) -> Place {
+        let ids = Ids { first, last, prev };
+        let link = match (self.phase, self.queue.last()) {
+            (Phase::Live { at }, _) => self.rule.follow(at, ids),
+            (Phase::Joining { at }, _) => self.rule.join(at, ids),
+            (Phase::Syncing, Some(queued)) => self.rule.follow(queued.last, ids),
+            (Phase::Syncing, None) => return Place::Follows,
+        };
+        match link {
+            Link::Old => Place::Old,
+            Link::Follows => Place::Follows,
+            Link::Breaks { .. } => Place::Ahead,
         }
     }
 

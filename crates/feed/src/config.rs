@@ -25,6 +25,7 @@ use wholetape_venue::{Channel, SplitLimits, VENUES, connections, endpoints, inst
 use crate::backoff::{BackoffShape, Jitter};
 use crate::endpoint::{self, Approval, Endpoint, Scheme};
 use crate::feed::{FeedPlan, VenueDoor};
+use crate::line::SOCKETS_MAX;
 use crate::rest::HostPlan;
 use crate::shell::lag::LagLimits;
 use crate::spec::LineSpec;
@@ -88,6 +89,8 @@ pub struct LineConfig {
     pub approved: Option<String>,
     pub instruments_per_line: usize,
     pub streams_per_connection: usize,
+    /// Sockets that carry the same streams at the same time: the first delivery wins, and one of them may die unnoticed.
+    pub sockets: usize,
     /// Levels a side of a book snapshot; 0 = the venue's default.
     pub book_depth: u16,
     #[serde(with = "humantime_serde")]
@@ -136,6 +139,7 @@ impl Default for LineConfig {
             approved: None,
             instruments_per_line: 50,
             streams_per_connection: 200,
+            sockets: 1,
             book_depth: 0,
             open_interest_every: Duration::from_secs(30),
             instruments_every: Duration::from_secs(600),
@@ -266,6 +270,7 @@ impl LineConfig {
                     ws: ws.clone(),
                     instruments: part.iter().map(|(id, _)| id.clone()).collect(),
                     connections,
+                    sockets: self.sockets,
                     trade_source: match self.trade_source {
                         TradeSource::AggTrade => Kind::Trade,
                         TradeSource::Trade => Kind::TradeRaw,
@@ -356,6 +361,9 @@ impl LineConfig {
         }
         if self.streams_per_connection == 0 {
             problems.add("streams_per_connection", 0, "at least 1");
+        }
+        if self.sockets == 0 || self.sockets > SOCKETS_MAX {
+            problems.add("sockets", self.sockets, format!("between 1 and {SOCKETS_MAX}"));
         }
     }
 

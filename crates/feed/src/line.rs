@@ -16,13 +16,16 @@ mod books;
 pub mod cadence;
 mod conn;
 mod emit;
+mod held;
 mod judge;
 pub mod ledger;
+mod merge;
 mod out;
 pub mod plan;
 mod quiet;
 pub mod shed;
 pub mod silence;
+mod sockets;
 mod timers;
 pub mod topics;
 pub mod trades;
@@ -37,6 +40,7 @@ pub use books::BookFlow;
 use conn::Conn;
 pub use out::{ConnIx, Judged, LineAction, LineOut, LineTopic, Priority};
 pub use plan::{ConnPlan, Instrument, LinePlan, Resume, TopicResume};
+pub use sockets::{Lag, OVERLAP, SOCKETS_MAX};
 use topics::Topics;
 use trades::Live;
 
@@ -69,6 +73,8 @@ pub struct LineStats {
     pub streams: [u32; silence::STATES],
     pub verdicts: [u64; silence::STATES],
     pub alerts: u64,
+    /// Sockets given up because they were behind their siblings.
+    pub recycled: u64,
 }
 
 /// See the module.
@@ -87,15 +93,27 @@ pub struct Line {
     /// Of the event at hand; empty between events.
     findings: Findings,
     shed: shed::Shedding,
+    /// Connections that carry the same streams stand side by side, so many at a time.
+    members: usize,
+    /// The event at hand came by a socket, not by an answer.
+    from_socket: bool,
+    socket_watches: Vec<sockets::Watch>,
 }
 
 impl Line {
-    /// A line at rest: nothing is open yet.
-    pub fn new(mut plan: LinePlan) -> Self {
+    /// A line at rest: nothing is open yet. Each connection carries streams of its own.
+    pub fn new(plan: LinePlan) -> Self {
+        Self::with_sockets(plan, 1)
+    }
+
+    /// A line whose connections stand in sets: `members` neighbours of the plan carry the same streams (1 to
+    /// [`SOCKETS_MAX`] + 1; a plan whose connections do not fill whole sets has none).
+    pub fn with_sockets(mut plan: LinePlan, members: usize) -> Self {
+        let whole = members > 0 && members <= merge::MEMBERS_MAX && plan.conns.len().is_multiple_of(members);
+        let members = if whole { members } else { 1 };
         let conns: Vec<Conn> = std::mem::take(&mut plan.conns).into_iter().map(Conn::new).collect();
         let mut line = Self {
             watches: conns.iter().map(|_| silence::ConnWatch::default()).collect(),
-            conns,
             instruments: Vec::new(),
             topics: Topics::default(),
             stats: LineStats::default(),
@@ -105,6 +123,10 @@ impl Line {
             last_activity: 0,
             findings: Findings::default(),
             shed: shed::Shedding::default(),
+            members,
+            from_socket: false,
+            socket_watches: (0..conns.len() / members).map(|_| sockets::Watch::default()).collect(),
+            conns,
             plan,
         };
         for ix in 0..line.plan.instruments.len() {
@@ -148,6 +170,7 @@ impl Line {
     pub fn on_open(&mut self, conn: ConnIx, meta: ConnMeta, now: Ts, out: &mut LineOut) {
         self.conns[conn].opened(meta.number, now);
         self.watches[conn].opened(now);
+        self.socket_joined(conn);
         self.call(conn, now, out, |session, out| {
             session.on_open(now, out);
             Ok(())
@@ -160,12 +183,17 @@ impl Line {
         self.stats.frames += 1;
         self.watches[conn].frame(now);
         let c = &mut self.conns[conn];
+        if c.ejected {
+            return;
+        }
         c.frame = c.frame.wrapping_add(1);
         let before = out.scratch.events.len();
         debug_assert_eq!(before, 0, "events of the last frame were taken");
         match c.session.on_frame(now, frame, &mut out.scratch) {
             Ok(()) => {
+                self.from_socket = true;
                 self.take_events(conn, now, RowFlags::default(), out);
+                self.from_socket = false;
                 let c = &mut self.conns[conn];
                 c.last_frame = now;
                 if !out.scratch.actions.is_empty() {
@@ -207,20 +235,39 @@ impl Line {
     pub fn on_closed(&mut self, conn: ConnIx, now: Ts, _cause: LinkCause, out: &mut LineOut) {
         let since = self.conns[conn].closed(now);
         let Some(since) = since else { return };
+        if self.is_carried_elsewhere(conn, now) {
+            // Nothing is lost where the other socket goes on.
+            self.unproven_siblings(conn, since, now, out);
+            return self.settle_held(conn, now, out);
+        }
+        let (set, left) = (self.set_of(conn), self.is_set_open(conn));
         for t in 0..self.topics.list.len() {
             let topic = &self.topics.list[t];
-            if topic.conn == Some(conn) && topic.is_unprotected() && topic.losing.is_none() {
+            if topic.conn.is_none_or(|c| self.set_of(c) != set) {
+                continue;
+            }
+            if left {
+                // The other socket is too young to have everything that was on its way here.
+                if topic.is_unprotected() && topic.losing.is_none() && topic.open_since > Ts::ZERO {
+                    self.young_sibling(t as LineTopic, since, now, out);
+                }
+                continue;
+            }
+            if topic.is_unprotected() && topic.losing.is_none() {
                 self.begin_loss(t as LineTopic, since, wholetape_model::GapCause::Disconnected, now, out);
             }
-            if self.topics.list[t].conn == Some(conn) {
-                self.topics.list[t].open_since = Ts::ZERO;
-            }
+            self.topics.list[t].open_since = Ts::ZERO;
+        }
+        if left {
+            // Trades and books go on where the other socket does; their ids tell what it lacks.
+            return self.settle_held(conn, now, out);
         }
         for ix in 0..self.instruments.len() {
-            if self.instruments[ix].trade_conn == conn {
+            if self.set_of(self.instruments[ix].trade_conn) == set {
                 self.instruments[ix].trades.on_closed();
             }
-            if self.instruments[ix].book_conn == conn {
+            if self.set_of(self.instruments[ix].book_conn) == set {
+                self.release(ix as InstrumentIx, now, out);
                 self.book_lost(
                     ix as InstrumentIx,
                     wholetape_model::GapCause::Disconnected,
@@ -301,6 +348,10 @@ impl Line {
             Live::Repeat => {
                 self.stats.repeats += 1;
                 self.topics.get(topic).repeats += 1;
+                let trades = &self.instruments[ix].trades;
+                let first = (trades.ledger().head() == Some(trade.id)).then_some(trades.newest_at());
+                self.lagged(conn, topic, first, now);
+                return;
             }
             Live::AfterGap(mark) => {
                 self.next_gap = gap + 1;
@@ -323,6 +374,7 @@ impl Line {
                 }
             }
         }
+        self.led(conn, topic, now);
     }
 
     fn push_trade(
@@ -388,7 +440,7 @@ impl Line {
     fn trade_stream_silent(&mut self, ix: usize, topic: LineTopic, now: Ts, out: &mut LineOut) {
         let conn = self.instruments[ix].trade_conn;
         let open = self.topics.get(topic).open_since;
-        if !self.conns[conn].is_open() || open == Ts::ZERO || now.since(open) < trades::SILENT_AFTER {
+        if !self.is_set_open(conn) || open == Ts::ZERO || now.since(open) < trades::SILENT_AFTER {
             return;
         }
         if self.instruments[ix].trades.last_live() > open
@@ -405,7 +457,15 @@ impl Line {
         let state = self.topics.get(topic);
         state.received += 1;
         state.conn = Some(conn);
+        let siblings = self.members > 1 && self.from_socket && !matches!(event.body, wholetape_model::Body::Trade(_));
+        if siblings && self.is_siblings(conn, topic, sockets::print(event, out), now, out) {
+            self.stats.repeats += 1;
+            self.topics.get(topic).repeats += 1;
+            return;
+        }
+        let state = self.topics.get(topic);
         if state.is_repeat(event.ts_event, &event.body) {
+            state.merge.take_back();
             self.stats.repeats += 1;
             return;
         }
@@ -457,6 +517,7 @@ impl Line {
         for action in std::mem::take(&mut out.scratch.actions) {
             match action {
                 Action::Send(text) => out.actions.push(LineAction::Send(conn, text)),
+                Action::Fetch(_, _) if !self.is_poller(conn) => {}
                 Action::Fetch(id, request) => {
                     self.stats.fetches += 1;
                     out.actions.push(LineAction::Fetch(conn, id, request, Priority::Poll));
@@ -513,5 +574,7 @@ fn failure_text(failure: &FetchFailure) -> String {
 /// How long an unchanged book goes without a checkpoint.
 pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(3_600);
 
+#[cfg(test)]
+mod sockets_tests;
 #[cfg(test)]
 mod tests;

@@ -38,6 +38,7 @@ pub const TABLE: &[(LinkCause, &[LinkState], LinkState)] = {
         (C::Silent, UP, S::Disconnected),
         (C::PingTimeout, UP, S::Disconnected),
         (C::Resync, UP, S::Disconnected),
+        (C::Slow, UP, S::Disconnected),
         (C::BudgetSpent, DOWN, S::Blocked),
         (C::Breaker, DOWN, S::Blocked),
         (C::Planned, UP, S::Draining),

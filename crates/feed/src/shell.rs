@@ -37,6 +37,7 @@ use crate::ws::{self, Socket, SocketEvent};
 mod act;
 pub mod lag;
 mod load;
+mod replace;
 mod slot;
 mod stats;
 
@@ -186,8 +187,14 @@ impl Shell {
             Some(mut raw) if spec.raw => Some(raw.topic(&spec.raw_topic())?),
             _ => None,
         };
-        let metrics = LineMetrics::new(&mut handle.metrics(), &spec.name, &spec.venue);
-        let slots = (0..line.connections()).map(|_| Slot::new(spec.backoff, now)).collect();
+        let metrics = LineMetrics::new(&mut handle.metrics(), &line, &spec.venue);
+        let (members, endpoints) = (line.members(), spec.ws.len().max(1));
+        // Siblings begin at different addresses; the last of each set is the spare.
+        let slot = |c| {
+            let replica = c % members;
+            Slot::new(spec.backoff, now, replica % endpoints, members == 1 || replica + 1 < members)
+        };
+        let slots = (0..line.connections()).map(slot).collect();
         Ok(Self {
             out: LineOut::default(),
             slots,
@@ -345,15 +352,6 @@ impl Shell {
     fn on_opened(&mut self, conn: ConnIx, stream: slot::Stream) {
         let now = self.now();
         self.gate.on_opened();
-        if matches!(self.slots[conn].phase, Phase::Open(_)) {
-            // The second socket of a planned replacement: the first has served until now.
-            self.put_link(conn, LinkCause::Planned, Duration::ZERO, "replaced before the venue ends it");
-            self.line.on_closed(conn, now, LinkCause::Planned, &mut self.out);
-            self.end_socket(conn);
-            self.put_link(conn, LinkCause::Closed, Duration::ZERO, "replaced");
-            self.begin_life(conn);
-            self.put_link(conn, LinkCause::Start, Duration::ZERO, "planned replacement");
-        }
         let life = self.spec.life_max.mul_f64(0.94 + 0.03 * rand::random::<f64>());
         let slot = &mut self.slots[conn];
         slot.opened(Socket::new(stream, self.spec.limits, now), now + life);
@@ -369,13 +367,8 @@ impl Shell {
         let slot = &mut self.slots[conn];
         slot.endpoint = (slot.endpoint + 1) % endpoints;
         let delay = slot.backoff.on_down(now, rand::random());
-        if matches!(slot.phase, Phase::Open(_)) {
-            // A replacement that failed: the old one still serves.
-            slot.replace_at = now + delay;
-        } else {
-            slot.phase = Phase::Waiting(now + delay);
-            self.put_link(conn, LinkCause::OpenFailed, delay, why);
-        }
+        slot.phase = Phase::Waiting(now + delay);
+        self.put_link(conn, LinkCause::OpenFailed, delay, why);
         let level = if door_closed { Level::Failure } else { Level::Recoverable };
         self.handle.log(level, &self.slots[conn].correlation(), "open failed", || why.to_owned());
     }
@@ -399,6 +392,8 @@ impl Shell {
             _ => slot.backoff.on_down(now, rand::random()),
         };
         slot.phase = Phase::Waiting(now + delay);
+        // Whoever was to take over does so now, and this slot becomes the spare.
+        self.hand_over(conn);
         self.metrics.reconnects += 1;
         self.put_link(conn, cause, delay, why);
         let level = if cause == LinkCause::SubscribeRefused { Level::Failure } else { Level::Recoverable };
@@ -427,12 +422,14 @@ impl Shell {
         for conn in 0..self.slots.len() {
             let slot = &mut self.slots[conn];
             match &mut slot.phase {
-                Phase::Waiting(until) if *until <= now && !self.paused => self.start(conn, now),
+                Phase::Waiting(until) if *until <= now && slot.wanted && !self.paused => self.start(conn, now),
                 Phase::Open(socket) => {
                     if socket.next_timer() <= now && !socket.on_timer(now) {
                         self.give_up(conn, LinkCause::PingTimeout, "no pong came");
                     } else if slot.replace_at <= now {
                         self.replace(conn, now);
+                    } else if slot.relieves_at <= now {
+                        self.relieve(conn, now);
                     }
                 }
                 Phase::Waiting(_) | Phase::Opening(_) => {}
@@ -469,24 +466,9 @@ impl Shell {
         self.put_link(conn, LinkCause::Start, Duration::ZERO, &why);
     }
 
-    /// Opens the next socket beside the one that serves.
-    fn replace(&mut self, conn: ConnIx, now: Ts) {
-        if self.slots[conn].replacement.is_some() {
-            return;
-        }
-        if let Err((_, wait)) = self.gate.pass(now) {
-            self.slots[conn].replace_at = now + wait.min(Duration::from_secs(60));
-            return;
-        }
-        let opening = self.opening(conn);
-        let slot = &mut self.slots[conn];
-        slot.replacement = Some(opening);
-        slot.replace_at = Ts::MAX;
-    }
-
     fn opening(&self, conn: ConnIx) -> slot::Opening {
         let endpoint = self.spec.ws[self.slots[conn].endpoint].clone();
-        let path = self.spec.connections[conn].path;
+        let path = self.path(conn);
         let (limits, tls) = (self.spec.limits, self.shared.tls.clone());
         Box::pin(async move { ws::open(&endpoint, path, limits, tls).await })
     }
@@ -558,6 +540,9 @@ impl Shell {
         self.drain();
         self.end_turn()?;
         for conn in 0..self.slots.len() {
+            if !self.slots[conn].wanted {
+                continue;
+            }
             self.put_link(conn, LinkCause::Stop, Duration::ZERO, "asked to stop");
             self.end_socket(conn);
         }

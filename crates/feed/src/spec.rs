@@ -10,7 +10,7 @@ use wholetape_venue::{ConnectionPlan, PlanError, SessionPlan};
 use crate::backoff::BackoffShape;
 use crate::endpoint::{Approval, Endpoint};
 use crate::error::FeedError;
-use crate::line::{ConnPlan, Line, LinePlan, Resume};
+use crate::line::{ConnPlan, Line, LinePlan, Resume, SOCKETS_MAX};
 use crate::shell::lag::LagLimits;
 use crate::ws::WsLimits;
 
@@ -24,6 +24,8 @@ pub struct LineSpec {
     /// By the index that `connections` use.
     pub instruments: Vec<InstrumentId>,
     pub connections: Vec<ConnectionPlan>,
+    /// Sockets that carry each of `connections` at the same time, at different addresses where there are some.
+    pub sockets: usize,
     /// What fills the topic `trade`: `Kind::Trade` (aggregated) or `Kind::TradeRaw`.
     pub trade_source: Kind,
     pub heal: bool,
@@ -52,13 +54,19 @@ impl LineSpec {
     /// # Errors
     /// [`FeedError::Plan`], [`FeedError::Tape`].
     pub fn line(&self, tape: &Tape) -> Result<Line, FeedError> {
-        let fresh = Line::new(self.plan(Resume::default())?);
+        let fresh = Line::with_sockets(self.plan(Resume::default())?, self.members());
         let topics: Vec<Topic> = fresh.topics().iter().map(|t| t.topic.clone()).collect();
         let resume = crate::resume::read(tape, &topics, self.backlog)?;
         if resume.topics.is_empty() {
             return Ok(fresh);
         }
-        Ok(Line::new(self.plan(resume)?))
+        Ok(Line::with_sockets(self.plan(resume)?, self.members()))
+    }
+
+    /// Connections of the line per entry of `connections`: one more than sockets, for planned replacements.
+    #[must_use]
+    pub fn members(&self) -> usize {
+        self.sockets.clamp(1, SOCKETS_MAX) + 1
     }
 
     /// Whether it can be built at all.
@@ -71,7 +79,8 @@ impl LineSpec {
     }
 
     fn plan(&self, resume: Resume) -> Result<LinePlan, PlanError> {
-        let conns = self.connections.iter().map(|c| self.connection(c)).collect::<Result<_, _>>()?;
+        let sets = self.connections.iter().flat_map(|c| std::iter::repeat_n(c, self.members()));
+        let conns = sets.map(|c| self.connection(c)).collect::<Result<_, _>>()?;
         Ok(LinePlan {
             name: self.name.clone(),
             instruments: self.instruments.clone(),

@@ -474,45 +474,92 @@ async fn topics_follow_their_line_to_another_worker() {
     assert_eq!(lane, "feed-1");
 }
 
-/// A connection that must end soon is replaced by one that was opened first; what the switch missed is asked again.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_planned_replacement_opens_the_second_socket_first() {
-    let newest = Arc::new(AtomicU64::new(0));
-    let rest = rest_of(newest.clone()).await;
-    let (n, live) = (newest.clone(), Arc::new(AtomicUsize::new(0)));
-    let most = Arc::new(AtomicUsize::new(0));
-    let (l, m) = (live.clone(), most.clone());
-    let ws = ws_server(move |mut ws, _| {
-        let (newest, live, most) = (n.clone(), l.clone(), m.clone());
+/// One stream on every socket: a trade each 10 ms, from wherever the socket subscribes.
+async fn broadcast(newest: Arc<AtomicU64>, live: Arc<AtomicUsize>, most: Arc<AtomicUsize>) -> SocketAddr {
+    let n = newest.clone();
+    tokio::spawn(async move {
+        loop {
+            n.fetch_add(1, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    ws_server(move |mut ws, _| {
+        let (newest, live, most) = (newest.clone(), live.clone(), most.clone());
         async move {
             most.fetch_max(live.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             acknowledge(&mut ws).await;
-            loop {
-                let id = newest.fetch_add(1, Ordering::SeqCst) + 1;
-                let sent = ws.send(Message::text(trade(id))).await;
-                let next = tokio::time::timeout(Duration::from_millis(10), ws.next()).await;
-                if sent.is_err() || matches!(next, Ok(None | Some(Err(_) | Ok(Message::Close(_))))) {
+            let mut sent = newest.load(Ordering::SeqCst);
+            'open: loop {
+                while sent < newest.load(Ordering::SeqCst) {
+                    sent += 1;
+                    if ws.send(Message::text(trade(sent))).await.is_err() {
+                        break 'open;
+                    }
+                }
+                let next = tokio::time::timeout(Duration::from_millis(5), ws.next()).await;
+                if matches!(next, Ok(None | Some(Err(_) | Ok(Message::Close(_))))) {
                     break;
                 }
             }
             live.fetch_sub(1, Ordering::SeqCst);
         }
     })
-    .await;
+    .await
+}
+
+impl World {
+    fn gaps(&self) -> usize {
+        self.read("trade.BTCUSDT.BINANCE", |r| matches!(r.view(), Ok(Body::Gap(_))).then_some(())).len()
+    }
+}
+
+/// A connection that must end soon is replaced by one that was opened first; both carry for a while, and nothing is missed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_planned_replacement_overlaps_and_misses_nothing() {
+    let newest = Arc::new(AtomicU64::new(0));
+    let rest = rest_of(newest.clone()).await;
+    let (live, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let ws = broadcast(newest, live, most.clone()).await;
     let mut plan = plan(config(ws, rest.addr));
-    plan.lines[0].life_max = S;
+    plan.lines[0].life_max = 3 * S;
     let dir = tempfile::tempdir().unwrap();
     let tape = Tape::open(dir.path(), TapeConfig::default()).unwrap();
     let hub = Hub::new();
     let feed = Feed::start(plan, &tape, &hub, CancellationToken::new()).unwrap();
     let mut world = World { tape, dir, hub, feed: Some(feed) };
-    let replaced = || world.links().iter().filter(|l| l.0 == LinkState::Draining).count();
-    assert!(until(10 * S, || replaced() >= 2).await, "{:?}", world.links());
+    let replaced = || world.links().windows(2).filter(|l| l[0].0 == LinkState::Draining).count();
+    assert!(until(20 * S, || replaced() >= 2).await, "{:?}", world.links());
     assert!(until(5 * S, || world.open_gaps() == 0).await);
     tokio::task::block_in_place(|| world.stop());
-    let ids = world.sorted_trades();
-    assert!(ids.iter().copied().eq(ids[0]..=ids[ids.len() - 1]), "{ids:?}");
+    let ids = world.trades();
+    assert!(ids.iter().copied().eq(ids[0]..=ids[ids.len() - 1]), "in order, none missing, none twice: {ids:?}");
+    assert_eq!(world.gaps(), 0);
     assert_eq!(most.load(Ordering::SeqCst), 2, "the second was open before the first was closed");
+}
+
+/// Two sockets carry the same; one of them dies again and again, and nobody notices.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_socket_of_two_may_die() {
+    let newest = Arc::new(AtomicU64::new(0));
+    let rest = rest_of(newest.clone()).await;
+    let (live, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let ws = broadcast(newest, live.clone(), most).await;
+    let mut line = config(ws, rest.addr);
+    line.sockets = 2;
+    line.heal = false;
+    let mut world = World::start(line);
+    assert!(until(5 * S, || live.load(Ordering::SeqCst) == 2).await);
+    assert!(until(5 * S, || world.trades().len() > 50).await);
+    for round in 0..3 {
+        tokio::time::sleep(Duration::from_millis(2_300)).await;
+        let answer = world.feed.as_ref().unwrap().ask("spot", "test", Command::Reconnect(Some(round % 2))).await;
+        answer.expect("asked");
+    }
+    assert!(until(5 * S, || live.load(Ordering::SeqCst) == 2).await);
+    tokio::task::block_in_place(|| world.stop());
+    let ids = world.trades();
+    assert!(ids.iter().copied().eq(ids[0]..=ids[ids.len() - 1]), "in order, none missing, none twice: {ids:?}");
+    assert_eq!(world.gaps(), 0, "not even a healed one");
 }
 
 /// A line whose venue has no door has no way out: it does not start, and says so.

@@ -105,7 +105,7 @@ impl TradeCondition {
 /// One public trade, as the venue printed it.
 ///
 /// `ts_event <= ts_recv` is *not* promised: venue clocks run ahead.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Trade {
     /// The venue's id in this topic's id space.
     pub id: u64,
@@ -120,7 +120,7 @@ pub struct Trade {
 }
 
 /// Best bid and offer. A side that is empty has size 0.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Quote {
     pub bid: Price,
     pub bid_size: Size,
@@ -131,7 +131,7 @@ pub struct Quote {
 }
 
 /// The venue's rolling statistics (usually 24 h).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Ticker {
     pub last: Decimal,
     pub open: Decimal,
@@ -170,7 +170,7 @@ impl BookAction {
 }
 
 /// A book snapshot or delta. Snapshot levels are best first; delta levels are in the venue's order.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Book<L> {
     pub action: BookAction,
     /// Venue ids of the first and last update contained. A snapshot has `first_id == last_id`.
@@ -183,7 +183,7 @@ pub struct Book<L> {
 }
 
 /// One candle, open or closed. The period is the topic's.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Bar {
     pub open_ts: Ts,
     pub close_ts: Ts,
@@ -204,14 +204,14 @@ pub struct Bar {
 }
 
 /// `rate` is per funding interval as the venue prints it (0.0001 = 1 bp).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Funding {
     pub rate: Decimal,
     pub next_ts: Ts,
 }
 
 /// A forced order. `side` is the side of the ORDER (sell closes a long).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Liquidation {
     pub side: Option<Side>,
     pub price: Decimal,
@@ -265,14 +265,14 @@ impl TradingStatus {
 }
 
 /// `text` is the venue's own word.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Status<T> {
     pub status: TradingStatus,
     pub text: T,
 }
 
 /// A raw frame, kept beside what was made of it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Raw<T> {
     /// The channel as far as it was recognised; empty otherwise.
     pub channel: T,
@@ -280,7 +280,7 @@ pub struct Raw<T> {
 }
 
 /// Everything a topic can hold. `L` stores levels, `T` stores text.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Body<L, T> {
     Trade(Trade),
     Quote(Quote),
@@ -306,7 +306,7 @@ pub enum Body<L, T> {
 }
 
 /// A stretch of the arena.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Span {
     pub start: u32,
     pub len: u32,
@@ -318,7 +318,7 @@ pub type Pending = Body<Span, Span>;
 pub type View<'a> = Body<Levels<'a>, &'a str>;
 
 /// One event of one instrument, as a session emits it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Event {
     /// [`crate::instrument::NO_INSTRUMENT`] for what speaks of the connection as a whole.
     pub instrument: InstrumentIx,

@@ -121,7 +121,7 @@ impl InstrumentKind {
 }
 
 /// A definition as the venue stated it at the event's time. A rule of `0` means that the venue states none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct InstrumentDef<T> {
     pub kind: InstrumentKind,
     pub status: TradingStatus,

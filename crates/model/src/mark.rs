@@ -120,6 +120,8 @@ coded!(
         Resync = 18 "resync",
         /// The line fell behind its sockets, sheds more or less, or has caught up; no change of state.
         Lagging = 20 "lagging",
+        /// It is behind the other socket of its streams.
+        Slow = 19 "slow",
     }
 );
 
@@ -181,7 +183,7 @@ coded!(
 );
 
 /// A hole in the market's data. Ids are inclusive; 0 and 0 where the venue has none, then the times bound the hole.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Gap<T> {
     /// Names the gap within its topic; verdicts repeat it.
     pub gap: u64,
@@ -200,7 +202,7 @@ pub struct Gap<T> {
 }
 
 /// From this record on the book is …
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Validity<T> {
     pub state: ValidityState,
     pub cause: GapCause,
@@ -210,7 +212,7 @@ pub struct Validity<T> {
 }
 
 /// A connection changed its state.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Link<T> {
     pub state: LinkState,
     pub cause: LinkCause,
@@ -223,7 +225,7 @@ pub struct Link<T> {
 }
 
 /// A failed check. The row itself carries the flag; this tells value and bound.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Finding<T> {
     pub check: Check,
     pub observed: Decimal,
@@ -234,7 +236,7 @@ pub struct Finding<T> {
 }
 
 /// What the coverage ledger knows of one topic, when it was written. The whole of it: `/v1/coverage`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Coverage<T> {
     /// The topic's kind; its instrument is that of the coverage topic.
     pub of: T,
@@ -288,7 +290,7 @@ impl<T> Coverage<T> {
 }
 
 /// Something that people should know of a line, said once: its topic is `alert.<line>`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Alert<T> {
     pub severity: Severity,
     /// What kind of thing it is, for machines: `shape`, `api_changed` …

@@ -74,6 +74,7 @@ backlog = "1h 40m"           # how far back ids on the tape count at a start
 raw = false                  # keep every frame as it came
 instruments_per_line = 50
 streams_per_connection = 200
+sockets = 1                  # sockets that carry the same streams, at different addresses; first delivery wins
 book_depth = 0               # levels a side of a book snapshot; 0 = the venue's default
 open_interest_every = "30s"
 instruments_every = "10m"

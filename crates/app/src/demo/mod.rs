@@ -139,6 +139,7 @@ fn line(addr: &VenueAddr, args: &cli::Demo, recording: Option<&recording::Conten
         channels: channels.into_iter().map(str::to_owned).collect(),
         trade_source,
         heal: args.heal == OnOff::On,
+        sockets: usize::from(args.sockets),
         ws: vec![addr.ws.clone()],
         rest: vec![addr.rest.clone()],
         approved: Some("wholetape demo, at every start, its own simulated venues".into()),

@@ -10,6 +10,7 @@ use wholetape_model::{
 };
 use wholetape_venue::{FetchId, FetchKind};
 
+use super::held::Held;
 use super::out::{ConnIx, Judged, LineAction, LineOut, LineTopic, Priority};
 use super::plan::TopicResume;
 use super::quiet::{COMPARE, QuietProbe};
@@ -41,6 +42,9 @@ pub struct BookFlow {
     /// Time of the last delta applied.
     last_applied: Ts,
     pub(super) quiet: QuietProbe,
+    /// When the chain last moved.
+    pub(super) last_step: Ts,
+    pub(super) held: Held,
 }
 
 impl BookFlow {
@@ -61,6 +65,8 @@ impl BookFlow {
             last_checkpoint: Ts::ZERO,
             last_applied: since,
             quiet: QuietProbe::default(),
+            last_step: Ts::ZERO,
+            held: Held::default(),
         }
     }
 
@@ -120,17 +126,33 @@ impl BookFlow {
 
 impl Line {
     pub(super) fn on_book(&mut self, conn: ConnIx, event: &Event, now: Ts, out: &mut LineOut) {
-        let Body::Book(update) = event.body else { return };
         let topic = self.topic_of(event.instrument, Kind::Book);
         let state = self.topics.get(topic);
         state.received += 1;
         state.conn = Some(conn);
-        let stamp = Stamp {
-            ts_event: event.ts_event,
-            ts_recv: now,
-            conn: self.conns[conn].number,
-            frame: self.conns[conn].frame,
-        };
+        if self.members > 1 && self.is_sibling_open(conn) && self.hold_or_drop(conn, topic, event, now, out) {
+            return;
+        }
+        let (number, frame) = (self.conns[conn].number, self.conns[conn].frame);
+        self.update_book(conn, number, frame, event, now, out);
+        if self.members > 1 {
+            self.let_follow(event.instrument, now, out);
+        }
+    }
+
+    /// Takes an update that `conn`, then called `number`, brought in `frame`.
+    pub(super) fn update_book(
+        &mut self,
+        conn: ConnIx,
+        number: u32,
+        frame: u32,
+        event: &Event,
+        now: Ts,
+        out: &mut LineOut,
+    ) {
+        let Body::Book(update) = event.body else { return };
+        let topic = self.topic_of(event.instrument, Kind::Book);
+        let stamp = Stamp { ts_event: event.ts_event, ts_recv: now, conn: number, frame };
         let view = Book {
             action: update.action,
             first_id: update.first_id,
@@ -219,7 +241,7 @@ impl Line {
     pub(super) fn ask_book(&mut self, ix: InstrumentIx, now: Ts, out: &mut LineOut) {
         let conn = self.instruments[ix as usize].book_conn;
         // A snapshot without the updates behind it would be right for a moment only.
-        let open = self.conns[conn].is_open() && !self.shed.covers(Kind::Book);
+        let open = self.is_set_open(conn) && !self.shed.covers(Kind::Book);
         let Some(flow) = &mut self.instruments[ix as usize].book else { return };
         if open && flow.poll_ask(now) {
             let want = FetchId { kind: FetchKind::BookSnapshot, instrument: ix, arg: 0 };

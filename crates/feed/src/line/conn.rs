@@ -4,6 +4,7 @@ use wholetape_model::{InstrumentIx, Kind, Ts};
 use wholetape_venue::Session;
 
 use super::plan::ConnPlan;
+use super::sockets::Lag;
 
 pub(super) struct Conn {
     pub session: Box<dyn Session>,
@@ -26,6 +27,12 @@ pub(super) struct Conn {
     /// Garbage came between these two times; confessed at the next tick.
     pub garbled: Option<(Ts, Ts)>,
     pub next_resync: Ts,
+    /// All its streams are acknowledged, since then.
+    pub carrying_since: Ts,
+    carrying: bool,
+    /// Too far behind its sibling to be understood: what it brings is not read until it is closed.
+    pub ejected: bool,
+    pub lag: Lag,
 }
 
 /// A venue time further ahead of ours is a mistake and no clock.
@@ -49,6 +56,10 @@ impl Conn {
             spoke: false,
             garbled: None,
             next_resync: Ts::ZERO,
+            carrying_since: Ts::ZERO,
+            carrying: false,
+            ejected: false,
+            lag: Lag::default(),
         }
     }
 
@@ -56,11 +67,23 @@ impl Conn {
         self.open
     }
 
+    /// Open, and all its streams acknowledged.
+    pub fn is_carrying(&self) -> bool {
+        self.carrying
+    }
+
+    pub fn carries(&mut self, now: Ts) {
+        self.carrying = true;
+        self.carrying_since = now;
+    }
+
     pub fn opened(&mut self, number: u32, now: Ts) {
         self.number = number;
         self.frame = 0;
         self.acknowledged = 0;
         self.open = true;
+        self.carrying = false;
+        self.ejected = false;
         self.spoke = false;
         self.opened_at = now;
         self.garbled = None;
@@ -82,6 +105,7 @@ impl Conn {
         if !std::mem::take(&mut self.open) {
             return None;
         }
+        self.carrying = false;
         let heard = if self.last_frame > Ts::ZERO { self.last_frame } else { now };
         Some(if self.last_event > Ts::ZERO { heard.min(self.last_event) } else { heard })
     }

@@ -31,11 +31,10 @@ impl Line {
 
     pub(super) fn judge_silences(&mut self, now: Ts, out: &mut LineOut) {
         for ix in 0..self.instruments.len() {
-            let instrument = &mut self.instruments[ix];
-            let conn = instrument.trade_conn;
+            let conn = self.instruments[ix].trade_conn;
             // What is not connected is not stale but away, and its gaps say so.
-            if self.conns[conn].is_open() {
-                instrument.checks.on_timer(now, &mut self.findings);
+            if self.is_set_open(conn) {
+                self.instruments[ix].checks.on_timer(now, &mut self.findings);
                 self.report_findings(ix as InstrumentIx, conn, now, out);
             }
         }

@@ -163,7 +163,7 @@ impl Line {
                 }
                 let kind = self.topic_kind(kind);
                 let topic = self.topic_of(ix, kind);
-                self.topics.get(topic).conn = Some(conn);
+                self.topics.get(topic).conn.get_or_insert(conn);
                 if kind == Kind::Book {
                     self.book_of(ix, conn);
                 }
@@ -224,8 +224,9 @@ impl Line {
 }
 
 impl Topics {
-    /// Every topic that a connection carries.
-    pub(super) fn of_conn(&self, conn: ConnIx) -> impl Iterator<Item = LineTopic> + '_ {
-        (0..self.list.len() as LineTopic).filter(move |t| self.list[*t as usize].conn == Some(conn))
+    /// Every topic that one of these connections carries.
+    pub(super) fn of_conns(&self, conns: std::ops::Range<ConnIx>) -> impl Iterator<Item = LineTopic> + '_ {
+        let carries = move |t: &LineTopic| self.list[*t as usize].conn.is_some_and(|c| conns.contains(&c));
+        (0..self.list.len() as LineTopic).filter(carries)
     }
 }

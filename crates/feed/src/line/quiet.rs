@@ -92,7 +92,7 @@ impl Line {
     /// Asks for a quiet book's snapshot when that is due.
     pub(super) fn probe_quiet_book(&mut self, ix: InstrumentIx, now: Ts, out: &mut LineOut) {
         let conn = self.instruments[ix as usize].book_conn;
-        if !self.conns[conn].is_open() {
+        if !self.is_set_open(conn) {
             return;
         }
         let Some(flow) = &mut self.instruments[ix as usize].book else { return };

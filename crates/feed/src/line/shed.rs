@@ -234,8 +234,7 @@ impl Line {
 
     /// The next frame of this topic is read again.
     fn end_shed(&mut self, topic: LineTopic, conn: ConnIx, now: Ts, out: &mut LineOut) {
-        let c = &self.conns[conn];
-        if !c.is_open() || c.acknowledged < c.streams {
+        if !self.conns[conn].is_carrying() && !self.is_sibling_subscribed(conn) {
             // Away meanwhile: the new subscription ends it.
             return;
         }

@@ -206,6 +206,14 @@ impl Line {
     /// `speaking` is what the line's instruments said since the last look.
     pub(super) fn judge_streams(&mut self, now: Ts, speaking: u64, out: &mut LineOut) {
         let dead: Vec<bool> = (0..self.conns.len()).map(|conn| self.is_dead(conn, now, out)).collect();
+        // A stream has died with its connection only when every socket that carries it has.
+        let members = self.members;
+        let dead_set: Vec<bool> = (0..self.conns.len())
+            .map(|conn| {
+                let mut set = self.members_of(self.set_of(conn)).filter(|c| self.conns[*c].is_open()).peekable();
+                set.peek().is_some() && set.all(|c| dead[c])
+            })
+            .collect();
         let mut changed = Vec::new();
         let mut restart: Vec<(ConnIx, String)> = Vec::new();
         let mut states = [0_u32; STATES];
@@ -213,7 +221,10 @@ impl Line {
             let state = &mut self.topics.list[at];
             let (Some(conn), true) = (state.conn, is_watched(state.kind)) else { continue };
             let Some(instrument) = self.instruments.get_mut(state.instrument as usize) else { continue };
-            if !self.conns[conn].is_open() || state.open_since == Ts::ZERO {
+            let first = conn - conn % members;
+            if !self.conns[first..first + members].iter().any(super::conn::Conn::is_open)
+                || state.open_since == Ts::ZERO
+            {
                 continue;
             }
             let heard = state.last_recv.max(state.open_since);
@@ -243,7 +254,7 @@ impl Line {
                     _ => false,
                 },
                 nothing_new: instrument.proof.nothing_new > heard,
-                dead: dead[conn],
+                dead: dead_set[conn],
                 halted: instrument.proof.is_halted(),
                 misread: watch.misread.wrapping_sub(state.watch.misread_at) >= MISREAD
                     && quiet >= super::topics::SILENT_MIN,
@@ -285,12 +296,17 @@ impl Line {
                 whys.truncate(NAMED_MAX);
                 whys.push(format!("and {more} more"));
             }
+            let alone = whys.is_empty();
             if dead {
                 let host = if watch.answered > watch.heard() { "answers" } else { "does not answer" };
                 let quiet = now.since(watch.heard()).as_secs_f64();
                 whys.push(format!("nothing at all comes for {quiet:.1} s, its host {host} over REST"));
             }
-            self.silent(conn, whys.join("; "), out);
+            if alone && self.is_sibling_open(conn) {
+                self.silent_socket(conn, whys.join("; "), out);
+            } else {
+                self.silent(conn, whys.join("; "), out);
+            }
         }
     }
 
@@ -382,7 +398,7 @@ impl Line {
             return false;
         }
         let (mut quiet_proven, mut halted, mut by_clock) = (false, true, false);
-        for state in self.topics.list.iter().filter(|t| t.conn == Some(conn)) {
+        for state in self.topics.list.iter().filter(|t| t.conn.is_some_and(|c| self.set_of(c) == self.set_of(conn))) {
             let Some(instrument) = self.instruments.get(state.instrument as usize) else { continue };
             quiet_proven |= instrument.proof.nothing_new > heard;
             halted &= instrument.proof.is_halted();
@@ -394,7 +410,8 @@ impl Line {
     /// Asks REST about the busiest instruments of a connection that fell silent as a whole.
     fn ask_about(&mut self, conn: ConnIx, now: Ts, out: &mut LineOut) {
         let mut busiest: Vec<(Duration, InstrumentIx, Kind)> = Vec::new();
-        for state in self.topics.list.iter().filter(|t| t.conn == Some(conn) && is_watched(t.kind)) {
+        let of_set = |t: &&super::topics::TopicState| t.conn.is_some_and(|c| self.set_of(c) == self.set_of(conn));
+        for state in self.topics.list.iter().filter(of_set).filter(|t| is_watched(t.kind)) {
             let p99 = state.pace.expected(now).map_or(PATIENCE_MAX, |e| e.p99);
             match busiest.iter_mut().find(|b| b.1 == state.instrument) {
                 // Trades are the cheapest proof, then books.
@@ -466,7 +483,11 @@ impl Line {
             return;
         }
         let (missing, opened) = (c.streams - c.acknowledged, c.opened_at);
-        let flows = self.topics.list.iter().any(|t| t.conn == Some(conn) && t.last_recv > opened);
+        let (set, replica) = (self.set_of(conn), self.replica_of(conn));
+        let flows = self.topics.list.iter().any(|t| {
+            let heard = if self.members == 1 { t.last_recv } else { t.owed.heard[replica] };
+            t.conn.is_some_and(|c| self.set_of(c) == set) && heard > opened
+        });
         if flows {
             self.subscribed(conn, missing, now, out);
             if !std::mem::replace(&mut self.watches[conn].told_ack, true) {

@@ -8,15 +8,15 @@ use wholetape_venue::{BookRule, Out, Request, SessionStats, Want};
 
 use super::*;
 
-const T0: Ts = Ts(1_700_000_000_000_000_000);
+pub(super) const T0: Ts = Ts(1_700_000_000_000_000_000);
 
-fn at(ms: u64) -> Ts {
+pub(super) fn at(ms: u64) -> Ts {
     T0 + Duration::from_millis(ms)
 }
 
 /// `T id` trade · `R id` raw trade · `Q id` quote · `K n` ticker · `D U u price size` bid delta · `ack n` · anything else is garbage.
 #[derive(Default)]
-struct Script {
+pub(super) struct Script {
     stats: SessionStats,
 }
 
@@ -155,6 +155,21 @@ impl Session for Script {
     }
 }
 
+pub(super) fn text_of(row: &Judged, out: &LineOut) -> String {
+    match out.arena().view(&row.body) {
+        Body::Trade(t) => format!("trade {}{}", t.id, if row.flags.is_late() { " late" } else { "" }),
+        Body::Quote(q) => format!("quote {}", q.update_id),
+        Body::Book(b) => {
+            format!("{:?} {}{}", b.action, b.last_id, if row.flags.has(RowFlags::SPLICED) { " spliced" } else { "" })
+        }
+        Body::Gap(g) => format!("gap {} {} {}-{}", g.state.as_str(), g.cause.as_str(), g.from_id, g.to_id),
+        Body::Validity(v) => format!("validity {} {}", v.state.as_str(), v.update_id),
+        Body::Raw(r) => format!("raw {}", r.text),
+        Body::Ticker(_) => "ticker".into(),
+        other => format!("{other:?}"),
+    }
+}
+
 struct Bench {
     line: Line,
     out: LineOut,
@@ -215,21 +230,7 @@ impl Bench {
     fn take(&mut self) {
         for row in &self.out.rows {
             let topic = self.line.topics()[row.topic as usize].topic.to_string();
-            let text = match self.out.arena().view(&row.body) {
-                Body::Trade(t) => format!("trade {}{}", t.id, if row.flags.is_late() { " late" } else { "" }),
-                Body::Quote(q) => format!("quote {}", q.update_id),
-                Body::Book(b) => format!(
-                    "{:?} {}{}",
-                    b.action,
-                    b.last_id,
-                    if row.flags.has(RowFlags::SPLICED) { " spliced" } else { "" }
-                ),
-                Body::Gap(g) => format!("gap {} {} {}-{}", g.state.as_str(), g.cause.as_str(), g.from_id, g.to_id),
-                Body::Validity(v) => format!("validity {} {}", v.state.as_str(), v.update_id),
-                Body::Raw(r) => format!("raw {}", r.text),
-                Body::Ticker(_) => "ticker".into(),
-                other => format!("{other:?}"),
-            };
+            let text = text_of(row, &self.out);
             self.rows.push((topic, text));
         }
         self.actions.append(&mut self.out.actions);
@@ -241,9 +242,9 @@ impl Bench {
     }
 }
 
-const TRADES: &str = "trade.BTCUSDT.BINANCE";
-const QUOTES: &str = "quote.BTCUSDT.BINANCE";
-const BOOK: &str = "book.BTCUSDT.BINANCE";
+pub(super) const TRADES: &str = "trade.BTCUSDT.BINANCE";
+pub(super) const QUOTES: &str = "quote.BTCUSDT.BINANCE";
+pub(super) const BOOK: &str = "book.BTCUSDT.BINANCE";
 
 #[test]
 fn a_hole_is_marked_before_the_row_that_showed_it_and_healed_by_id() {

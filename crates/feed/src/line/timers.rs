@@ -34,11 +34,13 @@ impl Line {
             self.ask_book(ix as InstrumentIx, now, out);
             self.probe_quiet_book(ix as InstrumentIx, now, out);
         }
+        self.release_overdue(now, out);
         if now.since(self.last_scan) >= SCAN_EVERY {
             self.last_scan = now;
             self.scan(now, out);
             self.hourly_checkpoints(now, out);
             self.judge_silences(now, out);
+            self.watch_sockets(now, out);
             self.give_up_raw(now, out);
         }
         self.wake_at(self.last_scan + SCAN_EVERY);
@@ -127,6 +129,15 @@ impl Line {
 
     /// One silent stream costs its connection: nothing less makes the venue send it again.
     pub(super) fn silent(&mut self, conn: ConnIx, why: String, out: &mut LineOut) {
+        for member in self.members_of(self.set_of(conn)) {
+            if self.conns[member].is_open() {
+                self.silent_socket(member, why.clone(), out);
+            }
+        }
+    }
+
+    /// One socket of a set.
+    pub(super) fn silent_socket(&mut self, conn: ConnIx, why: String, out: &mut LineOut) {
         out.actions.push(LineAction::Silent(conn, why.clone()));
         out.actions.push(LineAction::Reconnect(conn, LinkCause::Silent, why));
     }
@@ -138,9 +149,15 @@ impl Line {
         if c.acknowledged < c.streams {
             return;
         }
-        let carried: Vec<LineTopic> = self.topics.of_conn(conn).collect();
+        let alone = !self.is_sibling_subscribed(conn);
+        self.conns[conn].carries(now);
+        let carried: Vec<LineTopic> = self.topics.of_conns(self.members_of(self.set_of(conn))).collect();
         for topic in carried {
             let state = self.topics.get(topic);
+            if !alone && state.losing.is_none() {
+                // A sibling has brought it all the while.
+                continue;
+            }
             let (ix, kind) = (state.instrument as usize, state.kind);
             if self.shed.covers(kind) {
                 // Subscribed, and not listened to: what is shed stays confessed until it is read again.
@@ -169,8 +186,14 @@ impl Line {
 
     /// Garbage may have been anything that this connection carries.
     pub(super) fn resync_connection(&mut self, conn: ConnIx, now: Ts, out: &mut LineOut) {
-        let c = &mut self.conns[conn];
+        let carried = self.is_carried_elsewhere(conn, now);
+        let c = &self.conns[conn];
         let from = if c.last_frame > Ts::ZERO { c.last_frame } else { c.opened_at };
+        if carried {
+            // Whatever it was, the other socket brings it.
+            return;
+        }
+        let c = &mut self.conns[conn];
         c.garbled = Some(c.garbled.map_or((from, now), |(start, _)| (start, now)));
         if now < c.next_resync {
             // A flood of garbage does not become a flood of snapshots: sequence ids prove the books meanwhile.
@@ -178,7 +201,7 @@ impl Line {
         }
         c.next_resync = now + RESYNC_EVERY;
         for ix in 0..self.instruments.len() {
-            if self.instruments[ix].book_conn == conn && self.instruments[ix].book.is_some() {
+            if self.set_of(self.instruments[ix].book_conn) == self.set_of(conn) && self.instruments[ix].book.is_some() {
                 self.book_lost(ix as InstrumentIx, GapCause::Malformed, "a frame could not be read", now, out);
             }
         }
@@ -186,7 +209,7 @@ impl Line {
 
     fn confess_garbled(&mut self, conn: ConnIx, now: Ts, out: &mut LineOut) {
         let Some((from, to)) = self.conns[conn].garbled.take() else { return };
-        let carried: Vec<LineTopic> = self.topics.of_conn(conn).collect();
+        let carried: Vec<LineTopic> = self.topics.of_conns(self.members_of(self.set_of(conn))).collect();
         for topic in carried {
             let state = self.topics.get(topic);
             if state.is_unprotected() && state.losing.is_none() && state.open_since > Ts::ZERO {

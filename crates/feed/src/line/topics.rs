@@ -9,8 +9,10 @@ use std::time::Duration;
 use wholetape_model::{GapCause, InstrumentIx, Kind, Pending, Topic, Ts};
 
 use super::cadence::Cadence;
+use super::merge::Merge;
 use super::out::{ConnIx, LineTopic};
 use super::silence::{SUSPECT_MIN, Watch};
+use super::sockets::Owed;
 
 /// Silence shorter than this is never remarked on.
 pub const SILENT_MIN: Duration = Duration::from_secs(5);
@@ -31,7 +33,7 @@ pub struct TopicState {
     pub topic: Topic,
     pub instrument: InstrumentIx,
     pub kind: Kind,
-    /// The connection that carries it.
+    /// The connection that brought it last; its siblings may carry it as well.
     pub conn: Option<ConnIx>,
     /// Frames received, repeats included.
     pub received: u64,
@@ -56,6 +58,9 @@ pub struct TopicState {
     /// What each hour taught of it.
     pub pace: Cadence,
     pub watch: Watch,
+    /// Where several sockets bring it.
+    pub(super) merge: Merge,
+    pub(super) owed: Owed,
 }
 
 impl TopicState {
@@ -80,6 +85,8 @@ impl TopicState {
             silent: false,
             pace: Cadence::default(),
             watch: Watch::default(),
+            merge: Merge::default(),
+            owed: Owed::default(),
         }
     }
 

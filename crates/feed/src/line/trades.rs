@@ -141,6 +141,11 @@ impl TradeFlow {
         self.holes.len()
     }
 
+    /// When the newest id came.
+    pub fn newest_at(&self) -> Ts {
+        self.last_recv
+    }
+
     /// The last time a live trade came.
     pub fn last_live(&self) -> Ts {
         self.last_live

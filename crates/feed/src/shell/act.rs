@@ -14,7 +14,7 @@ impl Shell {
     /// Writes a transition, if the cause makes one.
     pub(super) fn put_link(&mut self, conn: ConnIx, cause: LinkCause, delay: Duration, why: &str) {
         let now = self.now();
-        let endpoint = self.spec.ws[self.slots[conn].endpoint].url(self.spec.connections[conn].path);
+        let endpoint = self.spec.ws[self.slots[conn].endpoint].url(self.path(conn));
         let slot = &mut self.slots[conn];
         let Some(transition) = slot.state.step(cause, &endpoint, delay, why) else { return };
         if transition.state == LinkState::Active {
@@ -54,7 +54,8 @@ impl Shell {
             LineAction::Reconnect(conn, cause, why) => self.give_up(conn, cause, &why),
             LineAction::Stop(conn, why) => self.give_up(conn, LinkCause::SubscribeRefused, &why),
             LineAction::Subscribed(conn) => {
-                self.put_link(conn, LinkCause::Acknowledged, Duration::ZERO, "all streams acknowledged")
+                self.put_link(conn, LinkCause::Acknowledged, Duration::ZERO, "all streams acknowledged");
+                self.subscribed(conn);
             }
             LineAction::FirstData(conn) => self.put_link(conn, LinkCause::FirstData, Duration::ZERO, "first data"),
             LineAction::ClosingSoon(conn) => {
@@ -77,7 +78,8 @@ impl Shell {
                 Ok(stats::status(&self.spec, &self.slots, &self.line, self.metrics.load.lag, self.paused))
             }
             Command::Reconnect(which) => {
-                let conns: Vec<ConnIx> = which.map_or_else(|| (0..self.slots.len()).collect(), |c| vec![c]);
+                let conns: Vec<ConnIx> = which
+                    .map_or_else(|| (0..self.slots.len()).filter(|c| self.slots[*c].wanted).collect(), |c| vec![c]);
                 match conns.iter().find(|c| **c >= self.slots.len()) {
                     Some(conn) => Err(format!("{} has no connection {conn}", self.spec.name)),
                     None => {

@@ -8,6 +8,7 @@ use wholetape_model::Ts;
 
 use crate::backoff::{Backoff, BackoffShape};
 use crate::error::{OpenError, SendError, chain};
+use crate::line::ConnIx;
 use crate::link::ConnectionState;
 use crate::transport::Transport;
 use crate::ws::{Socket, SocketEvent};
@@ -33,8 +34,12 @@ pub(super) struct Slot {
     pub state: ConnectionState,
     pub backoff: Backoff,
     pub phase: Phase,
-    /// A second socket on its way, while `phase` is open.
-    pub replacement: Option<Opening>,
+    /// Whether a socket is wanted here at all: the spare of a set is not, until it replaces another.
+    pub wanted: bool,
+    /// The open socket that this one is to replace.
+    pub replaces: Option<ConnIx>,
+    /// When both have carried for long enough, and the old one may go.
+    pub relieves_at: Ts,
     /// When to begin a planned replacement.
     pub replace_at: Ts,
     /// Which of the line's addresses is tried.
@@ -45,14 +50,17 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    pub fn new(shape: BackoffShape, now: Ts) -> Self {
+    /// A slot that tries the `endpoint`th address first; a spare waits until it is wanted.
+    pub fn new(shape: BackoffShape, now: Ts, endpoint: usize, wanted: bool) -> Self {
         Self {
             state: ConnectionState::new(),
             backoff: Backoff::new(shape),
             phase: Phase::Waiting(now),
-            replacement: None,
+            wanted,
+            replaces: None,
+            relieves_at: Ts::MAX,
             replace_at: Ts::MAX,
-            endpoint: 0,
+            endpoint,
             number: 0,
             frames: 0,
         }
@@ -64,14 +72,13 @@ impl Slot {
 
     pub fn opened(&mut self, socket: Socket, replace_at: Ts) {
         self.phase = Phase::Open(Box::new(socket));
-        self.replacement = None;
         self.replace_at = replace_at;
     }
 
     /// Takes the socket out; the slot then waits.
     pub fn take_socket(&mut self) -> Option<Socket> {
-        self.replacement = None;
         self.replace_at = Ts::MAX;
+        self.relieves_at = Ts::MAX;
         match std::mem::replace(&mut self.phase, Phase::Waiting(Ts::MAX)) {
             Phase::Open(socket) => Some(*socket),
             // An opening that is dropped here closes by itself.
@@ -105,12 +112,6 @@ impl Slot {
     /// # Cancel safety
     /// Safe: openings and sockets live in the slot.
     pub fn poll_event(&mut self, cx: &mut Context<'_>, now: impl Fn() -> Ts) -> Poll<SlotEvent> {
-        if let Some(opening) = &mut self.replacement
-            && let Poll::Ready(result) = opening.as_mut().poll(cx)
-        {
-            self.replacement = None;
-            return Poll::Ready(opened(result));
-        }
         match &mut self.phase {
             Phase::Waiting(_) => Poll::Pending,
             Phase::Opening(opening) => {
@@ -127,10 +128,10 @@ impl Slot {
 
     pub fn next_timer(&self, paused: bool) -> Ts {
         match &self.phase {
-            Phase::Waiting(_) if paused => Ts::MAX,
+            Phase::Waiting(_) if paused || !self.wanted => Ts::MAX,
             Phase::Waiting(until) => *until,
             Phase::Opening(_) => Ts::MAX,
-            Phase::Open(socket) => socket.next_timer().min(self.replace_at),
+            Phase::Open(socket) => socket.next_timer().min(self.replace_at).min(self.relieves_at),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use wholetape_model::{LinkState, StreamState, Ts};
 
 use crate::line::shed::CLASSES;
-use crate::line::{Line, LineStats};
+use crate::line::{Lag, Line, LineStats};
 use crate::metrics::{Local, MetricId};
 use crate::shell::slot::Slot;
 use crate::spec::LineSpec;
@@ -14,7 +14,7 @@ use crate::spec::LineSpec;
 const EVERY: Duration = Duration::from_millis(100);
 
 /// Name, help, and where the figure stands in the line's own counters.
-const COUNTERS: [(&str, &str, fn(&LineStats) -> u64); 15] = [
+const COUNTERS: [(&str, &str, fn(&LineStats) -> u64); 16] = [
     ("feed_frames_total", "frames received", |s| s.frames),
     ("feed_rows_total", "rows and marks appended to the tape", |s| s.rows),
     ("feed_errors_total", "frames that could not be read", |s| s.errors),
@@ -30,6 +30,7 @@ const COUNTERS: [(&str, &str, fn(&LineStats) -> u64); 15] = [
     ("feed_fetch_failures_total", "REST requests without a usable answer", |s| s.fetch_failures),
     ("feed_findings_total", "failed quality checks", |s| s.findings),
     ("feed_alerts_total", "alerts told in `alert.<line>`", |s| s.alerts),
+    ("feed_sockets_recycled_total", "sockets given up because they were behind their siblings", |s| s.recycled),
 ];
 
 pub(super) struct LineMetrics {
@@ -37,18 +38,23 @@ pub(super) struct LineMetrics {
     reconnects_id: MetricId,
     /// Streams by state now, and changes to that state, in the order of [`StreamState::ALL`].
     states: Vec<(MetricId, MetricId)>,
+    replacements_id: MetricId,
+    sockets: Vec<SocketMetrics>,
     active: MetricId,
     turn_seconds: MetricId,
     pub load: LoadMetrics,
     pub reconnects: u64,
+    pub replacements: u64,
     told_reconnects: u64,
+    told_replacements: u64,
     told: LineStats,
     next: Ts,
     dirty: bool,
 }
 
 impl LineMetrics {
-    pub fn new(local: &mut Local, line: &str, venue: &str) -> Self {
+    pub fn new(local: &mut Local, line: &Line, venue: &str) -> Self {
+        let (connections, line) = (line.connections(), line.name());
         let labels = [("venue", venue), ("line", line)];
         let states = StreamState::ALL
             .iter()
@@ -66,6 +72,8 @@ impl LineMetrics {
             states,
             ids: COUNTERS.map(|(name, help, _)| local.counter(name, help, &labels)),
             reconnects_id: local.counter("feed_reconnects_total", "connections given up", &labels),
+            replacements_id: local.counter("feed_replacements_total", "sockets replaced before their end", &labels),
+            sockets: (0..connections).map(|conn| SocketMetrics::new(local, line, conn)).collect(),
             active: local.gauge("feed_connections_active", "connections that bring data", &labels),
             turn_seconds: local.histogram(
                 "feed_turn_seconds",
@@ -74,7 +82,9 @@ impl LineMetrics {
             ),
             load: LoadMetrics::new(local, line),
             reconnects: 0,
+            replacements: 0,
             told_reconnects: 0,
+            told_replacements: 0,
             told: LineStats::default(),
             next: Ts::ZERO,
             dirty: false,
@@ -111,6 +121,11 @@ impl LineMetrics {
             local.add(*told, stats.verdicts[at].saturating_sub(self.told.verdicts[at]));
         }
         local.add(self.reconnects_id, self.reconnects - self.told_reconnects);
+        local.add(self.replacements_id, self.replacements - self.told_replacements);
+        self.told_replacements = self.replacements;
+        for ((_, lag, _), socket) in line.sockets().zip(&mut self.sockets) {
+            socket.tell(local, lag);
+        }
         let active = slots.iter().filter(|s| s.state.state() == LinkState::Active).count();
         local.set(self.active, active as f64);
         self.told = *stats;
@@ -174,6 +189,44 @@ impl LoadMetrics {
     }
 }
 
+/// One socket beside its siblings.
+struct SocketMetrics {
+    firsts: MetricId,
+    repeats: MetricId,
+    lag: MetricId,
+    told: (u64, u64),
+}
+
+impl SocketMetrics {
+    fn new(local: &mut Local, line: &str, conn: usize) -> Self {
+        let conn = conn.to_string();
+        let labels = [("line", line), ("conn", conn.as_str())];
+        Self {
+            firsts: local.counter(
+                "feed_socket_first_total",
+                "events that this socket brought before its siblings",
+                &labels,
+            ),
+            repeats: local.counter("feed_socket_repeats_total", "events that a sibling had brought before", &labels),
+            lag: local.gauge(
+                "feed_socket_lag_seconds",
+                "median time by which this socket was behind a sibling",
+                &labels,
+            ),
+            told: (0, 0),
+        }
+    }
+
+    fn tell(&mut self, local: &mut Local, lag: &Lag) {
+        local.add(self.firsts, lag.firsts - self.told.0);
+        local.add(self.repeats, lag.repeats - self.told.1);
+        if self.told.1 != lag.repeats {
+            local.set(self.lag, lag.quantile(0.5).unwrap_or_default().as_secs_f64());
+        }
+        self.told = (lag.firsts, lag.repeats);
+    }
+}
+
 /// One JSON object for people and tools.
 pub(super) fn status(spec: &LineSpec, slots: &[Slot], line: &Line, lag: Duration, paused: bool) -> String {
     let (stats, level) = (line.stats(), line.shed_level());
@@ -188,16 +241,21 @@ pub(super) fn status(spec: &LineSpec, slots: &[Slot], line: &Line, lag: Duration
         level.sheds(),
         line.shed_frames().iter().sum::<u64>()
     );
-    for (i, slot) in slots.iter().enumerate() {
+    for ((i, slot), (_, lag, carries)) in slots.iter().enumerate().zip(line.sockets()) {
         let comma = if i > 0 { "," } else { "" };
         let _ = write!(
             text,
-            "{comma}{{\"conn\":{i},\"number\":{},\"state\":\"{}\",\"cause\":\"{}\",\"attempt\":{},\"frames\":{}}}",
+            "{comma}{{\"conn\":{i},\"number\":{},\"state\":\"{}\",\"cause\":\"{}\",\"attempt\":{},\"frames\":{},\"wanted\":{},\"carries\":{carries},\"first\":{},\"repeats\":{},\
+             \"lag_us\":{}}}",
             slot.number,
             slot.state.state().as_str(),
             slot.state.last_cause().as_str(),
             slot.state.attempt(),
-            slot.frames
+            slot.frames,
+            slot.wanted,
+            lag.firsts,
+            lag.repeats,
+            lag.quantile(0.5).map_or(0, |l| l.as_micros())
         );
     }
     text.push_str("]}");

@@ -68,12 +68,19 @@ const client = new Client(`${location.protocol === "https:" ? "wss" : "ws"}://${
     dirty = true;
     const kind = topic.slice(0, topic.indexOf("."));
     if (m.op === "data" && (kind === "trade" || kind === "book") && !m.late) latencies.push(Date.now() - m.ts / 1000);
-    if (kind === "link") links.set(topic, m);
+    if (kind === "link") onLink(topic, m);
     else if (kind === "gap") gaps.set(`${topic} ${m.data.gap} ${m.data.why.split(":")[0]}`, m);
     else if (topic === `trade.${instrument}`) onTrade(m);
     else if (topic === `book.${instrument}`) onBook(topic, m);
   },
 });
+
+/** One entry per connection; one that was replaced is not missed. */
+function onLink(topic, m) {
+  const conn = (m.data.correlation || topic.slice(5)).split("#")[0];
+  if (m.data.state === "disconnected" && m.data.why === "replaced") links.delete(conn);
+  else links.set(conn, m);
+}
 
 function onTrade(m) {
   seq = m.seq;
@@ -124,7 +131,7 @@ async function look() {
         if (!client.topics.has(topic) && topics.some((t) => t.topic === topic)) client.sub(topic, kind === "trade" ? { last: TRADES } : "live");
       }
     }
-    for (const [pattern, n] of [["link.*", 1], ["gap.*", 60]]) {
+    for (const [pattern, n] of [["link.*", 16], ["gap.*", 60]]) {
       const held = topics.filter((t) => t.topic.startsWith(pattern.slice(0, -1))).length;
       if (held > (patterns.get(pattern) ?? 0)) {
         patterns.set(pattern, held);
@@ -237,10 +244,10 @@ const LINK = { active: "good", subscribed: "info", connected: "info", authentica
 const VERDICT = { open: "warn", healed: "good", never_published: "info", lost: "bad" };
 
 function drawSides() {
-  const all = [...links].sort().map(([topic, m]) => {
+  const all = [...links].sort().map(([conn, m]) => {
     const d = m.data;
     const retry = d.delay_ms ? ` · next try in ${(d.delay_ms / 1000).toFixed(1)} s` : "";
-    return [topic.slice(5), d.state, LINK[d.state] ?? "", `${clock(m.ts)} · ${d.cause.replaceAll("_", " ")}${d.why ? `: ${d.why}` : ""}${retry}`];
+    return [conn, d.state, LINK[d.state] ?? "", `${clock(m.ts)} · ${d.cause.replaceAll("_", " ")}${d.why ? `: ${d.why}` : ""}${retry}`];
   });
   list($("links"), all, none("no connection has spoken yet"));
   const active = all.filter((l) => l[1] === "active").length;

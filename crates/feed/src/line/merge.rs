@@ -1,0 +1,194 @@
+//! Streams that no id protects, delivered by several sockets: the first delivery of an event is its row, every further one
+//! is a repeat.
+//!
+//! Each socket of a set brings the same sequence in the same order, somewhat earlier or later. The window keeps what at
+//! least one socket brought and another has not brought yet; a socket that brings an event has passed everything before it.
+//! Two equal events of one socket are two events (two quotes may be equal), so equality alone decides nothing: it is asked
+//! which socket brought which. Equal events stand side by side in their stream, since their venue time is the same.
+//!
+//! Invariant: the window is as long as the slowest open socket is behind, and never longer than [`LEN_MAX`]; a socket that
+//! is further behind must be given up by the caller, since its repeats could not be told from news.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use wholetape_model::Ts;
+
+/// Events that a socket may be behind its siblings in one stream: at a thousand a second a quarter of a minute.
+pub const LEN_MAX: usize = 16_384;
+/// No socket is further behind in time: its pings would have failed.
+const AGE_MAX: Duration = Duration::from_secs(60);
+/// Sockets of one set, the one that opens for a planned replacement included.
+pub const MEMBERS_MAX: usize = 8;
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    print: u64,
+    at: Ts,
+    /// Which sockets brought it or passed it.
+    passed: u8,
+}
+
+/// What an event is to the window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offer {
+    /// Nobody brought it before.
+    First,
+    /// A sibling brought it at that time.
+    Repeat { first: Ts },
+    /// Nobody brought it before, and the socket at this place has fallen too far behind to be understood.
+    Overrun { slowest: usize },
+}
+
+/// One stream's window.
+#[derive(Debug, Default)]
+pub struct Merge {
+    window: VecDeque<Entry>,
+}
+
+impl Merge {
+    /// `replica` brought an event whose content is `print`; `open` has a bit for each socket that is subscribed.
+    pub fn offer(&mut self, replica: usize, open: u8, print: u64, now: Ts) -> Offer {
+        let own = 1_u8 << (replica % MEMBERS_MAX);
+        let found = self.window.iter().position(|e| e.print == print && e.passed & own == 0);
+        if let Some(found) = found {
+            let first = self.window[found].at;
+            // In order: what stands before it will not come from this socket any more.
+            for entry in self.window.range_mut(..=found) {
+                entry.passed |= own;
+            }
+            self.let_go(open);
+            return Offer::Repeat { first };
+        }
+        self.forget(now);
+        self.let_go(open);
+        self.window.push_back(Entry { print, at: now, passed: own });
+        if self.window.len() > LEN_MAX {
+            let missing = self.window.front().map_or(0, |e| open & !e.passed);
+            self.window.pop_front();
+            if missing != 0 {
+                return Offer::Overrun { slowest: missing.trailing_zeros() as usize };
+            }
+        }
+        Offer::First
+    }
+
+    /// The event just offered is no event after all (the same socket sent it twice).
+    pub fn take_back(&mut self) {
+        self.window.pop_back();
+    }
+
+    /// What no socket asked for so long is no socket's to bring.
+    fn forget(&mut self, now: Ts) {
+        while self.window.front().is_some_and(|e| now.since(e.at) > AGE_MAX) {
+            self.window.pop_front();
+        }
+    }
+
+    /// Entries that every open socket has passed are done with.
+    fn let_go(&mut self, open: u8) {
+        while self.window.front().is_some_and(|e| open & !e.passed == 0) {
+            self.window.pop_front();
+        }
+    }
+
+    /// `replica` begins anew now: what its siblings brought before may come from it or not, and is not waited for longer than
+    /// the next event that matches.
+    pub fn joined(&mut self, replica: usize) {
+        let own = 1_u8 << (replica % MEMBERS_MAX);
+        // What was brought before it subscribed may still be in its first frames: such entries stay open for it.
+        for entry in &mut self.window {
+            entry.passed &= !own;
+        }
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.window.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.window.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const BOTH: u8 = 0b11;
+
+    #[test]
+    fn equal_events_of_one_socket_are_two_events() {
+        let mut m = Merge::default();
+        assert_eq!(m.offer(0, BOTH, 7, Ts(1)), Offer::First);
+        assert_eq!(m.offer(0, BOTH, 7, Ts(2)), Offer::First);
+        assert_eq!(m.offer(1, BOTH, 7, Ts(3)), Offer::Repeat { first: Ts(1) });
+        assert_eq!(m.offer(1, BOTH, 7, Ts(4)), Offer::Repeat { first: Ts(2) });
+        assert_eq!(m.offer(1, BOTH, 7, Ts(5)), Offer::First);
+        assert_eq!(m.len(), 1, "what both brought is forgotten");
+    }
+
+    #[test]
+    fn a_socket_that_outlives_its_sibling_is_still_behind_it() {
+        let mut m = Merge::default();
+        for print in [5, 6] {
+            assert_eq!(m.offer(0, BOTH, print, Ts(1)), Offer::First);
+        }
+        // The first closes; the second brings the same late, then goes on.
+        assert_eq!(m.offer(1, 0b10, 5, Ts(2)), Offer::Repeat { first: Ts(1) });
+        assert_eq!(m.offer(1, 0b10, 6, Ts(3)), Offer::Repeat { first: Ts(1) });
+        assert_eq!(m.offer(1, 0b10, 7, Ts(4)), Offer::First);
+        assert_eq!(m.offer(1, 0b10, 8, Ts(4) + AGE_MAX * 2), Offer::First);
+        assert_eq!(m.len(), 1);
+    }
+
+    #[test]
+    fn a_socket_that_is_too_far_behind_is_named() {
+        let mut m = Merge::default();
+        for i in 0..LEN_MAX as u64 {
+            assert_eq!(m.offer(1, BOTH, i, Ts(1)), Offer::First);
+        }
+        assert_eq!(m.offer(1, BOTH, u64::MAX, Ts(1)), Offer::Overrun { slowest: 0 });
+        assert!(m.len() <= LEN_MAX);
+        // Closed, it is not waited for.
+        assert_eq!(m.offer(1, 0b10, u64::MAX - 1, Ts(1)), Offer::First);
+        assert_eq!(m.len(), 1);
+    }
+
+    proptest! {
+        /// Whatever the interleaving of two sockets and wherever one of them begins late or ends early: the union comes
+        /// out, each event as often as the stream has it.
+        #[test]
+        fn the_union_comes_out_once(
+            stream in proptest::collection::vec(0_u64..40, 1..60),
+            picks in proptest::collection::vec(any::<bool>(), 0..200),
+            late in 0_usize..30, ends in 0_usize..60,
+        ) {
+            let mut stream = stream;
+            stream.sort_unstable();
+            let late = late.min(stream.len());
+            let ends = ends.max(late).min(stream.len());
+            let mut m = Merge::default();
+            let (mut a, mut b) = (0, late);
+            // The second socket begins with what comes next on the first.
+            let mut out = Vec::new();
+            let mut picks = picks.into_iter();
+            while a < late {
+                if m.offer(0, 0b01, stream[a], Ts(1)) == Offer::First { out.push(stream[a]); }
+                a += 1;
+            }
+            m.joined(1);
+            while a < stream.len() || b < ends {
+                let first = if a >= stream.len() { false } else if b >= ends { true } else { picks.next().unwrap_or(true) };
+                let (replica, event) = if first { a += 1; (0, stream[a - 1]) } else { b += 1; (1, stream[b - 1]) };
+                if m.offer(replica, BOTH, event, Ts(1)) == Offer::First { out.push(event); }
+            }
+            out.sort_unstable();
+            let mut truth = stream.clone();
+            truth.sort_unstable();
+            prop_assert_eq!(out, truth);
+        }
+    }
+}

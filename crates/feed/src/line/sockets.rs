@@ -1,0 +1,382 @@
+//! Several sockets for the same streams: who carries them, who is behind, and what it means that one of them goes.
+//!
+//! The connections of a line stand in *sets* of equal size: neighbours in the plan that subscribe the same streams at
+//! different addresses. First delivery wins; what a sibling brought already is a repeat. As long as one socket of a set
+//! carries its streams, another one's end costs nothing: no gap, no resync. One member of each set is usually closed: it
+//! opens for a planned replacement, and the old one goes when both have carried for [`OVERLAP`].
+//!
+//! Invariant: a socket counts as carrying only when it has been subscribed for [`OVERLAP`]: what a dying sibling had on its
+//! way was published before that, so this one need not have it.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use wholetape_model::{Body, Event, GapCause, InstrumentIx, Ts, ValidityState};
+
+use super::Line;
+use super::merge::{MEMBERS_MAX, Offer};
+use super::out::{ConnIx, LineAction, LineOut, LineTopic};
+
+/// Both sockets must have been subscribed for so long before one may go unnoticed.
+pub const OVERLAP: Duration = Duration::from_secs(2);
+/// How often lags are compared.
+const COMPARE_EVERY: Duration = Duration::from_secs(60);
+/// Fewer repeats than this say nothing of a socket.
+const SAMPLES_MIN: u64 = 100;
+/// Behind by less is no reason to disturb a socket.
+const LAG_MIN: Duration = Duration::from_millis(250);
+/// At most one socket of a set is recycled for its lag in this time.
+const RECYCLE_EVERY: Duration = Duration::from_secs(600);
+/// Rows of its siblings that a socket may owe, and for how long, before it counts as silent.
+const OWED_MAX: u32 = 20;
+const OWED_FOR: Duration = Duration::from_secs(5);
+
+/// How far a socket is behind the first delivery, in powers of two of a microsecond.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lag {
+    buckets: [u32; 32],
+    /// Events that this socket brought first, while it had siblings.
+    pub firsts: u64,
+    /// Events that a sibling had brought before.
+    pub repeats: u64,
+}
+
+impl Lag {
+    fn repeat(&mut self, behind: Duration) {
+        self.repeats += 1;
+        let us = u64::try_from(behind.as_micros()).unwrap_or(u64::MAX);
+        let bucket = (64 - us.leading_zeros() as usize).min(31);
+        self.buckets[bucket] = self.buckets[bucket].saturating_add(1);
+    }
+
+    /// The lag that a share `q` (0 to 1) of its repeats does not exceed, rounded up to a power of two of a microsecond.
+    #[must_use]
+    pub fn quantile(&self, q: f64) -> Option<Duration> {
+        let all: u64 = self.buckets.iter().map(|b| u64::from(*b)).sum();
+        let mut left = (all as f64 * q).ceil().max(1.0) as u64;
+        for (i, n) in self.buckets.iter().enumerate() {
+            let n = u64::from(*n);
+            if n >= left && n > 0 {
+                return Some(Duration::from_micros(if i == 0 { 0 } else { 1 << i }));
+            }
+            left -= n.min(left);
+        }
+        None
+    }
+
+    /// What came since `before`.
+    fn since(&self, before: &Self) -> Self {
+        let mut now = *self;
+        for (n, b) in now.buckets.iter_mut().zip(before.buckets) {
+            *n = n.saturating_sub(b);
+        }
+        now.firsts -= before.firsts;
+        now.repeats -= before.repeats;
+        now
+    }
+}
+
+/// What each socket of a set owes in one topic.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Owed {
+    /// Events that others brought since this one brought any.
+    pub count: [u32; MEMBERS_MAX],
+    pub heard: [Ts; MEMBERS_MAX],
+}
+
+/// One set: what is remembered between comparisons.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    before: Vec<Lag>,
+    next: Ts,
+    recycled: Ts,
+}
+
+impl Line {
+    /// Connections per set; 1 = no redundancy.
+    pub fn members(&self) -> usize {
+        self.members
+    }
+
+    /// Which set a connection belongs to.
+    pub(super) fn set_of(&self, conn: ConnIx) -> usize {
+        conn / self.members
+    }
+
+    pub(super) fn replica_of(&self, conn: ConnIx) -> usize {
+        conn % self.members
+    }
+
+    pub(super) fn members_of(&self, set: usize) -> std::ops::Range<ConnIx> {
+        let first = set * self.members;
+        first..first + self.members
+    }
+
+    pub(super) fn siblings(&self, conn: ConnIx) -> impl Iterator<Item = ConnIx> + use<> {
+        self.members_of(self.set_of(conn)).filter(move |c| *c != conn)
+    }
+
+    pub(super) fn is_sibling_open(&self, conn: ConnIx) -> bool {
+        self.siblings(conn).any(|c| self.conns[c].is_open())
+    }
+
+    /// The set of `conn` has an open socket.
+    pub(super) fn is_set_open(&self, conn: ConnIx) -> bool {
+        self.members_of(self.set_of(conn)).any(|c| self.conns[c].is_open())
+    }
+
+    /// Another socket of the set is subscribed.
+    pub(super) fn is_sibling_subscribed(&self, conn: ConnIx) -> bool {
+        self.siblings(conn).any(|c| self.conns[c].is_carrying())
+    }
+
+    /// Another socket of the set has carried the same streams for long enough: nothing is lost with `conn`.
+    pub(super) fn is_carried_elsewhere(&self, conn: ConnIx, now: Ts) -> bool {
+        self.siblings(conn).any(|c| self.conns[c].is_carrying() && now.since(self.conns[c].carrying_since) >= OVERLAP)
+    }
+
+    /// The poll of a session is everybody's: the first open socket of the set makes it.
+    pub(super) fn is_poller(&self, conn: ConnIx) -> bool {
+        self.members_of(self.set_of(conn)).find(|c| self.conns[*c].is_open()).is_none_or(|c| c == conn)
+    }
+
+    pub(super) fn open_mask(&self, conn: ConnIx) -> u8 {
+        let mut mask = 0;
+        for c in self.members_of(self.set_of(conn)) {
+            mask |= u8::from(self.conns[c].is_open()) << self.replica_of(c);
+        }
+        mask
+    }
+
+    /// True when `event` of a stream without ids was brought by a sibling before.
+    pub(super) fn is_siblings(
+        &mut self,
+        conn: ConnIx,
+        topic: LineTopic,
+        print: u64,
+        now: Ts,
+        out: &mut LineOut,
+    ) -> bool {
+        let open = self.open_mask(conn);
+        let replica = self.replica_of(conn);
+        let state = self.topics.get(topic);
+        // A socket that is alone now may still be behind one that has gone.
+        if open.count_ones() < 2 && state.merge.is_empty() {
+            return false;
+        }
+        match state.merge.offer(replica, open, print, now) {
+            Offer::First => {
+                self.led(conn, topic, now);
+                false
+            }
+            Offer::Repeat { first } => {
+                self.lagged(conn, topic, Some(first), now);
+                true
+            }
+            Offer::Overrun { slowest } => {
+                let slow = self.members_of(self.set_of(conn)).start + slowest;
+                let why = format!("{} is too far behind its sibling", self.topics.get(topic).topic);
+                self.give_up_slow(slow, why, out);
+                false
+            }
+        }
+    }
+
+    /// `conn` brought something of `topic` first: its siblings owe it.
+    #[inline]
+    pub(super) fn led(&mut self, conn: ConnIx, topic: LineTopic, now: Ts) {
+        if self.members == 1 {
+            return;
+        }
+        self.conns[conn].lag.firsts += 1;
+        let replica = self.replica_of(conn);
+        let owed = &mut self.topics.get(topic).owed;
+        for (r, n) in owed.count.iter_mut().enumerate() {
+            *n = if r == replica { 0 } else { n.saturating_add(1) };
+        }
+        owed.heard[replica] = now;
+    }
+
+    /// `conn` brought what a sibling had brought at `first`, where that is known.
+    #[inline]
+    pub(super) fn lagged(&mut self, conn: ConnIx, topic: LineTopic, first: Option<Ts>, now: Ts) {
+        if self.members == 1 {
+            return;
+        }
+        if let Some(first) = first {
+            self.conns[conn].lag.repeat(now.since(first));
+        }
+        let replica = self.replica_of(conn);
+        let owed = &mut self.topics.get(topic).owed;
+        owed.count[replica] = 0;
+        owed.heard[replica] = now;
+    }
+
+    /// `conn` is open again: its streams begin anew.
+    pub(super) fn socket_joined(&mut self, conn: ConnIx) {
+        if self.members == 1 {
+            return;
+        }
+        let (set, replica) = (self.set_of(conn), self.replica_of(conn));
+        for t in 0..self.topics.list.len() {
+            if self.topics.list[t].conn.is_some_and(|c| c / self.members == set) {
+                let state = &mut self.topics.list[t];
+                state.merge.joined(replica);
+                state.owed.count[replica] = 0;
+            }
+        }
+    }
+
+    /// `conn` went, others of its set stay: updates that waited for it wait no longer.
+    pub(super) fn settle_held(&mut self, conn: ConnIx, now: Ts, out: &mut LineOut) {
+        let set = self.set_of(conn);
+        let alone = self.members_of(set).filter(|c| self.conns[*c].is_open()).count() < 2;
+        for ix in 0..self.instruments.len() {
+            if alone && self.set_of(self.instruments[ix].book_conn) == set {
+                self.release(ix as InstrumentIx, now, out);
+            }
+        }
+    }
+
+    /// A socket went. A sibling that is subscribed, and has brought nothing of a stream although this one has, may be deaf there:
+    /// such a stream is not carried by anybody until one of them speaks.
+    pub(super) fn unproven_siblings(&mut self, conn: ConnIx, since: Ts, now: Ts, out: &mut LineOut) {
+        let set = self.set_of(conn);
+        for t in 0..self.topics.list.len() {
+            let topic = &self.topics.list[t];
+            if topic.conn.is_none_or(|c| self.set_of(c) != set) || !topic.is_unprotected() || topic.losing.is_some() {
+                continue;
+            }
+            let owed = topic.owed;
+            let proven = self.siblings(conn).any(|c| {
+                let replica = self.replica_of(c);
+                let (carries, since) = (self.conns[c].is_carrying(), self.conns[c].carrying_since);
+                carries && (owed.count[replica] == 0 || owed.heard[replica] >= since)
+            });
+            if !proven {
+                self.begin_loss(t as LineTopic, since, GapCause::Disconnected, now, out);
+            }
+        }
+    }
+
+    /// A socket went whose sibling has not carried for long: what was on its way here alone is confessed.
+    pub(super) fn young_sibling(&mut self, topic: LineTopic, since: Ts, now: Ts, out: &mut LineOut) {
+        let since = self.topics.get(topic).whole_until(since);
+        let why = "the other socket was subscribed too short a while ago to have everything";
+        self.confess(topic, GapCause::Disconnected, since, now, why, now, out);
+    }
+
+    pub(super) fn give_up_slow(&mut self, conn: ConnIx, why: String, out: &mut LineOut) {
+        if !self.conns[conn].is_open() || std::mem::replace(&mut self.conns[conn].ejected, true) {
+            return;
+        }
+        self.stats.recycled += 1;
+        out.actions.push(LineAction::Reconnect(conn, wholetape_model::LinkCause::Slow, why));
+    }
+
+    /// Sockets that bring nothing while their siblings do, and sockets that are always behind.
+    pub(super) fn watch_sockets(&mut self, now: Ts, out: &mut LineOut) {
+        if self.members == 1 {
+            return;
+        }
+        for topic in 0..self.topics.list.len() {
+            let Some(conn) = self.topics.list[topic].conn else { continue };
+            for sibling in self.siblings(conn) {
+                let (owed, c) = (&self.topics.list[topic].owed, &self.conns[sibling]);
+                let replica = sibling % self.members;
+                let silent = c.is_carrying()
+                    && owed.count[replica] >= OWED_MAX
+                    && now.since(owed.heard[replica].max(c.carrying_since)) >= OWED_FOR;
+                if silent && self.is_sibling_subscribed(sibling) {
+                    let (name, n) = (&self.topics.list[topic].topic, owed.count[replica]);
+                    let why = format!("{n} events of {name} came on the other socket, none on this one");
+                    self.silent_socket(sibling, why, out);
+                }
+            }
+        }
+        for set in 0..self.conns.len() / self.members {
+            self.compare_lags(set, now, out);
+        }
+    }
+
+    fn compare_lags(&mut self, set: usize, now: Ts, out: &mut LineOut) {
+        let members = self.members_of(set);
+        let watch = &mut self.socket_watches[set];
+        if now < watch.next {
+            return;
+        }
+        watch.next = now + COMPARE_EVERY;
+        let lags: Vec<Lag> = members.clone().map(|c| self.conns[c].lag).collect();
+        let before = std::mem::replace(&mut watch.before, lags.clone());
+        if before.len() != lags.len() || now.since(watch.recycled) < RECYCLE_EVERY && watch.recycled > Ts::ZERO {
+            return;
+        }
+        let medians: Vec<Option<Duration>> = lags
+            .iter()
+            .zip(&before)
+            .map(|(n, b)| n.since(b))
+            .map(|w| if w.repeats >= SAMPLES_MIN && w.repeats > w.firsts { w.quantile(0.5) } else { None })
+            .collect();
+        let Some((slowest, lag)) =
+            medians.iter().enumerate().filter_map(|(i, m)| m.map(|m| (i, m))).max_by_key(|m| m.1)
+        else {
+            return;
+        };
+        let conn = members.start + slowest;
+        if lag >= LAG_MIN && self.is_carried_elsewhere(conn, now) {
+            self.socket_watches[set].recycled = now;
+            self.give_up_slow(conn, format!("half of its events are {lag:?} or more behind the other socket"), out);
+        }
+    }
+
+    /// Lead and lag of each connection, and whether it carries its streams.
+    pub fn sockets(&self) -> impl Iterator<Item = (ConnIx, &Lag, bool)> {
+        self.conns.iter().enumerate().map(|(ix, c)| (ix, &c.lag, c.is_carrying()))
+    }
+
+    /// Books that are live, of all: for whoever waits until all are whole again.
+    pub fn books_live(&self) -> (usize, usize) {
+        let books = self.instruments.iter().filter_map(|i| i.book.as_ref());
+        let (mut live, mut all) = (0, 0);
+        for book in books {
+            all += 1;
+            live += usize::from(book.book().validity() == ValidityState::Live);
+        }
+        (live, all)
+    }
+}
+
+/// What an event says, in 64 bits: equal for equal events, whoever brought them.
+pub(super) fn print(event: &Event, out: &LineOut) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (event.ts_event, event.scales).hash(&mut hasher);
+    match &event.body {
+        // Their texts stand in the arena, where each frame puts its own.
+        body @ (Body::Instrument(_) | Body::Status(_) | Body::Raw(_)) => {
+            format!("{:?}", out.scratch.arena.view(body)).hash(&mut hasher);
+        }
+        body => body.hash(&mut hasher),
+    }
+    hasher.finish()
+}
+
+/// Sockets that a line can be told to keep for the same streams: one place is left for a replacement.
+pub const SOCKETS_MAX: usize = MEMBERS_MAX - 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_of_lag() {
+        let mut lag = Lag::default();
+        assert_eq!(lag.quantile(0.5), None);
+        for us in [1, 3, 3, 3, 900] {
+            lag.repeat(Duration::from_micros(us));
+        }
+        assert_eq!(lag.quantile(0.5), Some(Duration::from_micros(4)));
+        assert_eq!(lag.quantile(1.0), Some(Duration::from_micros(1024)));
+        let later = lag;
+        assert_eq!(later.since(&lag).quantile(0.5), None);
+    }
+}

@@ -1,0 +1,275 @@
+//! Two sockets of one set, scripted: who brings what first, what one of them lacks, and what happens when one goes.
+
+use wholetape_model::InstrumentId;
+
+use super::tests::{BOOK, QUOTES, Script, T0, TRADES, at, text_of};
+use super::*;
+
+struct Pair {
+    line: Line,
+    out: LineOut,
+    rows: Vec<(String, String)>,
+    actions: Vec<LineAction>,
+}
+
+fn pair() -> Pair {
+    let conn = || ConnPlan {
+        session: Box::new(Script::default()),
+        expects: vec![(0, Kind::Trade), (0, Kind::Quote), (0, Kind::Book)],
+        streams: 3,
+    };
+    let plan = LinePlan {
+        name: "test".into(),
+        instruments: vec![InstrumentId::new("BTCUSDT", "BINANCE")],
+        conns: vec![conn(), conn(), conn()],
+        trade_source: Kind::Trade,
+        heal: true,
+        discover: None,
+        checks: wholetape_quality::CheckConfig::default(),
+        resume: Resume::default(),
+    };
+    let line = Line::with_sockets(plan, 3);
+    let mut p = Pair { line, out: LineOut::default(), rows: Vec::new(), actions: Vec::new() };
+    p.open(0, T0);
+    p.open(1, T0);
+    p
+}
+
+impl Pair {
+    fn open(&mut self, conn: ConnIx, now: Ts) {
+        self.line.on_open(conn, ConnMeta { number: 7 + conn as u32 }, now, &mut self.out);
+        self.frame(conn, now, "ack 3");
+    }
+
+    fn close(&mut self, conn: ConnIx, now: Ts) {
+        self.line.on_closed(conn, now, LinkCause::Closed, &mut self.out);
+        self.take();
+    }
+
+    fn frame(&mut self, conn: ConnIx, now: Ts, text: &str) {
+        self.line.on_frame(conn, now, Frame::Text(text.as_bytes()), &mut self.out);
+        self.take();
+    }
+
+    fn timer(&mut self, now: Ts) {
+        self.line.on_timer(now, &mut self.out);
+        self.take();
+    }
+
+    /// A snapshot at `id` for the book.
+    fn splice(&mut self, now: Ts, id: u64) {
+        let want = FetchId { kind: FetchKind::BookSnapshot, instrument: 0, arg: 0 };
+        let body = id.to_string();
+        self.line.on_fetched(0, now, want, Reply::Answer { status: 200, body: body.as_bytes() }, &mut self.out);
+        self.take();
+    }
+
+    fn take(&mut self) {
+        for row in &self.out.rows {
+            let topic = self.line.topics()[row.topic as usize].topic.to_string();
+            self.rows.push((topic, text_of(row, &self.out)));
+        }
+        self.actions.append(&mut self.out.actions);
+        self.out.clear();
+    }
+
+    fn of(&self, topic: &str) -> Vec<&str> {
+        self.rows.iter().filter(|(t, _)| t == topic).map(|(_, r)| r.as_str()).collect()
+    }
+
+    fn given_up(&self) -> Vec<(ConnIx, LinkCause)> {
+        let of = |a: &LineAction| match a {
+            LineAction::Reconnect(conn, cause, _) => Some((*conn, *cause)),
+            _ => None,
+        };
+        self.actions.iter().filter_map(of).collect()
+    }
+}
+
+#[test]
+fn the_first_delivery_wins_and_nothing_comes_twice() {
+    let mut p = pair();
+    for (conn, frames) in [(0, ["T 1", "Q 1", "T 2"]), (1, ["T 1", "Q 1", "T 2"])] {
+        for (i, frame) in frames.iter().enumerate() {
+            p.frame(conn, at(10 + 5 * conn as u64 + i as u64), frame);
+        }
+    }
+    p.frame(1, at(30), "Q 2");
+    p.frame(0, at(31), "Q 2");
+    assert_eq!(p.of(TRADES), ["trade 1", "trade 2"]);
+    assert_eq!(p.of(QUOTES), ["quote 1", "quote 2"]);
+    let lags: Vec<(u64, u64)> = p.line.sockets().map(|(_, l, _)| (l.firsts, l.repeats)).collect();
+    assert_eq!(lags[..2], [(3, 1), (1, 2)], "trade 1 came again after trade 2: its lag is not counted");
+}
+
+#[test]
+fn one_socket_dying_leaves_no_gap_and_no_event_twice() {
+    let mut p = pair();
+    p.splice(at(5), 10);
+    for i in 0..5 {
+        let ms = 100 * i;
+        for conn in [0, 1] {
+            p.frame(conn, at(ms + 10 + conn as u64), &format!("T {}", i + 1));
+            p.frame(conn, at(ms + 20 + conn as u64), &format!("Q {}", i + 1));
+            p.frame(conn, at(ms + 30 + conn as u64), &format!("D {} {} 95 3", 11 + i, 11 + i));
+        }
+    }
+    p.close(0, at(3_000));
+    p.frame(1, at(3_010), "T 6");
+    p.frame(1, at(3_020), "Q 6");
+    p.frame(1, at(3_030), "D 16 16 95 4");
+    p.timer(at(3_500));
+    // Back again: it brings what is new, and what is a repeat.
+    p.open(0, at(4_000));
+    p.frame(1, at(4_010), "Q 7");
+    p.frame(0, at(4_011), "Q 7");
+    p.frame(0, at(4_012), "T 7");
+    p.frame(1, at(4_013), "T 7");
+    assert_eq!(p.of(TRADES), ["trade 1", "trade 2", "trade 3", "trade 4", "trade 5", "trade 6", "trade 7"]);
+    assert_eq!(p.of(QUOTES).len(), 7);
+    let book = p.of(BOOK);
+    assert!(!book.iter().any(|r| r.starts_with("gap") || r.contains("syncing")), "{book:?}");
+    assert_eq!(book.iter().filter(|r| r.starts_with("Delta")).count(), 6);
+    assert_eq!(p.line.stats().gaps_opened, 0);
+}
+
+#[test]
+fn a_sibling_that_was_never_heard_in_a_stream_does_not_vouch_for_it() {
+    let mut p = pair();
+    for i in 0..5 {
+        p.frame(0, at(1_000 + i), &format!("Q {}", i + 1));
+    }
+    p.frame(1, at(1_100), "T 1");
+    p.close(0, at(3_000));
+    assert_eq!(p.of(QUOTES).last(), Some(&"gap open disconnected 0-0"));
+    p.frame(1, at(3_500), "Q 9");
+    assert_eq!(p.of(QUOTES)[6..], ["gap lost disconnected 0-0", "quote 9"]);
+}
+
+#[test]
+fn a_young_sibling_is_no_proof_for_what_no_id_protects() {
+    let mut p = pair();
+    p.close(1, at(3_000));
+    p.frame(0, at(5_000), "Q 1");
+    p.frame(0, at(5_001), "T 1");
+    p.open(1, at(6_000));
+    // The first socket dies a second after the second was subscribed.
+    p.close(0, at(7_000));
+    let quotes = p.of(QUOTES);
+    assert_eq!(quotes, ["quote 1", "gap lost disconnected 0-0"]);
+    assert_eq!(p.of(TRADES), ["trade 1"], "ids will tell");
+}
+
+#[test]
+fn a_book_goes_on_from_whichever_socket_continues_it() {
+    let mut p = pair();
+    p.splice(at(5), 10);
+    p.frame(0, at(10), "D 11 11 95 1");
+    p.frame(1, at(11), "D 11 11 95 1");
+    // The first socket lost 12.
+    p.frame(0, at(20), "D 13 13 95 3");
+    p.frame(0, at(30), "D 14 14 95 4");
+    assert_eq!(p.of(BOOK).iter().filter(|r| r.starts_with("Delta")).count(), 1, "held");
+    p.frame(1, at(40), "D 12 12 95 2");
+    p.frame(1, at(41), "D 13 13 95 3");
+    let deltas: Vec<&str> = p.of(BOOK).into_iter().filter(|r| r.starts_with("Delta")).collect();
+    assert_eq!(deltas, ["Delta 11", "Delta 12", "Delta 13", "Delta 14"]);
+    assert_eq!(p.line.stats().gaps_opened, 0);
+}
+
+#[test]
+fn what_no_socket_brings_is_a_gap_after_a_moment() {
+    let mut p = pair();
+    p.splice(at(5), 10);
+    p.frame(0, at(10), "D 11 11 95 1");
+    p.frame(0, at(20), "D 13 13 95 3");
+    p.timer(at(300));
+    assert_eq!(p.line.stats().gaps_opened, 0);
+    p.timer(at(600));
+    assert!(p.of(BOOK).contains(&"gap open sequence 12-12"), "{:?}", p.of(BOOK));
+    // And at once where the sibling lacks the same.
+    let mut p = pair();
+    p.splice(at(5), 10);
+    p.frame(0, at(10), "D 11 11 95 1");
+    p.frame(0, at(20), "D 13 13 95 3");
+    p.frame(1, at(21), "D 13 13 95 3");
+    assert!(p.of(BOOK).contains(&"gap open sequence 12-12"), "{:?}", p.of(BOOK));
+}
+
+#[test]
+fn a_stream_that_is_silent_on_one_socket_costs_that_socket_alone() {
+    let mut p = pair();
+    p.splice(at(500), 10);
+    p.timer(at(1_000));
+    for i in 0..40 {
+        let now = at(1_000 + i * 200);
+        let delta = format!("D {} {} 95 3", 11 + i, 11 + i);
+        p.frame(0, now, &delta);
+        p.frame(1, now, &delta);
+        p.frame(0, now, &format!("Q {}", i + 1));
+        p.frame(0, now, &format!("T {}", i + 1));
+        // The second brings trades, and no quotes.
+        p.frame(1, now, &format!("T {}", i + 1));
+        p.timer(now);
+    }
+    assert_eq!(p.given_up().first(), Some(&(1, LinkCause::Silent)));
+    assert!(p.given_up().iter().all(|g| g.0 == 1));
+}
+
+#[test]
+fn the_slowest_socket_is_recycled() {
+    let mut p = pair();
+    p.timer(at(1_000));
+    let mut last = 0;
+    for i in 0..1_300_u64 {
+        let now = at(2_000 + i * 100);
+        p.frame(0, now, &format!("Q {}", i + 1));
+        if i >= 6 {
+            // Six tenths of a second behind.
+            last = i - 5;
+            p.frame(1, now, &format!("Q {last}"));
+        }
+        if i % 10 == 0 {
+            p.timer(now);
+        }
+    }
+    assert!(last > 1_000);
+    let slow: Vec<_> = p.given_up().into_iter().filter(|g| g.1 == LinkCause::Slow).collect();
+    assert_eq!(slow, [(1, LinkCause::Slow)]);
+    assert_eq!(p.of(QUOTES).len(), 1_300);
+}
+
+#[test]
+fn garbage_on_one_socket_is_no_harm_while_the_other_carries() {
+    let mut p = pair();
+    p.splice(at(5), 10);
+    p.frame(0, at(3_000), "D 11 11 95 1");
+    p.frame(1, at(3_001), "D 11 11 95 1");
+    p.frame(0, at(3_100), "%%%");
+    p.timer(at(4_200));
+    assert_eq!((p.line.stats().errors, p.line.stats().gaps_opened), (1, 0));
+    // Alone it is.
+    p.close(1, at(4_300));
+    p.frame(0, at(4_400), "%%%");
+    p.timer(at(5_500));
+    assert!(p.line.stats().gaps_opened > 0);
+}
+
+#[test]
+fn a_planned_replacement_costs_nothing() {
+    let mut p = pair();
+    p.close(1, at(3_000));
+    p.splice(at(3_020), 10);
+    p.frame(0, at(3_030), "D 11 11 95 1");
+    p.frame(0, at(3_031), "Q 1");
+    p.open(2, at(10_000));
+    for (conn, ms) in [(0, 10_500), (2, 10_501)] {
+        p.frame(conn, at(ms), "Q 2");
+        p.frame(conn, at(ms), "D 12 12 95 2");
+    }
+    p.close(0, at(12_300));
+    p.frame(2, at(12_400), "Q 3");
+    p.frame(2, at(12_401), "D 13 13 95 3");
+    assert_eq!(p.of(QUOTES), ["quote 1", "quote 2", "quote 3"]);
+    assert_eq!(p.of(BOOK).iter().filter(|r| r.starts_with("gap")).count(), 0);
+}
