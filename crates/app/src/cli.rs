@@ -28,6 +28,8 @@ pub enum Verb {
     },
     /// Looks at this machine: clock, disk, open files, port, data directory.
     Doctor(Doctor),
+    /// Holds a tape, or what a gateway serves, against the truth of simulated venues.
+    Verdict(Verdict),
     /// Simulated venues alone, for `run` and for other feed handlers.
     Sim(Sim),
     /// Shows what a recording holds, as the pipeline's own line reads it.
@@ -155,6 +157,24 @@ pub struct Demo {
 }
 
 #[derive(Args)]
+pub struct Verdict {
+    /// The configuration that the tape was recorded with.
+    #[command(flatten)]
+    pub layers: Layers,
+    /// The data folder of the simulated venues.
+    #[arg(long, value_name = "DIR")]
+    pub truth: PathBuf,
+    /// Follow a running gateway (`ws://…/v1/ws`) instead of reading the tape, until the venues have finished; figures each 10 s.
+    #[arg(long, value_name = "URL")]
+    pub follow: Option<String>,
+    /// With `--follow`: take pieces of the truth away once they were compared.
+    #[arg(long, requires = "follow")]
+    pub consume: bool,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
 pub struct Sim {
     /// binance-spot or binance-usdm; repeat for several. Without it: both.
     #[arg(long = "venue", value_name = "NAME")]
@@ -180,6 +200,21 @@ pub struct Sim {
     /// After `--seconds`, serve so long without new events.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub linger: u64,
+    /// So many invented instruments a venue instead of the usual three.
+    #[arg(long, value_name = "N")]
+    pub instruments: Option<usize>,
+    /// About so many frames a second over all venues, if everything is subscribed to; without it each instrument's own pace.
+    #[arg(long, value_name = "N")]
+    pub rate: Option<f64>,
+    /// Make no events until somebody has subscribed.
+    #[arg(long)]
+    pub wait: bool,
+    /// Read commands from stdin, one a line: `freeze`, `resume`, `close-all`, `finish`, `status`, or an injection as JSON.
+    #[arg(long)]
+    pub control: bool,
+    /// Write the truth in pieces of so many MiB, which may be taken away while it runs; REST then remembers less.
+    #[arg(long, value_name = "MIB")]
+    pub rotate: Option<u64>,
     /// One fault on demand, as JSON: `{"kind":"ack_silence","stream":"btcusdt@trade"}`. At the start, or `@N` seconds in.
     #[arg(long, value_name = "JSON[@N]")]
     pub inject: Vec<String>,
@@ -202,6 +237,8 @@ mod tests {
             "wholetape sim --venue binance-spot --venue binance-usdm --faults mild",
             "wholetape check -c x.toml --json",
             "wholetape doctor",
+            "wholetape sim --instruments 20 --rate 10000 --wait --control --rotate 64",
+            "wholetape verdict --truth sim -c wholetape.toml --json",
             "wholetape defaults",
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap_or_else(|e| panic!("{line}: {e}"));

@@ -53,6 +53,7 @@ fn dispatch(verb: &Verb) -> anyhow::Result<ExitCode> {
         }
         Verb::Doctor(args) => doctor::run(args),
         Verb::Sim(args) => sim::run(args),
+        Verb::Verdict(args) => verdict::verb::run(args),
         Verb::Inspect { file, json } => {
             let report = inspect::inspect(file)?;
             if *json {

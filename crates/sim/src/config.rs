@@ -69,6 +69,9 @@ pub struct SimConfig {
     pub start_frozen: bool,
     /// How often the worlds move, ms.
     pub tick_ms: u64,
+    /// Begin a new truth file when one has grown to this; 0 = one file. Pieces may be taken away while the venues run, so
+    /// such a folder is not gone on with.
+    pub rotate_bytes: u64,
 }
 
 /// The venues' clock beside the machine's.
@@ -156,6 +159,8 @@ pub struct Limits {
     pub life_ms: u64,
     /// Frames that may wait for a slow client before it is cut off.
     pub queue_frames: usize,
+    /// Trades of each kind and instrument that REST remembers; 0 = all.
+    pub history_rows: usize,
     /// `historicalTrades` wants a key header; `None`: on USDⓈ-M, and not in capture mode.
     pub key_for_history: Option<bool>,
 }
@@ -172,6 +177,7 @@ impl Default for Limits {
             pong_within_ms: None,
             life_ms: 24 * 3_600_000,
             queue_frames: 1 << 16,
+            history_rows: 0,
             key_for_history: None,
         }
     }
@@ -187,6 +193,7 @@ impl Default for SimConfig {
             clock: ClockConfig::default(),
             start_frozen: false,
             tick_ms: 5,
+            rotate_bytes: 0,
         }
     }
 }
@@ -248,6 +255,21 @@ impl VenueConfig {
             InstrumentConfig::new("ETHUSDT", "ETH", ["0.01", "0.001", "2686.91", "3"], 100.0),
             InstrumentConfig::new("SOLUSDT", "SOL", ["0.0100", "1", "154.3200", "60"], 50.0),
         ];
+        venue
+    }
+
+    /// `count` invented instruments of one pace and unlike prices, with small books: many of them cost little.
+    pub fn many(kind: VenueKind, count: usize, events_per_s: f64) -> Self {
+        let mut venue = Self::bare(kind);
+        let prices = ["61837.60", "2687.40", "154.30", "12.40", "7.10"];
+        venue.instruments = (0..count)
+            .map(|at| {
+                let base = format!("X{at:03}");
+                let numbers = ["0.01", "0.001", prices[at % prices.len()], "2.5"];
+                let one = InstrumentConfig::new(&format!("{base}USDT"), &base, numbers, events_per_s);
+                InstrumentConfig { levels: 60, ..one }
+            })
+            .collect();
         venue
     }
 
@@ -347,6 +369,10 @@ mod tests {
             for instrument in &venue.instruments {
                 Spec::new(venue.kind, instrument).unwrap();
             }
+        }
+        for kind in [VenueKind::BinanceSpot, VenueKind::BinanceUsdm] {
+            let many = VenueConfig::many(kind, 500, 2.0);
+            assert!(many.instruments.iter().all(|instrument| Spec::new(kind, instrument).is_ok()));
         }
     }
 

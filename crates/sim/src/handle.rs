@@ -13,8 +13,8 @@ use tokio_util::task::TaskTracker;
 use crate::config::{SimConfig, VenueKind};
 use crate::error::SimError;
 use crate::faults::{FaultKind, FaultLog, Injection};
-use crate::serve::listen;
-use crate::truth::{SUMMARY_FILE, Summary, load, summarise};
+use crate::serve::{RestTally, listen};
+use crate::truth::{REST_FILE, SUMMARY_FILE, Summary, load, summarise};
 use crate::venue::{Venue, lock, wall_ns};
 
 /// Simulated venues.
@@ -43,6 +43,7 @@ pub struct SimHandle {
     venues: Vec<Arc<Venue>>,
     faults: Arc<Mutex<FaultLog>>,
     data_dir: PathBuf,
+    rotates: bool,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -63,6 +64,7 @@ impl Sim {
             venues: Vec::new(),
             faults: faults.clone(),
             data_dir: config.data_dir.clone(),
+            rotates: config.rotate_bytes > 0,
             stop: stop.clone(),
             tasks: tasks.clone(),
         };
@@ -153,6 +155,21 @@ impl SimHandle {
         lock(&self.faults).counts()
     }
 
+    /// What each venue was asked over REST since this start.
+    pub fn rest_tallies(&self) -> BTreeMap<String, RestTally> {
+        self.venues.iter().map(|venue| (venue.name.clone(), venue.lock().weight.tally().clone())).collect()
+    }
+
+    /// Events created since this start.
+    pub fn events(&self) -> u64 {
+        self.venues.iter().map(|venue| venue.lock().created).sum()
+    }
+
+    /// Closes every connection of every venue at once, as a venue does after its maintenance. Returns how many.
+    pub fn close_all(&self) -> usize {
+        self.venues.iter().map(|venue| venue.lock().close_all()).sum()
+    }
+
     /// Makes one fault happen at the first fitting moment from now on. It is counted when it does.
     ///
     /// # Errors
@@ -170,7 +187,8 @@ impl SimHandle {
         Ok(())
     }
 
-    /// Freezes, writes the final books into the truth and the summary beside it, and goes on serving.
+    /// Freezes, writes the final books into the truth and the summary beside it, and goes on serving. A truth in pieces
+    /// has no summary.
     ///
     /// # Errors
     /// [`SimError::Truth`] or [`SimError::Record`] when the truth cannot be written or read back.
@@ -178,6 +196,13 @@ impl SimHandle {
         self.freeze();
         for venue in &self.venues {
             venue.lock().write_books()?;
+        }
+        let tallies = serde_json::to_vec_pretty(&self.rest_tallies()).unwrap_or_default();
+        let path = self.data_dir.join(REST_FILE);
+        std::fs::write(&path, tallies).map_err(|source| SimError::Truth { path, source })?;
+        if self.rotates {
+            // Pieces may be gone by now, and what is there may be more than memory holds.
+            return Ok(Summary::default());
         }
         let summary = summarise(&load(&self.data_dir)?);
         let path = self.data_dir.join(SUMMARY_FILE);

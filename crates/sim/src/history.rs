@@ -32,6 +32,7 @@ pub struct Past {
 pub struct History {
     pub by_symbol: BTreeMap<String, Past>,
     snapshot_at_ms: u64,
+    rows: usize,
 }
 
 #[derive(Deserialize)]
@@ -48,8 +49,9 @@ struct KlineKey {
 
 impl History {
     /// Takes over what earlier runs told.
-    pub fn new(symbols: &[String], before: Option<VenueTruth>) -> Self {
-        let mut history = Self::default();
+    /// `rows`: trades of each kind that an instrument keeps; 0 = all.
+    pub fn new(symbols: &[String], before: Option<VenueTruth>, rows: usize) -> Self {
+        let mut history = Self { rows, ..Self::default() };
         for symbol in symbols {
             history.by_symbol.insert(symbol.clone(), Past::default());
         }
@@ -62,6 +64,17 @@ impl History {
     pub fn take(&mut self, event: &Event) {
         let Some(past) = self.by_symbol.get_mut(&*event.symbol) else { return };
         past.take(event.kind, &event.payload);
+        if self.rows > 0 {
+            // Half as many again before anything goes: moving the rest is then rare.
+            let most = self.rows + self.rows / 2;
+            let (agg, raw) = (past.agg_trades.len(), past.trades.len());
+            if agg > most {
+                past.agg_trades.drain(..agg - self.rows);
+            }
+            if raw > most {
+                past.trades.drain(..raw - self.rows);
+            }
+        }
     }
 
     /// Puts snapshots aside when it is time; `book` gives the present ones.

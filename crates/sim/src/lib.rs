@@ -25,4 +25,5 @@ pub use error::SimError;
 pub use event::Kind;
 pub use faults::{FaultConfig, FaultKind, FaultLevel, Injection};
 pub use handle::{Sim, SimHandle, VenueAddr};
+pub use serve::RestTally;
 pub use world::BookText;

@@ -105,6 +105,8 @@ pub(crate) struct Inner {
     offset_ms: i64,
     last_text: String,
     batch: Vec<Event>,
+    /// Events since this start.
+    pub created: u64,
 }
 
 impl Venue {
@@ -125,7 +127,7 @@ impl Venue {
             None => None,
         };
         let name = config.id();
-        let (mut truth, before) = TruthLog::open(Path::new(&sim.data_dir), &name)?;
+        let (mut truth, before) = TruthLog::open(Path::new(&sim.data_dir), &name, sim.rotate_bytes)?;
         let run = before.as_ref().map_or(0, |truth| truth.runs) + 1;
         let run_ms = before.as_ref().map_or(0, |truth| truth.run_ms);
         let wall = wall_ns();
@@ -149,7 +151,7 @@ impl Venue {
         }
         truth.commit(world.position(), run_ms)?;
         lock(faults).set_run(run);
-        let mut history = History::new(&world.symbols(), before);
+        let mut history = History::new(&world.symbols(), before, config.limits.history_rows);
         history.keep_snapshots(now, |symbol| world.book(symbol, 5000));
         let schedule = Schedule::new(&sim.faults, sim.seed.wrapping_add(u64::from(run) - 1), &name, run_ms);
         let limits = &config.limits;
@@ -173,6 +175,7 @@ impl Venue {
             offset_ms: sim.clock.offset_ms,
             last_text: String::new(),
             batch: Vec::new(),
+            created: 0,
         };
         Ok(Self { config, name, stop, offset_ms: sim.clock.offset_ms, inner: Mutex::new(inner) })
     }
@@ -229,6 +232,7 @@ impl Inner {
             batch.clear();
             return;
         }
+        self.created += batch.len() as u64;
         for event in batch.drain(..) {
             self.history.take(&event);
             self.publish(now, &event);
@@ -451,6 +455,18 @@ impl Inner {
         self.next_conn += 1;
         self.conns.insert(id, Conn { route, combined, subs: BTreeMap::new(), tx, kill });
         id
+    }
+
+    /// Closes every connection in good order.
+    pub fn close_all(&mut self) -> usize {
+        let now = self.now();
+        let ids: Vec<u64> = self.conns.keys().copied().collect();
+        for id in &ids {
+            self.push(*id, Out::CutClose);
+            self.happened(FaultKind::CutClose, now, Some(*id), None, self.streams_of(*id).join(" "));
+            self.forget(*id);
+        }
+        ids.len()
     }
 
     pub fn forget(&mut self, id: u64) {

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use tokio_util::sync::CancellationToken;
-use wholetape_model::Topic;
+use wholetape_model::{Kind, Topic};
 use wholetape_wire::client::{Client, Happening};
 
 use crate::verdict::Seen;
@@ -280,6 +280,9 @@ fn apply(state: &mut State, topic: &str, from: u64, to: u64, mut message: Value,
     }
     if let Some(live) = live.filter(|_| message["op"] != "mark") {
         one.book.live = live;
+    }
+    if parsed.kind() == Kind::Book {
+        one.book.believe(crate::verdict::figures::wall_ns());
     }
     let more = one.gaps.len() - gaps;
     state.gaps += more as u64;

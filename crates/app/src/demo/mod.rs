@@ -20,11 +20,9 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use wholetape_feed::config::{FeedConfig, LineConfig, TradeSource};
 use wholetape_gateway::GatewayConfig;
-use wholetape_model::Kind;
 use wholetape_sim::truth::{self, Truth};
-use wholetape_sim::{FaultConfig, Sim, SimConfig, SimHandle, VenueAddr, VenueKind};
+use wholetape_sim::{FaultConfig, RestTally, Sim, SimConfig, SimHandle, VenueAddr, VenueKind};
 use wholetape_tape::TapeConfig;
-use wholetape_venue::Channel;
 
 use crate::cli::{self, Break, OnOff};
 use crate::config::{Problem, Problems};
@@ -156,44 +154,16 @@ fn line(addr: &VenueAddr, args: &cli::Demo, recording: Option<&recording::Conten
     }
 }
 
-/// Which topics a channel fills.
-fn kinds(channel: &str, source: TradeSource) -> Vec<Kind> {
-    match Channel::parse(channel) {
-        Ok(Channel::Trade) => vec![Kind::Trade],
-        Ok(Channel::TradeRaw) if source == TradeSource::Trade => vec![Kind::Trade],
-        Ok(Channel::TradeRaw) => vec![Kind::TradeRaw],
-        Ok(Channel::Book) => vec![Kind::Book],
-        Ok(Channel::Quote) => vec![Kind::Quote],
-        Ok(Channel::Ticker) => vec![Kind::Ticker],
-        Ok(Channel::Bar(period)) => vec![Kind::Bar(period)],
-        Ok(Channel::Mark) => vec![Kind::Mark, Kind::Index, Kind::Funding],
-        Ok(Channel::Liquidation) => vec![Kind::Liquidation],
-        Ok(Channel::OpenInterest) => vec![Kind::OpenInterest],
-        Ok(Channel::Instrument) => vec![Kind::Status],
-        Err(_) => Vec::new(),
-    }
-}
-
 fn wanted(addrs: &[VenueAddr], lines: &[LineConfig]) -> anyhow::Result<Vec<Wanted>> {
-    let mut all = Vec::new();
-    for (addr, line) in addrs.iter().zip(lines) {
-        for symbol in &addr.symbols {
-            all.push(Wanted {
-                venue: addr.name.clone(),
-                symbol: symbol.clone(),
-                id: wholetape_venue::instrument_id::<()>(addr.kind.name(), symbol, None)?,
-                kinds: line.channels.iter().flat_map(|c| kinds(c, line.trade_source)).collect(),
-                raw_source: line.trade_source == TradeSource::Trade,
-            });
-        }
-    }
-    Ok(all)
+    let each = addrs.iter().zip(lines).flat_map(|(addr, line)| addr.symbols.iter().map(move |s| (addr, line, s)));
+    each.map(|(addr, line, symbol)| verdict::wanted::of_line(line, &addr.name, symbol)).collect()
 }
 
 /// One performance, and what came of it.
 async fn play(args: &cli::Demo, dir: &Path) -> anyhow::Result<Verdict> {
     let mut stop = signals::Stop::new()?;
     let mut status = Status::new(false);
+    let since_ns = verdict::figures::wall_ns();
     let Scene { sim, recording } = scene(args, dir)?;
     let recorded = recording.is_some();
     let sim = Sim::start(sim).await.context("the simulated venues do not start")?;
@@ -237,6 +207,7 @@ async fn play(args: &cli::Demo, dir: &Path) -> anyhow::Result<Verdict> {
     if let Some(why) = pipeline.fatal() {
         stage.status.say(&format!("the feed gave up: {why}"));
     }
+    let rest = sim.rest_tallies();
     let faults = sim.fault_counts().into_iter().map(|(kind, n)| (kind.name().to_owned(), n)).collect();
     let available = crate::availability::line(&pipeline.availability());
     shut_down(pipeline, sim, client, &listening, &received).await?;
@@ -247,7 +218,7 @@ async fn play(args: &cli::Demo, dir: &Path) -> anyhow::Result<Verdict> {
         let what = spoil::tape_record(&tape_dir).context("--break tape-record")?;
         status.say(&format!("one byte of {what} was turned on disk"));
     }
-    judge(truth, wanted, tape_dir, received, faults).await
+    judge(truth, wanted, tape_dir, received, faults, Account { rest, since_ns }).await
 }
 
 fn topics(wanted: &[Wanted]) -> Vec<String> {
@@ -261,16 +232,27 @@ fn topics(wanted: &[Wanted]) -> Vec<String> {
     all.into_iter().map(|(_, name)| name).collect()
 }
 
+/// What this run alone did.
+struct Account {
+    rest: BTreeMap<String, RestTally>,
+    since_ns: i64,
+}
+
 async fn judge(
     truth: Arc<Truth>,
     wanted: Vec<Wanted>,
     tape_dir: PathBuf,
     received: Received,
     faults: BTreeMap<String, u64>,
+    account: Account,
 ) -> anyhow::Result<Verdict> {
     tokio::task::spawn_blocking(move || {
         let tape = seen::read_tape(&tape_dir).context("the tape cannot be read again")?;
-        Ok(verdict::judge(&truth, &wanted, &tape, &received.seen(), faults))
+        let client = received.seen();
+        let verdict = verdict::judge(&truth, &wanted, &tape, &client, faults);
+        let Account { rest, since_ns } = account;
+        let figures = verdict::figures::figures(&truth, &wanted, &tape, &client, &verdict, rest, since_ns);
+        Ok(verdict.with_figures(figures))
     })
     .await?
 }

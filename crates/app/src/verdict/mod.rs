@@ -6,30 +6,21 @@
 
 pub mod compare;
 pub mod facts;
+pub mod figures;
 pub mod report;
 pub mod seen;
+pub mod verb;
+pub mod wanted;
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use wholetape_model::{InstrumentId, Kind};
 use wholetape_sim::truth::Truth;
 
 pub use compare::Compared;
+pub use figures::Figures;
 pub use seen::Seen;
-
-/// An instrument by its venue and the venue's spelling.
-#[derive(Debug, Clone)]
-pub struct Wanted {
-    /// As in the truth files.
-    pub venue: String,
-    pub symbol: String,
-    pub id: InstrumentId,
-    /// Topics that are recorded.
-    pub kinds: Vec<Kind>,
-    /// The topic `trade` is filled by single matches.
-    pub raw_source: bool,
-}
+pub use wanted::Wanted;
 
 /// One instrument, both readers.
 #[derive(Debug, Clone, Serialize, PartialEq)]
@@ -48,11 +39,26 @@ pub struct Verdict {
     pub instruments: BTreeMap<String, Instrument>,
     /// What speaks against completeness beside the instruments.
     pub problems: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub figures: Option<Figures>,
+}
+
+impl Verdict {
+    /// Adds the figures; a book that was served wrong speaks against completeness.
+    pub fn with_figures(mut self, figures: Figures) -> Self {
+        if figures.books.invalid_s > 0.0 {
+            self.problems.push(format!("a wrong book was served as valid for {} s", figures.books.invalid_s));
+            self.complete = false;
+        }
+        self.figures = Some(figures);
+        self
+    }
 }
 
 /// Compares everything.
 pub fn judge(truth: &Truth, wanted: &[Wanted], tape: &Seen, client: &Seen, faults: BTreeMap<String, u64>) -> Verdict {
-    let mut verdict = Verdict { complete: true, faults, instruments: BTreeMap::new(), problems: Vec::new() };
+    let mut verdict =
+        Verdict { complete: true, faults, instruments: BTreeMap::new(), problems: Vec::new(), figures: None };
     for (who, seen) in [("tape", tape), ("client", client)] {
         verdict.problems.extend(seen.errors.iter().map(|error| format!("{who}: {error}")));
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::compare::{Compared, Count};
-use super::{Instrument, Verdict};
+use super::{Figures, Instrument, Verdict};
 
 const RED: &str = "\x1b[31m";
 const GREEN: &str = "\x1b[32m";
@@ -118,6 +118,57 @@ pub fn table(verdict: &Verdict, paint: Paint) -> String {
     if !verdict.faults.is_empty() {
         let faults: Vec<_> = verdict.faults.iter().map(|(kind, n)| format!("{kind} {n}")).collect();
         let _ = writeln!(out, "\nfaults that happened: {}", wrap(&faults.join(", "), 100, "  "));
+    }
+    if let Some(figures) = &verdict.figures {
+        let _ = writeln!(out, "\n{}", figures_text(figures));
+    }
+    out
+}
+
+/// The figures in words.
+pub fn figures_text(f: &Figures) -> String {
+    let mut out = format!(
+        "cuts {}: events lost {} ({} per 1 000 cuts), twice {}, confessed {} ({} per 1 000 cuts) of {}",
+        thousands(f.cuts),
+        thousands(f.lost),
+        f.lost_per_1000_cuts,
+        thousands(f.duplicated),
+        thousands(f.confessed),
+        f.confessed_per_1000_cuts,
+        thousands(f.events),
+    );
+    let b = &f.books;
+    let _ = write!(
+        out,
+        "\nbooks: wrong and served as valid {} s; right {:.1} s, said not to be live {:.1} s, between two diffs {:.1} s",
+        b.invalid_s,
+        b.judged_s - b.invalid_s,
+        b.not_live_s,
+        b.unjudged_s
+    );
+    let r = &f.recovery;
+    let _ = write!(
+        out,
+        "\ncut → whole again: p50 {} ms, p99 {} ms, max {} ms ({} cuts measured, {} not)",
+        r.p50_ms, r.p99_ms, r.max_ms, r.measured, r.unmeasured
+    );
+    let _ = write!(
+        out,
+        "\nREST: {} book resyncs; {} calls for books and trades per cut of {} symbols",
+        f.rest.resyncs, f.rest.calls_per_cut, f.rest.symbols_per_cut
+    );
+    for (venue, tally) in &f.rest.venues {
+        let asked: Vec<String> = tally.requests.iter().map(|(name, n)| format!("{name} {n}")).collect();
+        let _ = write!(
+            out,
+            "\n  {venue}: {}; at most {} of {} weight in a minute; refused over the limit {}, by a fault {}, asked too early {}",
+            asked.join(", "),
+            tally.weight_peak,
+            tally.weight_limit,
+            tally.over_limit,
+            tally.by_fault,
+            tally.too_early
+        );
     }
     out
 }

@@ -2,13 +2,14 @@
 //!
 //! The same for the tape's fresh reader and for the client of the public protocol, so that both are judged by one rule.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use wholetape_model::{Decimal, Kind, Topic};
 use wholetape_tape::{Delivery, From, ReaderOptions, Tape};
 
 use super::facts::{self, Gap, Item, Level, Trade};
+use super::figures::TOP;
 
 /// More complaints than this of one topic are counted and not spelled out.
 const COMPLAINTS_MAX: usize = 8;
@@ -52,6 +53,35 @@ impl Ladder {
     }
 }
 
+impl Ladder {
+    /// A digest of the best `n` levels a side.
+    pub fn top(&self, n: usize) -> u64 {
+        let bids: Vec<Level> = self.bids.iter().rev().take(n).map(|(p, s)| (p.0, *s)).collect();
+        let asks: Vec<Level> = self.asks.iter().take(n).map(|(p, s)| (p.0, *s)).collect();
+        facts::digest(&bids, &asks)
+    }
+}
+
+/// What a reader believed of a book from a moment on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// The reader's clock, ns since the epoch.
+    pub at_ns: i64,
+    pub live: bool,
+    pub update_id: u64,
+    /// The digest of the best levels; `None` where a snapshot was cut off too near.
+    pub top: Option<u64>,
+}
+
+/// A change of who delivers a topic, and of whether it is whole: no gap open, the book live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Beat {
+    pub at_ns: i64,
+    /// Our number of the connection.
+    pub conn: u32,
+    pub whole: bool,
+}
+
 /// One book as its reader would hold it.
 #[derive(Debug, Clone, Default)]
 pub struct BookSeen {
@@ -66,6 +96,33 @@ pub struct BookSeen {
     pub jumps: Vec<(u64, u64)>,
     /// Update id → digest of the levels.
     pub deltas: BTreeMap<u64, u64>,
+    /// Times of the records that are snapshots; of a tape alone.
+    pub snapshots_ns: Vec<i64>,
+    /// Everything that was believed, in order.
+    pub moments: Vec<Moment>,
+}
+
+impl BookSeen {
+    /// Notes what is believed from `at_ns` on.
+    pub fn believe(&mut self, at_ns: i64) {
+        let top = self.judged_top();
+        let now = Moment { at_ns, live: self.live, update_id: self.update_id, top };
+        let same = |last: &Moment| (last.live, last.update_id, last.top) == (now.live, now.update_id, now.top);
+        if !self.moments.last().is_some_and(same) {
+            self.moments.push(now);
+        }
+    }
+
+    /// The best levels, where they are known to be all there are.
+    fn judged_top(&self) -> Option<u64> {
+        let bids = self.deepest_bid.is_none_or(|floor| {
+            self.ladder.bids.keys().rev().nth(TOP - 1).is_some_and(|price| price.0.cmp_value(floor).is_ge())
+        });
+        let asks = self.deepest_ask.is_none_or(|roof| {
+            self.ladder.asks.keys().nth(TOP - 1).is_some_and(|price| price.0.cmp_value(roof).is_le())
+        });
+        (bids && asks).then(|| self.ladder.top(TOP))
+    }
 }
 
 /// One topic as its reader saw it.
@@ -88,6 +145,10 @@ pub struct TopicSeen {
     pub facts: BTreeMap<String, u32>,
     /// By gap number, its marks in order.
     pub gaps: BTreeMap<u64, Vec<Gap>>,
+    /// Numbers of gaps whose last mark is `open`.
+    pub open: BTreeSet<u64>,
+    /// Of trade topics and books of a tape.
+    pub beats: Vec<Beat>,
 }
 
 /// All topics of one reader.
@@ -149,10 +210,25 @@ impl TopicSeen {
                 }
             }
             Item::Fact(fact) => *self.facts.entry(fact).or_default() += 1,
-            Item::Gap(gap) => self.gaps.entry(gap.gap).or_default().push(gap),
+            Item::Gap(gap) => {
+                if gap.state == "open" {
+                    self.open.insert(gap.gap);
+                } else {
+                    self.open.remove(&gap.gap);
+                }
+                self.gaps.entry(gap.gap).or_default().push(gap);
+            }
             Item::Validity { live } => self.book.live = live,
             Item::Retract(of) => self.complain(|| format!("seq {of} was withdrawn")),
             Item::Other => {}
+        }
+    }
+
+    /// A record of the tape that is no mark and came in its time.
+    fn beat(&mut self, at_ns: i64, conn: u32, book: bool) {
+        let whole = self.open.is_empty() && (self.book.live || !book);
+        if !self.beats.last().is_some_and(|last| (last.conn, last.whole) == (conn, whole)) {
+            self.beats.push(Beat { at_ns, conn, whole });
         }
     }
 
@@ -189,8 +265,21 @@ pub fn read_tape(dir: &Path) -> anyhow::Result<Seen> {
                     Delivery::Record(shared) => {
                         let record = shared.record();
                         one.covers(record.prev(), record.seq());
+                        let at = record.ts_recv().0;
+                        let (book, in_time) = (topic.kind() == Kind::Book, !record.flags().is_late());
                         match facts::of_record(&record) {
-                            Some(item) => one.take(item),
+                            Some(item) => {
+                                if book && matches!(item, Item::Snapshot { .. }) {
+                                    one.book.snapshots_ns.push(at);
+                                }
+                                one.take(item);
+                                if book {
+                                    one.book.believe(at);
+                                }
+                                if (book || topic.kind() == Kind::Trade) && in_time && !record.is_mark() {
+                                    one.beat(at, record.conn(), book);
+                                }
+                            }
                             None => one.complain(|| format!("seq {} cannot be read", record.seq())),
                         }
                     }

@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_util::task::TaskTracker;
 
+pub use weight::RestTally;
 pub(crate) use weight::Weight;
 
 use crate::venue::Venue;

@@ -69,6 +69,7 @@ pub(super) async fn answer(venue: &Venue, request: &Request<Incoming>) -> Respon
 
     let fate = {
         let mut inner = venue.lock();
+        inner.weight.asked(endpoint, cost);
         let verdict = inner.weight.spend(venue.wall_ms(), cost);
         let fate = if inner.frozen || matches!(verdict, Verdict::Stop(..)) {
             RestFate::Serve

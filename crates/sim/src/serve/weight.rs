@@ -2,6 +2,10 @@
 //!
 //! The weights are those of the venue sheets; what a sheet does not name costs 1.
 
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
 use crate::config::VenueKind;
 
 /// The account of the one address that loopback is.
@@ -15,6 +19,26 @@ pub struct Weight {
     refused: u32,
     banned_until_ms: u64,
     refused_until_ms: u64,
+    tally: RestTally,
+}
+
+/// What a venue was asked over REST since its start, and what that cost.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RestTally {
+    /// Requests by endpoint, refused ones included.
+    pub requests: BTreeMap<String, u64>,
+    /// Weight of all requests.
+    pub weight: u64,
+    /// The most that one minute of the venue's clock was charged, and the limit.
+    pub weight_peak: u32,
+    pub weight_limit: u32,
+    /// Refused since the account was over its limit: the client's own doing.
+    pub over_limit: u64,
+    /// Asked while an earlier refusal told to wait.
+    pub too_early: u64,
+    /// Refused by a fault.
+    pub by_fault: u64,
 }
 
 /// The answer to "may I".
@@ -26,7 +50,7 @@ pub enum Verdict {
 }
 
 impl Weight {
-    pub const fn new(limit: u32, refusals_before_ban: u32, ban_s: u32) -> Self {
+    pub fn new(limit: u32, refusals_before_ban: u32, ban_s: u32) -> Self {
         Self {
             limit,
             refusals_before_ban,
@@ -36,7 +60,21 @@ impl Weight {
             refused: 0,
             banned_until_ms: 0,
             refused_until_ms: 0,
+            tally: RestTally { weight_limit: limit, ..RestTally::default() },
         }
+    }
+
+    pub const fn tally(&self) -> &RestTally {
+        &self.tally
+    }
+
+    /// Counts what was asked for; [`Weight::spend`] charges it.
+    pub fn asked(&mut self, endpoint: &str, cost: u32) {
+        match self.tally.requests.get_mut(endpoint) {
+            Some(n) => *n += 1,
+            None => _ = self.tally.requests.insert(endpoint.to_owned(), 1),
+        }
+        self.tally.weight += u64::from(cost);
     }
 
     /// Counts a request at `wall_ms`.
@@ -47,15 +85,19 @@ impl Weight {
         }
         let wait = |until: u64| (until - wall_ms).div_ceil(1000);
         if wall_ms < self.banned_until_ms {
+            self.tally.too_early += 1;
             return Verdict::Stop(418, wait(self.banned_until_ms));
         }
         if wall_ms < self.refused_until_ms {
+            self.tally.too_early += 1;
             return Verdict::Stop(429, wait(self.refused_until_ms));
         }
         self.used = self.used.saturating_add(cost);
+        self.tally.weight_peak = self.tally.weight_peak.max(self.used);
         if self.used <= self.limit {
             return Verdict::Go;
         }
+        self.tally.over_limit += 1;
         self.refused += 1;
         if self.refused > self.refusals_before_ban {
             self.banned_until_ms = wall_ms + self.ban_ms;
@@ -67,6 +109,7 @@ impl Weight {
     /// A fault's refusal: for so long every request gets this status.
     pub fn refuse(&mut self, wall_ms: u64, status: u16, millis: u64) -> Verdict {
         let until = wall_ms + millis;
+        self.tally.by_fault += 1;
         if status == 418 {
             self.banned_until_ms = until;
         } else {
@@ -150,6 +193,8 @@ mod tests {
         assert_eq!(weight.spend(90_000, 1), Verdict::Stop(418, 120));
         assert_eq!(weight.spend(120_000, 1), Verdict::Stop(418, 90));
         assert_eq!(weight.spend(211_000, 1), Verdict::Go);
+        let tally = weight.tally();
+        assert_eq!((tally.over_limit, tally.too_early, tally.weight_peak), (3, 1, 103));
     }
 
     #[test]

@@ -53,8 +53,10 @@ pub fn load(dir: &Path) -> Result<Truth, SimError> {
     let mut truth = Truth::default();
     for path in names {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if let Some(venue) = name.strip_prefix("truth-").and_then(|name| name.strip_suffix(".jsonl")) {
-            truth.venues.insert(venue.to_owned(), load_venue(&path)?);
+        if let Some((venue, piece)) = super::piece_of(&name) {
+            let whole = read_piece(truth.venues.entry(venue.to_owned()).or_default(), &path);
+            // The newest piece may be empty still.
+            whole.map(|_| ()).or_else(|error| if piece > 0 && !path.exists() { Ok(()) } else { Err(error) })?;
         } else if name == super::FAULTS_FILE {
             let file = File::open(&path).map_err(|source| SimError::Truth { path: path.clone(), source })?;
             for line in BufReader::new(file).lines() {
@@ -66,6 +68,7 @@ pub fn load(dir: &Path) -> Result<Truth, SimError> {
             }
         }
     }
+    truth.venues.values_mut().for_each(VenueTruth::close);
     Ok(truth)
 }
 
@@ -80,9 +83,16 @@ pub fn load_venue(path: &Path) -> Result<VenueTruth, SimError> {
 
 /// The truth, and the length in bytes of the file's complete batches.
 pub(crate) fn read_venue(path: &Path) -> Result<(VenueTruth, u64), SimError> {
+    let mut venue = VenueTruth::default();
+    let whole = read_piece(&mut venue, path)?;
+    venue.close();
+    Ok((venue, whole))
+}
+
+/// Takes one file's complete batches in; returns their length.
+fn read_piece(venue: &mut VenueTruth, path: &Path) -> Result<u64, SimError> {
     let file = File::open(path).map_err(|source| SimError::Truth { path: path.to_path_buf(), source })?;
     let mut reader = BufReader::with_capacity(1 << 18, file);
-    let mut venue = VenueTruth::default();
     let (mut whole, mut at) = (0u64, 0u64);
     let mut batch: Vec<String> = Vec::new();
     let mut line_no = 0usize;
@@ -109,13 +119,99 @@ pub(crate) fn read_venue(path: &Path) -> Result<(VenueTruth, u64), SimError> {
             whole = at;
         }
     }
-    for instrument in venue.instruments.values_mut() {
-        instrument.final_book = instrument.book.as_ref().map(|book| book.text(usize::MAX));
+    Ok(whole)
+}
+
+/// Follows a venue's truth while it is written, piece by piece, holding no more than one batch.
+///
+/// Each [`TruthTail::poll`] gives what was completed since: the events of one venue in order.
+#[derive(Debug)]
+pub struct TruthTail {
+    dir: PathBuf,
+    venue: String,
+    piece: u32,
+    reader: Option<BufReader<File>>,
+    /// A line that is not whole yet, and lines whose batch is not.
+    line: String,
+    batch: Vec<String>,
+    consume: bool,
+    truth: VenueTruth,
+}
+
+impl TruthTail {
+    /// `consume`: take pieces away once they are read and another has begun.
+    pub fn new(dir: &Path, venue: &str, consume: bool) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            venue: venue.to_owned(),
+            piece: 0,
+            reader: None,
+            line: String::new(),
+            batch: Vec::new(),
+            consume,
+            truth: VenueTruth::default(),
+        }
     }
-    Ok((venue, whole))
+
+    /// What came since the last call, at most about `lines_max` lines. No final book: that takes the whole truth.
+    ///
+    /// # Errors
+    /// As [`load`].
+    pub fn poll(&mut self, lines_max: usize) -> Result<VenueTruth, SimError> {
+        let mut lines = 0;
+        while lines < lines_max {
+            let path = self.dir.join(super::piece_name(&self.venue, self.piece));
+            let wrong = |source| SimError::Truth { path: path.clone(), source };
+            let next = self.dir.join(super::piece_name(&self.venue, self.piece + 1));
+            // Asked before reading: what the older piece gets, it has by then.
+            let follows = next.exists();
+            let reader = match &mut self.reader {
+                Some(reader) => reader,
+                None if path.exists() => {
+                    self.reader.insert(BufReader::with_capacity(1 << 18, File::open(&path).map_err(wrong)?))
+                }
+                None => break,
+            };
+            let read = reader.read_line(&mut self.line).map_err(wrong)?;
+            if self.line.ends_with('\n') {
+                lines += 1;
+                let ends = self.line.starts_with("{\"k\":\"batch\"");
+                self.batch.push(std::mem::take(&mut self.line));
+                if ends {
+                    for line in self.batch.drain(..) {
+                        let why = self.truth.take(&line);
+                        why.map_err(|why| SimError::Record { path: path.clone(), line: 0, why })?;
+                    }
+                }
+            } else if read == 0 && follows {
+                self.reader = None;
+                self.piece += 1;
+                if self.consume {
+                    std::fs::remove_file(&path).map_err(wrong)?;
+                }
+            } else {
+                break;
+            }
+        }
+        // What was told is handed out; only the instruments, and what makes them one, stay.
+        let mut told = std::mem::take(&mut self.truth);
+        for (symbol, one) in &mut told.instruments {
+            // Whoever follows keeps a book of its own.
+            one.book = None;
+            self.truth.instruments.entry(symbol.clone()).or_default().last_update_id = one.last_update_id;
+        }
+        Ok(told)
+    }
 }
 
 impl VenueTruth {
+    /// After the last line: the books as they are then.
+    fn close(&mut self) {
+        for instrument in self.instruments.values_mut() {
+            instrument.final_book = instrument.book.as_ref().map(|book| book.text(usize::MAX));
+        }
+    }
+
     fn take(&mut self, line: &str) -> Result<(), String> {
         let line: Line<'_> = serde_json::from_str(line).map_err(|error| error.to_string())?;
         match line.k {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::load::read_venue;
 use super::types::VenueTruth;
+use super::{piece_name, piece_of};
 use crate::error::SimError;
 use crate::event::Event;
 use crate::world::{BookText, push_levels};
@@ -20,6 +21,11 @@ pub struct TruthLog {
     path: PathBuf,
     file: File,
     batch: String,
+    venue: String,
+    /// Which piece this is, its size, and the size at which the next one begins (0: never).
+    piece: u32,
+    bytes: u64,
+    rotate_bytes: u64,
 }
 
 impl TruthLog {
@@ -27,10 +33,17 @@ impl TruthLog {
     ///
     /// # Errors
     /// [`SimError::Truth`] and [`SimError::Record`] as from loading.
-    pub fn open(dir: &Path, venue: &str) -> Result<(Self, Option<VenueTruth>), SimError> {
-        let path = dir.join(format!("truth-{venue}.jsonl"));
+    pub fn open(dir: &Path, venue: &str, rotate_bytes: u64) -> Result<(Self, Option<VenueTruth>), SimError> {
+        let path = dir.join(piece_name(venue, 0));
         let wrong = |source| SimError::Truth { path: path.clone(), source };
         std::fs::create_dir_all(dir).map_err(wrong)?;
+        for entry in std::fs::read_dir(dir).map_err(wrong)? {
+            let name = entry.map_err(wrong)?.file_name();
+            let later = piece_of(&name.to_string_lossy()).is_some_and(|(of, piece)| of == venue && piece > 0);
+            if later || rotate_bytes > 0 && path.exists() {
+                return Err(SimError::config("rotate_bytes", "the folder holds a truth already: choose a new one"));
+            }
+        }
         let before = if path.exists() {
             let (truth, whole) = read_venue(&path)?;
             OpenOptions::new().write(true).open(&path).and_then(|file| file.set_len(whole)).map_err(wrong)?;
@@ -39,7 +52,9 @@ impl TruthLog {
             None
         };
         let file = OpenOptions::new().create(true).append(true).open(&path).map_err(wrong)?;
-        Ok((Self { path, file, batch: String::new() }, before))
+        let bytes = file.metadata().map_err(wrong)?.len();
+        let venue = venue.to_owned();
+        Ok((Self { path, file, batch: String::new(), venue, piece: 0, bytes, rotate_bytes }, before))
     }
 
     pub fn header(&mut self, venue: &str, mode: &str, seed: u64, run: u32, wall_ns: u64) {
@@ -87,8 +102,17 @@ impl TruthLog {
         }
         let _ = writeln!(self.batch, r#"{{"k":"batch","n":{position},"r":{run_ms}}}"#);
         let written: io::Result<()> = self.file.write_all(self.batch.as_bytes());
+        self.bytes += self.batch.len() as u64;
         self.batch.clear();
-        written.map_err(|source| SimError::Truth { path: self.path.clone(), source })
+        written.map_err(|source| SimError::Truth { path: self.path.clone(), source })?;
+        if self.rotate_bytes > 0 && self.bytes >= self.rotate_bytes {
+            self.piece += 1;
+            self.path.set_file_name(piece_name(&self.venue, self.piece));
+            let open = OpenOptions::new().create(true).append(true).open(&self.path);
+            self.file = open.map_err(|source| SimError::Truth { path: self.path.clone(), source })?;
+            self.bytes = 0;
+        }
+        Ok(())
     }
 }
 
@@ -101,7 +125,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let book = |id| BookText { last_update_id: id, bids: vec![("1".into(), "2".into())], asks: vec![] };
         {
-            let (mut log, before) = TruthLog::open(dir.path(), "v").unwrap();
+            let (mut log, before) = TruthLog::open(dir.path(), "v", 0).unwrap();
             assert!(before.is_none());
             log.header("binance-spot", "generate", 1, 1, 5);
             log.book("AB", 5, &book(7));
@@ -112,7 +136,7 @@ mod tests {
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();
         file.write_all(b"{\"k\":\"book\",\"s\":\"AB\",\"w\":1,\"u\":9,\"b\":[],\"a\":[]}\n{\"k\":\"bat").unwrap();
         drop(file);
-        let (log, before) = TruthLog::open(dir.path(), "v").unwrap();
+        let (log, before) = TruthLog::open(dir.path(), "v", 0).unwrap();
         let before = before.unwrap();
         assert_eq!((before.runs, before.position, before.run_ms), (1, 3, 10));
         assert_eq!(before.instruments["AB"].final_book, Some(book(7)));
@@ -120,11 +144,28 @@ mod tests {
     }
 
     #[test]
+    fn a_truth_in_pieces_is_read_as_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut log, _) = TruthLog::open(dir.path(), "v", 200).unwrap();
+        log.header("binance-spot", "generate", 1, 1, 5);
+        log.instrument("AB");
+        for id in 1..=20 {
+            let book = BookText { last_update_id: id, bids: vec![("1".into(), id.to_string())], asks: vec![] };
+            log.book("AB", id, &book);
+            log.commit(id, id).unwrap();
+        }
+        let truth = super::super::load(dir.path()).unwrap();
+        assert!(std::fs::read_dir(dir.path()).unwrap().count() > 4);
+        assert_eq!((truth.venues.len(), truth.venues["v"].instruments["AB"].books.len()), (1, 20));
+        assert!(TruthLog::open(dir.path(), "v", 200).is_err(), "pieces are not gone on with");
+    }
+
+    #[test]
     fn damage_before_the_last_batch_is_an_error_that_names_the_line() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("truth-v.jsonl"), "{\"k\":\"header\"}\nnonsense\n{\"k\":\"batch\",\"n\":0}\n")
             .unwrap();
-        let error = TruthLog::open(dir.path(), "v").unwrap_err().to_string();
+        let error = TruthLog::open(dir.path(), "v", 0).unwrap_err().to_string();
         assert!(error.contains("line 2"), "{error}");
     }
 }
