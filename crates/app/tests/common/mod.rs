@@ -2,13 +2,15 @@
 
 #![allow(dead_code)]
 
-use std::io::{BufRead, BufReader};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use serde_json::Value;
+use wholetape_tape::{Delivery, From, ReaderOptions, Tape};
 
 /// The binary under test, without the environment's configuration.
 pub fn wholetape() -> Command {
@@ -66,6 +68,12 @@ impl Running {
         serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"))
     }
 
+    /// Writes one line to its stdin, which must be piped.
+    pub fn tell(&mut self, line: &str) {
+        let stdin = self.child.stdin.as_mut().expect("stdin is piped");
+        writeln!(stdin, "{line}").and_then(|()| stdin.flush()).expect("it reads");
+    }
+
     /// SIGTERM.
     pub fn terminate(&self) {
         let pid = self.child.id().to_string();
@@ -121,4 +129,67 @@ pub fn all_under<'a>(value: &'a Value, key: &str, out: &mut Vec<&'a Value>) {
         Value::Array(list) => list.iter().for_each(|v| all_under(v, key, out)),
         _ => {}
     }
+}
+
+/// Of every topic its head, and the record there.
+pub type Heads = BTreeMap<String, (u64, Vec<u8>)>;
+
+fn record_at(tape: &Tape, topic: &wholetape_model::Topic, seq: u64) -> Option<Vec<u8>> {
+    let mut reader =
+        tape.reader(topic, From::Seq(seq - 1), ReaderOptions { verify: true, ..ReaderOptions::default() }).ok()?;
+    let mut batch = Vec::new();
+    reader.poll_next(&mut batch, 1);
+    match batch.first() {
+        Some(Delivery::Record(shared)) if shared.record().seq() == seq => {
+            // The number of a topic in its lane may change; what it says may not.
+            let r = shared.record();
+            Some(format!("{:?} {:?} {:?}", r.seq(), r.ts_event(), r.row()).into_bytes())
+        }
+        _ => None,
+    }
+}
+
+/// Looks at a tape whose writer is dead: no head went back, and what stood at an old head still stands there.
+pub fn heads(tape_dir: &Path, before: &Heads) -> Heads {
+    let tape = Tape::open_reader(tape_dir).expect("a killed tape can be read");
+    let mut now = Heads::new();
+    for state in tape.topics().into_iter().filter(|t| t.head > 0) {
+        let name = state.topic.to_string();
+        if let Some((head, record)) = before.get(&name) {
+            assert!(state.head >= *head, "{name}: head went from {head} back to {}", state.head);
+            assert_eq!(
+                record_at(&tape, &state.topic, *head).as_ref(),
+                Some(record),
+                "{name}: seq {head} is another record now"
+            );
+        }
+        let record = record_at(&tape, &state.topic, state.head)
+            .unwrap_or_else(|| panic!("{name}: head {} cannot be read", state.head));
+        now.insert(name, (state.head, record));
+    }
+    for name in before.keys() {
+        assert!(now.contains_key(name), "{name} is gone");
+    }
+    now
+}
+
+/// Reads every record of every topic from the files, checksums on. Returns how many there are.
+pub fn every_record_is_readable(tape_dir: &Path) -> u64 {
+    let tape = Tape::open_reader(tape_dir).expect("the tape can be read");
+    let mut records = 0;
+    for state in tape.topics() {
+        let options = ReaderOptions { verify: true, ..ReaderOptions::default() };
+        let mut reader = tape.reader(&state.topic, From::Seq(0), options).expect("a reader");
+        let (mut batch, mut last) = (Vec::new(), 0);
+        while reader.poll_next(&mut batch, 4096) > 0 {
+            for delivery in batch.drain(..) {
+                let Delivery::Record(shared) = delivery else { panic!("{}: {delivery:?}", state.topic) };
+                let record = shared.record();
+                assert!(record.prev() == last && record.row().is_ok(), "{}: seq {}", state.topic, record.seq());
+                (last, records) = (record.seq(), records + 1);
+            }
+        }
+        assert_eq!(last, state.head, "{}", state.topic);
+    }
+    records
 }

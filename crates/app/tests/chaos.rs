@@ -1,0 +1,99 @@
+//! Chaos on real processes: `wholetape run` against `wholetape sim` in a process of its own under rough faults, killed with `-9`
+//! at random moments and started again on the same data, while the venues go on and write their truth.
+//!
+//! At the end: no trade missing, nothing twice, every other kind held or confessed, every book equal, every record on disk
+//! readable. Fifty kills; `WHOLETAPE_KILLS=200` makes more of them, `SEED=…` other ones.
+
+mod common;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{Dice, Heads, Running, every_record_is_readable, heads, last_json, wholetape};
+use serde_json::Value;
+use wholetape_tape::Tape;
+
+const SOON: Duration = Duration::from_secs(30);
+/// The last process gets this long to become whole.
+const WHOLE_WITHIN: Duration = Duration::from_secs(40);
+
+/// Simulated venues that take commands, and a configuration that reaches them.
+fn venues(dir: &Path, seed: u64) -> (Running, PathBuf) {
+    let seed = seed.to_string();
+    let args = ["sim", "--json", "--faults", "rough", "--seed", &seed, "--wait", "--control", "--data"];
+    let sim = Running::start(wholetape().args(args).arg(dir.join("sim")).stdin(Stdio::piped()));
+    let started = sim.json(SOON);
+    let config = dir.join("wholetape.toml");
+    // Seconds are short here: what is a minute between two tries elsewhere would outlive the next kill.
+    let pace = "backoff = \"200ms\"\nbackoff_max = \"2s\"\nopen_timeout = \"2s\"\nrest_timeout = \"4s\"\nbook_depth = 1000\napproved";
+    let lines = started["config"].as_str().expect("a configuration").replace("approved", pace);
+    let text = format!("data = {:?}\n{lines}", dir.join("data"));
+    std::fs::File::create(&config).and_then(|mut file| file.write_all(text.as_bytes())).expect("written");
+    (sim, config)
+}
+
+fn pipeline(dir: &Path, config: &Path) -> Running {
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(dir.join("log")).expect("a log");
+    Running::start(wholetape().args(["run", "--port", "0", "--json", "-c"]).arg(config).stderr(log))
+}
+
+fn judged(dir: &Path, config: &Path) -> Output {
+    let mut verdict = wholetape();
+    verdict.args(["verdict", "--json", "--truth"]).arg(dir.join("sim")).arg("-c").arg(config);
+    verdict.output().expect("the binary starts")
+}
+
+#[test]
+fn fifty_kills_under_rough_faults_lose_nothing_and_repeat_nothing() {
+    let kills = std::env::var("WHOLETAPE_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(50_u32);
+    let dir = tempfile::tempdir().unwrap();
+    let mut dice = Dice::new(20_261_121);
+    let seed = dice.range(1, 1 << 30);
+    let (mut sim, config) = venues(dir.path(), seed);
+    let tape = dir.path().join("data/tape");
+    let mut before = Heads::new();
+    let begin = Instant::now();
+    for kill in 0..kills {
+        let mut run = pipeline(dir.path(), &config);
+        // Mostly short lives, in the middle of starting and healing; some long enough to be whole in between.
+        let after =
+            Duration::from_millis(if dice.range(0, 4) == 0 { dice.range(2_500, 5_000) } else { dice.range(60, 2_200) });
+        std::thread::sleep(after);
+        run.kill9();
+        if tape.exists() && Tape::open_reader(&tape).is_ok() {
+            before = heads(&tape, &before);
+        }
+        println!("kill {kill} after {after:?}: {} topics, {:?} in all", before.len(), begin.elapsed());
+    }
+    let mut run = pipeline(dir.path(), &config);
+    run.json(SOON);
+    std::thread::sleep(Duration::from_secs(8));
+    sim.tell("freeze");
+    let frozen = Instant::now();
+    sim.json(SOON);
+    sim.tell("finish");
+    sim.json(SOON);
+    while !judged(dir.path(), &config).status.success() && frozen.elapsed() < WHOLE_WITHIN {
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    println!("whole {:?} after the last event", frozen.elapsed());
+    run.terminate();
+    run.json(SOON);
+    assert!(run.child.wait().unwrap().success());
+    sim.terminate();
+    let output = judged(dir.path(), &config);
+    let (verdict, said) = (last_json(&output), String::from_utf8_lossy(&output.stderr));
+    println!("{said}");
+    assert!(verdict["complete"] == true && output.status.success(), "SEED of the venues {seed}\n{said}");
+    assert!(verdict["faults"].as_object().unwrap().len() >= 12, "{}", verdict["faults"]);
+    let trades = |name: &str| verdict["instruments"][name]["tape"]["kinds"]["trade"]["held"].as_u64().unwrap_or(0);
+    assert!(trades("BTCUSDT.BINANCE") > 500 && trades("BTCUSDT-PERP.BINANCE") > 500, "{said}");
+    heads(&tape, &before);
+    let records = every_record_is_readable(&tape);
+    println!("{records} records read again after {kills} kills in {:?}", begin.elapsed());
+    assert!(records > 10_000);
+    let held: Value = verdict["figures"]["lost"].clone();
+    assert_eq!(held, 0);
+}
