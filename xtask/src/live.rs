@@ -152,7 +152,10 @@ impl Seen {
 }
 
 /// The body of a plain request to our own gateway.
-fn get(page: &str, path: &str) -> Result<String> {
+///
+/// # Errors
+/// When it cannot be reached, or answers with anything but 200.
+pub fn get(page: &str, path: &str) -> Result<String> {
     let host = page.trim_start_matches("http://").trim_end_matches('/');
     let mut stream = TcpStream::connect(host).context("our own gateway")?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;

@@ -14,6 +14,7 @@ mod page;
 mod purity;
 mod run;
 mod running;
+mod soak;
 mod steps;
 mod tools;
 mod tree;
@@ -76,6 +77,8 @@ enum Chore {
         /// Only benchmarks whose name holds this.
         filter: Option<String>,
     },
+    /// Run the release binary against simulated venues for hours, with trouble, and judge memory, handles, disk and truth.
+    Soak(soak::Soak),
     /// Fuzz every target, or one, from a corpus made of the recordings.
     Fuzz {
         /// Seconds for each target.
@@ -120,6 +123,7 @@ fn chore(chore: Chore) -> Result<()> {
             page::step(&mut steps, &faults, shot.as_deref());
         }
         Chore::Live { venue, seconds } => return live::live(venue, seconds),
+        Chore::Soak(args) => return soak::soak(&args),
         Chore::Bench { full, filter } => return bench::run_benches(full, filter.as_deref()),
         Chore::Fuzz { seconds, target } => fuzz::steps(&mut steps, seconds, target.as_deref(), captures().as_deref())?,
     }

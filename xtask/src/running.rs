@@ -2,7 +2,7 @@
 
 use crate::run::{cargo_command, command, run, target_dir};
 use anyhow::{Context, Result, bail};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -29,6 +29,7 @@ impl Running {
     /// When it cannot start.
     pub fn start(program: &Path, args: &[&str]) -> Result<Self> {
         let mut command = command(program, args);
+        command.stdin(Stdio::piped());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let child_ref = child.as_mut().map_err(|e| anyhow::anyhow!("starting {}: {e}", program.display()))?;
         let (tell, lines) = channel();
@@ -68,6 +69,44 @@ impl Running {
                 Err(RecvTimeoutError::Disconnected) => bail!("it ended: {said}"),
             }
         }
+    }
+
+    /// Its next line that is JSON.
+    ///
+    /// # Errors
+    /// When none comes in time.
+    pub fn json(&self, limit: Duration) -> Result<serde_json::Value> {
+        let (end, mut said) = (Instant::now() + limit, String::new());
+        while let Ok(line) = self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            if let Ok(value) = serde_json::from_str(&line) {
+                return Ok(value);
+            }
+            said = line;
+        }
+        bail!("no JSON after {limit:?}; it said: {said}")
+    }
+
+    /// Writes one line to its stdin.
+    ///
+    /// # Errors
+    /// When it does not read.
+    pub fn tell(&mut self, line: &str) -> Result<()> {
+        let stdin = self.child.stdin.as_mut().context("no stdin")?;
+        writeln!(stdin, "{line}").and_then(|()| stdin.flush()).context("it does not read")
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to end in good order.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn terminate(&self) -> Result<()> {
+        let status = std::process::Command::new("kill").args(["-TERM", &self.id().to_string()]).status();
+        anyhow::ensure!(status.context("kill")?.success(), "kill -TERM failed");
+        Ok(())
     }
 
     /// What it printed since we last asked.

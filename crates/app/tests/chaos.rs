@@ -48,7 +48,11 @@ fn judged(dir: &Path, config: &Path) -> Output {
 #[test]
 fn fifty_kills_under_rough_faults_lose_nothing_and_repeat_nothing() {
     let kills = std::env::var("WHOLETAPE_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(50_u32);
-    let dir = tempfile::tempdir().unwrap();
+    let mut dir = tempfile::tempdir().unwrap();
+    if std::env::var_os("WHOLETAPE_KEEP").is_some() {
+        dir.disable_cleanup(true);
+        println!("kept: {}", dir.path().display());
+    }
     let mut dice = Dice::new(20_261_121);
     let seed = dice.range(1, 1 << 30);
     let (mut sim, config) = venues(dir.path(), seed);

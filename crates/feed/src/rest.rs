@@ -184,6 +184,8 @@ struct Host {
     endpoint: usize,
     waiting: BinaryHeap<Job>,
     turns: u64,
+    /// The venue has said how much is used.
+    heard: bool,
     metrics: Metrics,
 }
 
@@ -276,6 +278,7 @@ impl Host {
             endpoint: 0,
             waiting: BinaryHeap::new(),
             turns: 0,
+            heard: false,
             tls: tls.clone(),
             idle: Vec::new(),
             metrics,
@@ -308,7 +311,10 @@ impl Host {
                 self.waiting.pop();
                 continue;
             }
-            if running.len() >= self.plan.connections_max {
+            // What was used of this minute before we came (by the process that we follow, or by others), only an answer
+            // tells: until then one request at a time.
+            let most = if self.heard { self.plan.connections_max } else { 1 };
+            if running.len() >= most {
                 return None;
             }
             let snapshot = job.kind == FetchKind::BookSnapshot;
@@ -367,6 +373,8 @@ impl Host {
         self.metrics.local.observe(self.metrics.seconds, now.since(started).as_nanos() as u64);
         let fetched = match result {
             Ok(Answer { status, used, retry_after, body }) => {
+                // A venue that never tells is believed after its first answer.
+                self.heard = true;
                 if let Some(used) = used {
                     self.budget.on_used(now, used);
                 }

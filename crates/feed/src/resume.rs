@@ -14,6 +14,8 @@ use crate::line::trades::GapMark;
 use crate::line::{Resume, TopicResume};
 
 const BATCH: usize = 4_096;
+/// How far back the second trade source is read: far longer than a hole there waits for its verdict.
+const RAW_BACK: Duration = Duration::from_secs(60);
 
 /// Reads what a line called `names` needs to go on.
 ///
@@ -26,6 +28,11 @@ pub fn read(tape: &Tape, topics: &[Topic], backlog: Duration) -> Result<Resume, 
         let from = match topic.kind() {
             Kind::Trade => match newest(tape, topic)? {
                 Some(ts) => From::Time(ts - backlog),
+                None => From::Earliest,
+            },
+            // A hole that waits for its verdict may lie behind many rows that came since.
+            Kind::TradeRaw => match newest(tape, topic)? {
+                Some(ts) => From::Time(ts - RAW_BACK),
                 None => From::Earliest,
             },
             _ => From::Seq(head.saturating_sub(64)),

@@ -63,6 +63,21 @@ impl Received {
         self.lock().seen.clone()
     }
 
+    /// Takes out what came since the last call. What the rest needs to go on (positions, books, open gaps) stays.
+    pub fn drain(&self) -> Seen {
+        let mut state = self.lock();
+        let topics = state.seen.topics.iter_mut().map(|(name, one)| (name.clone(), one.drain())).collect();
+        Seen { topics, errors: Vec::new() }
+    }
+
+    /// Gaps without a verdict, and faults of seq or of the protocol.
+    pub fn faults(&self) -> (u64, u64) {
+        let state = self.lock();
+        let topics = || state.seen.topics.values();
+        let faults = topics().map(|one| one.broken_count).sum::<u64>() + state.seen.errors.len() as u64;
+        (topics().map(|one| one.open.len() as u64).sum(), faults)
+    }
+
     pub fn figures(&self) -> Figures {
         let state = self.lock();
         let topics = &state.seen.topics;

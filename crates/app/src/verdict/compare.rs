@@ -181,7 +181,7 @@ fn base(topic: &TopicSeen) -> Count {
     }
 }
 
-fn of_agg(t: &AggTrade) -> Option<Trade> {
+pub(super) fn of_agg(t: &AggTrade) -> Option<Trade> {
     Some(Trade {
         id: t.id,
         first_id: t.first_id,
@@ -193,7 +193,7 @@ fn of_agg(t: &AggTrade) -> Option<Trade> {
     })
 }
 
-fn of_raw(t: &RawTrade) -> Option<Trade> {
+pub(super) fn of_raw(t: &RawTrade) -> Option<Trade> {
     Some(Trade {
         id: t.id,
         first_id: t.id,
@@ -341,10 +341,39 @@ fn parse(
     }
 }
 
+/// Facts of the kinds that are told as they are: by topic name, its kind, and each fact with its two times.
+pub(super) fn others(
+    truth: &InstrumentTruth,
+    into: &mut BTreeMap<String, (Kind, Vec<(String, u64, i64)>)>,
+    why: &mut Vec<String>,
+) {
+    let mut parsed = BTreeMap::new();
+    each_other(truth, &mut parsed, why);
+    into.extend(parsed.into_iter().map(|(name, (kind, all))| {
+        (name, (kind, all.into_iter().map(|(fact, born)| (fact, born.wall_ns, born.event_ms)).collect()))
+    }));
+}
+
+fn each_other(
+    truth: &InstrumentTruth,
+    into: &mut BTreeMap<String, (Kind, Vec<(String, Born)>)>,
+    why: &mut Vec<String>,
+) {
+    use wholetape_sim::Kind as K;
+    for (kind, all) in [
+        (K::Kline, &truth.klines),
+        (K::Ticker, &truth.tickers),
+        (K::MarkPrice, &truth.marks),
+        (K::ForceOrder, &truth.force_orders),
+        (K::ContractInfo, &truth.status),
+    ] {
+        parse(kind, all, into, why);
+    }
+}
+
 /// Compares one instrument. `tape` tells how deep the venue's snapshots go.
 pub fn compare(truth: &InstrumentTruth, wanted: &Wanted, seen: &Seen, tape: &Seen) -> Compared {
     let (id, recorded) = (&wanted.id, &wanted.kinds);
-    use wholetape_sim::Kind as K;
     let none = TopicSeen::default();
     let mut out = Compared::default();
     let has = |kind: Kind| recorded.contains(&kind);
@@ -380,15 +409,7 @@ pub fn compare(truth: &InstrumentTruth, wanted: &Wanted, seen: &Seen, tape: &See
         out.kinds.insert("quote".into(), stated(&quotes, topic(seen, Kind::Quote, id, &none), |_| false));
     }
     let mut others = BTreeMap::new();
-    for (kind, all) in [
-        (K::Kline, &truth.klines),
-        (K::Ticker, &truth.tickers),
-        (K::MarkPrice, &truth.marks),
-        (K::ForceOrder, &truth.force_orders),
-        (K::ContractInfo, &truth.status),
-    ] {
-        parse(kind, all, &mut others, &mut out.why);
-    }
+    each_other(truth, &mut others, &mut out.why);
     for (name, (kind, published)) in others {
         if has(kind) {
             // Definitions asked for over REST restate the status.

@@ -258,7 +258,9 @@ mod tests {
             asks: Vec::new(),
             wall_ns: 0,
         };
-        InstrumentTruth { books: vec![base], depth: vec![event(11, "2"), event(12, "3")], ..InstrumentTruth::default() }
+        let mut truth = InstrumentTruth::default();
+        (truth.books, truth.depth) = (vec![base], vec![event(11, "2"), event(12, "3")]);
+        truth
     }
 
     #[test]

@@ -7,6 +7,8 @@
 pub mod compare;
 pub mod facts;
 pub mod figures;
+pub mod follow;
+pub mod matching;
 pub mod report;
 pub mod seen;
 pub mod verb;

@@ -224,10 +224,29 @@ impl TopicSeen {
         }
     }
 
+    /// Takes out what was received, and keeps what the next record needs: position, book, open gaps, complaints.
+    pub fn drain(&mut self) -> Self {
+        let book = &mut self.book;
+        Self {
+            trades: std::mem::take(&mut self.trades),
+            repeats: std::mem::take(&mut self.repeats),
+            facts: std::mem::take(&mut self.facts),
+            gaps: std::mem::take(&mut self.gaps),
+            book: BookSeen {
+                snapshots: std::mem::take(&mut book.snapshots),
+                jumps: std::mem::take(&mut book.jumps),
+                deltas: std::mem::take(&mut book.deltas),
+                moments: std::mem::take(&mut book.moments),
+                ..BookSeen::default()
+            },
+            ..Self::default()
+        }
+    }
+
     /// A record of the tape that is no mark and came in its time.
     fn beat(&mut self, at_ns: i64, conn: u32, book: bool) {
         let whole = self.open.is_empty() && (self.book.live || !book);
-        if !self.beats.last().is_some_and(|last| (last.conn, last.whole) == (conn, whole)) {
+        if self.beats.last().is_none_or(|last| (last.conn, last.whole) != (conn, whole)) {
             self.beats.push(Beat { at_ns, conn, whole });
         }
     }

@@ -15,6 +15,9 @@ use crate::config;
 pub fn run(args: &cli::Verdict) -> anyhow::Result<ExitCode> {
     let (config, problems) = config::load(&args.layers)?;
     anyhow::ensure!(problems.is_empty(), "{}", config::Problems(problems));
+    if let Some(url) = &args.follow {
+        return super::follow::run(args, &config.feed, url);
+    }
     let truth = truth::load(&args.truth).context("the truth cannot be read")?;
     let wanted = wanted::of_config(&config.feed, &wanted::symbols(&truth))?;
     let dir = config.data.join("tape");

@@ -123,6 +123,10 @@ impl Line {
             Some(r) => TradeFlow::new(self.plan.heal, Ledger::from_runs(r.held.clone()), &r.open_gaps, r.last_recv),
             None => TradeFlow::new(self.plan.heal, Ledger::default(), &[], Ts::ZERO),
         };
+        // Holes by id that a killed process left without a verdict get theirs from this one.
+        let raw_resume = self.plan.resume.topics.get(&format!("trade-raw.{id}"));
+        let raw_open: Vec<_> =
+            raw_resume.into_iter().flat_map(|r| r.open_gaps.iter().filter(|g| g.from_id > 0).cloned()).collect();
         let carries = |kind| {
             let wanted = (ix, kind);
             self.conns.iter().position(|c| c.expects.contains(&wanted)).unwrap_or(0)
@@ -131,7 +135,7 @@ impl Line {
             trade_conn: carries(self.plan.trade_source),
             book_conn: carries(Kind::Book),
             trades,
-            raw_trades: TradeFlow::new(false, Ledger::default(), &[], Ts::ZERO),
+            raw_trades: TradeFlow::new(false, Ledger::default(), &raw_open, Ts::ZERO),
             book: None,
             checks: Checks::for_instrument(self.plan.checks),
             activity: 0,
@@ -195,7 +199,7 @@ impl Line {
             if state.is_unprotected() {
                 // What was published while we were down is gone; said when the stream is back. A loss that went on when we
                 // stopped goes on, under its number.
-                state.losing = Some(match resume.open_gaps.last() {
+                state.losing = Some(match resume.open_gaps.iter().rfind(|g| g.from_id == 0) {
                     Some(open) => Loss { gap: open.gap, since: open.from_ts, cause: open.cause },
                     None => Loss { gap: 0, since: resume.last_recv.min(resume.last_event), cause: GapCause::Down },
                 });
