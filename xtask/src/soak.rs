@@ -256,7 +256,7 @@ impl<'a> Scene<'a> {
             sample.frames.saturating_sub(last.frames) as f64 / (sample.at - last.at).as_secs_f64().max(0.001)
         });
         // A line a minute is enough for people; the file has all.
-        if self.samples.len() % 6 == 0 {
+        if self.samples.len().is_multiple_of(6) {
             println!("{}", sample.row(rate));
         }
         let mut file = fs::OpenOptions::new().create(true).append(true).open(self.dir.join("samples.jsonl"))?;

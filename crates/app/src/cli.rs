@@ -127,6 +127,15 @@ pub struct Demo {
     /// What goes wrong: cuts, drops, repeats, stale snapshots, refusals, garbage …
     #[arg(long, value_enum, default_value = "mild")]
     pub faults: Faults,
+    /// End once connections were cut so often, several times a second: what takes a year elsewhere. Beside `--faults`.
+    #[arg(long, value_name = "N", conflicts_with = "capture")]
+    pub cuts: Option<u64>,
+    /// So many invented instruments in all instead of six.
+    #[arg(long, value_name = "N", conflicts_with = "capture")]
+    pub instruments: Option<usize>,
+    /// Close every connection at once, so many seconds in, as venues do once a day.
+    #[arg(long, value_name = "N")]
+    pub close_all: Option<u64>,
     /// The same seed invents the same markets and the same faults.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
@@ -233,6 +242,8 @@ mod tests {
         for line in [
             "wholetape demo --seconds 60 --faults rough --seed 7 --heal off --port 0 --data d --json",
             "wholetape demo --break served-row",
+            "wholetape demo --cuts 1000 --faults none",
+            "wholetape demo --instruments 500 --close-all 20 --seconds 60 --faults none",
             "wholetape run -c wholetape.toml --seconds 5 --set tape.fsync=10ms",
             "wholetape sim --venue binance-spot --venue binance-usdm --faults mild",
             "wholetape check -c x.toml --json",

@@ -1,12 +1,13 @@
 //! What a simulation is made of: venues, instruments, rates, limits, faults, clock. All serde, so it may come from TOML.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::decimal;
 use crate::error::SimError;
-use crate::faults::FaultConfig;
+use crate::faults::{FaultConfig, FaultKind};
 
 /// Which venue's protocol is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -102,6 +103,9 @@ pub struct VenueConfig {
     pub kline_intervals: Vec<String>,
     #[serde(default)]
     pub limits: Limits,
+    /// Times a minute, over what the simulation's faults say of every venue.
+    #[serde(default)]
+    pub faults_per_minute: BTreeMap<FaultKind, f64>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -233,6 +237,7 @@ impl VenueConfig {
             capture: None,
             kline_intervals: vec!["1m".into()],
             limits: Limits::default(),
+            faults_per_minute: BTreeMap::new(),
         }
     }
 

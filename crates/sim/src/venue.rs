@@ -153,7 +153,9 @@ impl Venue {
         lock(faults).set_run(run);
         let mut history = History::new(&world.symbols(), before, config.limits.history_rows);
         history.keep_snapshots(now, |symbol| world.book(symbol, 5000));
-        let schedule = Schedule::new(&sim.faults, sim.seed.wrapping_add(u64::from(run) - 1), &name, run_ms);
+        let mut trouble = sim.faults.clone();
+        trouble.per_minute.extend(config.faults_per_minute.iter().map(|(kind, rate)| (*kind, *rate)));
+        let schedule = Schedule::new(&trouble, sim.seed.wrapping_add(u64::from(run) - 1), &name, run_ms);
         let limits = &config.limits;
         let inner = Inner {
             world,

@@ -5,6 +5,7 @@
 //! that and what a client of the public protocol received are compared with what the venues wrote down.
 
 pub mod client;
+mod load;
 mod recording;
 mod spoil;
 mod status;
@@ -99,6 +100,10 @@ fn scene(args: &cli::Demo, dir: &Path) -> anyhow::Result<Scene> {
     sim.data_dir = dir.join("sim");
     sim.faults = FaultConfig::level(args.faults.level());
     sim.start_frozen = true;
+    load::venues(args, &mut sim);
+    for venue in &mut sim.venues {
+        venue.faults_per_minute = load::cuts(args, venue.kind);
+    }
     Ok(Scene { sim, recording })
 }
 
@@ -130,7 +135,7 @@ fn line(addr: &VenueAddr, args: &cli::Demo, recording: Option<&recording::Conten
     } else {
         TradeSource::Trade
     };
-    LineConfig {
+    let mut line = LineConfig {
         name: addr.name.clone(),
         venue: addr.kind.name().to_owned(),
         instruments: addr.symbols.clone(),
@@ -151,7 +156,9 @@ fn line(addr: &VenueAddr, args: &cli::Demo, recording: Option<&recording::Conten
         // resyncs would spend the venue's budget.
         book_depth: if recording.is_some() { 0 } else { 1000 },
         ..LineConfig::default()
-    }
+    };
+    load::line(args, &mut line);
+    line
 }
 
 fn wanted(addrs: &[VenueAddr], lines: &[LineConfig]) -> anyhow::Result<Vec<Wanted>> {
@@ -169,11 +176,18 @@ async fn play(args: &cli::Demo, dir: &Path) -> anyhow::Result<Verdict> {
     let sim = Sim::start(sim).await.context("the simulated venues do not start")?;
     let lines: Vec<LineConfig> = sim.addrs().iter().map(|addr| line(addr, args, recording.as_ref())).collect();
     let wanted = wanted(sim.addrs(), &lines)?;
-    let feed = FeedConfig { workers: 0, line: lines }.plan(&|_| Vec::new()).map_err(|all| {
+    let mut feed = FeedConfig { workers: 0, line: lines }.plan(&|_| Vec::new()).map_err(|all| {
         Problems(all.into_iter().map(|p| Problem::new(p.key, p.value, "cannot be used", p.remedy)).collect())
     })?;
-    let streams: Vec<(String, usize)> =
-        feed.lines.iter().map(|l| (l.name.clone(), l.connections.iter().map(|c| c.streams.len()).sum())).collect();
+    for said in load::plan(args, &mut feed) {
+        status.say(&said);
+    }
+    let mut streams: BTreeMap<String, usize> = BTreeMap::new();
+    for line in &feed.lines {
+        // Many instruments are many lines of one venue.
+        *streams.entry(line.venue.clone()).or_default() +=
+            line.connections.iter().map(|c| c.streams.len()).sum::<usize>();
+    }
     let plan = Plan {
         dir: dir.join("tape"),
         tape: TapeConfig::default(),
@@ -186,31 +200,37 @@ async fn play(args: &cli::Demo, dir: &Path) -> anyhow::Result<Verdict> {
     status.say(&format!("client  ws://{}/v1/ws", pipeline.addr));
     let received = Received::default();
     let listening = CancellationToken::new();
-    let client = tokio::spawn(client::listen(
-        client::Plan {
+    let mut clients = tokio::task::JoinSet::new();
+    for (nth, topics) in topics(&wanted).chunks(load::TOPICS_MAX).enumerate() {
+        let plan = client::Plan {
             url: format!("ws://{}/v1/ws", pipeline.addr),
-            topics: topics(&wanted),
-            spoil: args.spoil == Some(Break::ServedRow),
-        },
-        received.clone(),
-        listening.clone(),
-    ));
+            topics: topics.to_vec(),
+            spoil: nth == 0 && args.spoil == Some(Break::ServedRow),
+        };
+        clients.spawn(client::listen(plan, received.clone(), listening.clone()));
+    }
     let mut stage = Stage { sim: &sim, pipeline: &pipeline, received: &received, status: &mut status };
     let interrupted = stage.subscribe(&streams, &mut stop).await;
     if !interrupted {
         sim.resume();
-        stage.perform(args.seconds.map(Duration::from_secs), recorded, &pipeline, &mut stop).await;
+        let acts = Acts {
+            length: args.seconds.map(Duration::from_secs),
+            recorded,
+            cuts: args.cuts,
+            close_all: args.close_all.map(Duration::from_secs),
+        };
+        stage.perform(acts, &pipeline, &mut stop).await;
     }
     sim.finish().context("the truth cannot be finished")?;
     let truth = Arc::new(truth::load(sim.data_dir()).context("the truth cannot be read")?);
-    stage.become_whole(&truth, &wanted).await;
+    stage.become_whole(&truth, &wanted, load::patience(args, WHOLE_WITHIN)).await;
     if let Some(why) = pipeline.fatal() {
         stage.status.say(&format!("the feed gave up: {why}"));
     }
     let rest = sim.rest_tallies();
     let faults = sim.fault_counts().into_iter().map(|(kind, n)| (kind.name().to_owned(), n)).collect();
     let available = crate::availability::line(&pipeline.availability());
-    shut_down(pipeline, sim, client, &listening, &received).await?;
+    shut_down(pipeline, sim, clients, &listening, &received).await?;
     status.clear();
     status.say(&available);
     let tape_dir = dir.join("tape");
@@ -261,7 +281,7 @@ async fn judge(
 async fn shut_down(
     pipeline: Pipeline,
     sim: SimHandle,
-    client: tokio::task::JoinHandle<()>,
+    mut clients: tokio::task::JoinSet<()>,
     listening: &CancellationToken,
     received: &Received,
 ) -> anyhow::Result<()> {
@@ -277,9 +297,19 @@ async fn shut_down(
     }
     listening.cancel();
     pipeline.stop().await?;
-    client.await.context("the verdict's client failed")?;
+    while let Some(ended) = clients.join_next().await {
+        ended.context("the verdict's client failed")?;
+    }
     sim.stop().await;
     Ok(())
+}
+
+/// What happens, and until when.
+struct Acts {
+    length: Option<Duration>,
+    recorded: bool,
+    cuts: Option<u64>,
+    close_all: Option<Duration>,
 }
 
 /// What the audience sees while it plays.
@@ -291,6 +321,10 @@ struct Stage<'a> {
 }
 
 impl Stage<'_> {
+    fn cuts(&self) -> u64 {
+        self.sim.fault_counts().into_iter().filter(|(kind, _)| verdict::figures::is_cut(*kind)).map(|(_, n)| n).sum()
+    }
+
     fn show(&mut self, phase: &str, clock: &str) {
         let faults = self.sim.fault_counts().values().sum();
         // Said only while something is given up.
@@ -300,12 +334,13 @@ impl Stage<'_> {
     }
 
     /// Waits until every stream is subscribed. True when somebody wants to stop.
-    async fn subscribe(&mut self, streams: &[(String, usize)], stop: &mut signals::Stop) -> bool {
+    async fn subscribe(&mut self, streams: &BTreeMap<String, usize>, stop: &mut signals::Stop) -> bool {
         let begin = Instant::now();
         loop {
-            let there =
-                |name: &str| self.sim.subscriptions(name).into_iter().map(|(_, s)| s).collect::<BTreeSet<_>>().len();
-            if streams.iter().all(|(name, n)| there(name) >= *n) || begin.elapsed() > SUBSCRIBE_WITHIN {
+            let there = |name: &str| self.sim.subscriptions(name).into_iter().collect::<BTreeSet<_>>().len();
+            if streams.iter().all(|(name, n): (&String, &usize)| there(name) >= *n)
+                || begin.elapsed() > SUBSCRIBE_WITHIN
+            {
                 // The last acknowledgements are still under way.
                 sleep(Duration::from_millis(300)).await;
                 return false;
@@ -319,20 +354,25 @@ impl Stage<'_> {
     }
 
     /// Lets the venues play until the time is over, the recording ends, or somebody wants to stop.
-    async fn perform(
-        &mut self,
-        length: Option<Duration>,
-        recorded: bool,
-        pipeline: &Pipeline,
-        stop: &mut signals::Stop,
-    ) {
+    async fn perform(&mut self, acts: Acts, pipeline: &Pipeline, stop: &mut signals::Stop) {
         let begin = Instant::now();
+        let Acts { length, recorded, cuts, mut close_all } = acts;
         loop {
             let passed = begin.elapsed();
+            let cut = self.cuts();
+            if cuts.is_some_and(|wanted| cut >= wanted) {
+                return;
+            }
+            if close_all.is_some_and(|at| passed >= at) {
+                close_all = None;
+                let closed = self.sim.close_all();
+                self.status.say(&format!("all {closed} connections were closed at once"));
+            }
             if length.is_some_and(|length| passed >= length) || recorded && self.sim.is_over() {
                 return;
             }
             let clock = match length {
+                _ if cuts.is_some() => format!("{cut}/{} cuts", cuts.unwrap_or(0)),
                 Some(length) => format!("{:>4.0}/{} s", passed.as_secs_f64(), length.as_secs()),
                 None => format!("{:>4.0} s", passed.as_secs_f64()),
             };
@@ -346,11 +386,11 @@ impl Stage<'_> {
         }
     }
 
-    /// Waits until the client holds everything, at most [`WHOLE_WITHIN`].
-    async fn become_whole(&mut self, truth: &Arc<Truth>, wanted: &[Wanted]) {
+    /// Waits until the client holds everything, at most so long.
+    async fn become_whole(&mut self, truth: &Arc<Truth>, wanted: &[Wanted], within: Duration) {
         let begin = Instant::now();
         let wanted = Arc::new(wanted.to_vec());
-        while begin.elapsed() < WHOLE_WITHIN {
+        while begin.elapsed() < within {
             let (truth, wanted, seen) = (truth.clone(), wanted.clone(), self.received.seen());
             let looked = tokio::task::spawn_blocking(move || {
                 verdict::judge(&truth, &wanted, &seen, &seen, BTreeMap::new()).complete
@@ -359,10 +399,7 @@ impl Stage<'_> {
                 return;
             }
             for _ in 0..3 {
-                self.show(
-                    "becoming whole",
-                    &format!("{:>4.1}/{} s", begin.elapsed().as_secs_f64(), WHOLE_WITHIN.as_secs()),
-                );
+                self.show("becoming whole", &format!("{:>4.1}/{} s", begin.elapsed().as_secs_f64(), within.as_secs()));
                 sleep(TICK).await;
             }
         }

@@ -36,7 +36,48 @@ pub struct Figures {
     pub confessed_per_1000_cuts: f64,
     pub books: Books,
     pub recovery: Recovery,
+    /// After most connections were closed at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub all_closed: Option<AllClosed>,
     pub rest: Rest,
+}
+
+/// All connections closed at once → every book valid again, as the client saw it.
+#[derive(Debug, Clone, Copy, Default, Serialize, PartialEq)]
+pub struct AllClosed {
+    pub connections: u64,
+    /// Books that were not live after it.
+    pub books: u64,
+    /// Of these, those that became live again, and when half and all of them were.
+    pub valid_again: u64,
+    pub half_valid_s: f64,
+    pub all_valid_s: f64,
+}
+
+/// Cuts within this many ns are one.
+const AT_ONCE_NS: i64 = 50_000_000;
+/// So many at once are a venue's doing.
+const MANY: usize = 3;
+
+/// Finds the moment at which the most connections were closed, and what became of the books.
+fn all_closed(cuts: &[i64], watched: &Seen) -> Option<AllClosed> {
+    let mut cuts = cuts.to_vec();
+    cuts.sort_unstable();
+    let group = |at: usize| cuts[at..].partition_point(|ns| ns - cuts[at] <= AT_ONCE_NS);
+    let (at, count) = (0..cuts.len()).map(|at| (at, group(at))).max_by_key(|(at, n)| (*n, usize::MAX - at))?;
+    let mut out = AllClosed { connections: count as u64, ..AllClosed::default() };
+    let mut back = Vec::new();
+    for topic in watched.topics.values() {
+        let after = &topic.book.moments[topic.book.moments.partition_point(|m| m.at_ns <= cuts[at])..];
+        let Some(down) = after.iter().position(|m| !m.live) else { continue };
+        out.books += 1;
+        back.extend(after[down..].iter().find(|m| m.live).map(|m| (m.at_ns - cuts[at]) as f64 / 1e9));
+    }
+    back.sort_by(f64::total_cmp);
+    out.valid_again = back.len() as u64;
+    out.half_valid_s = back.get(back.len() / 2).copied().map_or(0.0, rounded);
+    out.all_valid_s = back.last().copied().map_or(0.0, rounded);
+    (count >= MANY && count * 2 > cuts.len() && out.books > 0).then_some(out)
 }
 
 /// Seconds of all books together.
@@ -107,6 +148,8 @@ pub fn figures(
         }
     }
     out.books = out.books.rounded();
+    let at: Vec<i64> = cuts.iter().map(|cut| cut.wall_ns as i64).collect();
+    out.all_closed = all_closed(&at, watched);
     let mut times = Vec::new();
     let mut symbols = 0;
     for cut in &cuts {

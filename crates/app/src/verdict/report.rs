@@ -152,6 +152,13 @@ pub fn figures_text(f: &Figures) -> String {
         "\ncut → whole again: p50 {} ms, p99 {} ms, max {} ms ({} cuts measured, {} not)",
         r.p50_ms, r.p99_ms, r.max_ms, r.measured, r.unmeasured
     );
+    if let Some(a) = &f.all_closed {
+        let _ = write!(
+            out,
+            "\n{} connections closed at once: {} of {} books valid again, half after {:.1} s, all after {:.1} s",
+            a.connections, a.valid_again, a.books, a.half_valid_s, a.all_valid_s
+        );
+    }
     let _ = write!(
         out,
         "\nREST: {} book resyncs; {} calls for books and trades per cut of {} symbols",

@@ -1,0 +1,87 @@
+//! Demos that are more than a market: a year of cuts in minutes, and hundreds of instruments that reconnect at once.
+//!
+//! Both bend rules that hold at a real venue, and say which: each change is a line of the demo's output.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use wholetape_feed::config::LineConfig;
+use wholetape_feed::feed::FeedPlan;
+use wholetape_sim::{FaultKind, SimConfig, VenueConfig, VenueKind};
+
+use crate::cli;
+
+/// Cuts a minute and venue, each of two kinds. Futures heal trades at 20 weight a request out of 2400 a minute, so their
+/// budget bears fewer of them than spot's.
+const SPOT_CUTS: f64 = 120.0;
+const USDM_CUTS: f64 = 50.0;
+/// Levels of a snapshot: a tenth of the weight of the usual thousand.
+const DEPTH: u16 = 100;
+/// Connects in five minutes instead of the venue's 300.
+const CONNECTS: u32 = 1_000_000;
+const BACKOFF: Duration = Duration::from_millis(50);
+const BACKOFF_MAX: Duration = Duration::from_millis(400);
+const STREAMS: usize = 8;
+/// Orders a second of one of many instruments.
+const QUIET: f64 = 2.0;
+/// A client of ours follows so many topics, which is what the gateway allows one connection.
+pub const TOPICS_MAX: usize = 190;
+
+/// Changes what is simulated.
+pub fn venues(args: &cli::Demo, sim: &mut SimConfig) {
+    if let Some(count) = args.instruments {
+        let half = count.div_ceil(2).clamp(1, 2_000);
+        sim.venues = vec![
+            VenueConfig::many(VenueKind::BinanceSpot, half, QUIET),
+            VenueConfig::many(VenueKind::BinanceUsdm, half, QUIET),
+        ];
+        sim.tick_ms = 20;
+    }
+}
+
+/// The cuts that `--cuts` adds, by venue.
+pub fn cuts(args: &cli::Demo, kind: VenueKind) -> BTreeMap<FaultKind, f64> {
+    let rate = if kind.is_spot() { SPOT_CUTS } else { USDM_CUTS };
+    let kinds = [FaultKind::CutReset, FaultKind::CutClose];
+    if args.cuts.is_some() { kinds.map(|kind| (kind, rate)).into() } else { BTreeMap::new() }
+}
+
+/// Changes a line.
+pub fn line(args: &cli::Demo, line: &mut LineConfig) {
+    if args.cuts.is_some() {
+        (line.backoff, line.backoff_max) = (BACKOFF, BACKOFF_MAX);
+        (line.book_depth, line.streams_per_connection) = (DEPTH, STREAMS);
+    }
+    if args.instruments.is_some() {
+        line.channels.retain(|channel| ["trade", "book", "quote"].contains(&channel.as_str()));
+        line.book_depth = DEPTH;
+    }
+}
+
+/// Changes the plan; says what was bent.
+pub fn plan(args: &cli::Demo, feed: &mut FeedPlan) -> Vec<String> {
+    let mut said = Vec::new();
+    if args.cuts.is_some() {
+        feed.doors.iter_mut().for_each(|door| door.connects = CONNECTS);
+        said.push(format!(
+            "accelerated: about {} cuts a minute; connection limit {CONNECTS} in 5 min instead of the venue's 300, back-off \
+             {BACKOFF:?} to {BACKOFF_MAX:?}, at most {STREAMS} streams a connection, snapshots of {DEPTH} levels",
+            2.0 * (SPOT_CUTS + USDM_CUTS)
+        ));
+    }
+    if args.instruments.is_some() {
+        let sockets: usize = feed.lines.iter().map(|line| line.connections.len()).sum();
+        let instruments: usize = feed.lines.iter().map(|line| line.instruments.len()).sum();
+        said.push(format!(
+            "{instruments} instruments in {} lines over {sockets} connections: trades, books and quotes alone, snapshots of \
+             {DEPTH} levels; the venues' own budgets of 6000 and 2400 weight a minute",
+            feed.lines.len()
+        ));
+    }
+    said
+}
+
+/// How long all of it may take to become whole: the budget lets so many books and trades through.
+pub fn patience(args: &cli::Demo, usual: Duration) -> Duration {
+    usual + Duration::from_millis(600) * args.instruments.unwrap_or(0) as u32
+}
