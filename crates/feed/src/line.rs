@@ -406,7 +406,8 @@ impl Line {
         self.next_gap = gap + 1;
         let mut bounds: Option<(u64, u64)> = None;
         let head = self.instruments[ix].trades.ledger().head();
-        let (mut unheard, mut newer) = (false, false);
+        // `unheard`: the newest trade that an open stream should have brought by now.
+        let (mut unheard, mut newer) = (Ts::ZERO, false);
         for i in 0..out.scratch.events.len() {
             let event = out.scratch.events[i];
             let wholetape_model::Body::Trade(trade) = event.body else { continue };
@@ -420,7 +421,9 @@ impl Line {
             if new {
                 self.stats.late += 1;
                 newer |= beyond;
-                unheard |= beyond && now.since(event.ts_event) > trades::SILENT_AFTER;
+                if beyond && now.since(event.ts_event) > trades::SILENT_AFTER {
+                    unheard = unheard.max(event.ts_event);
+                }
                 let flags = RowFlags::LATE_REST.with(self.judge_late(conn, &event, now, out));
                 self.push(topic, event.ts_event, now, conn, flags, event.scales, event.body, out);
             }
@@ -431,16 +434,22 @@ impl Line {
             self.count_verdict(verdict.state);
             self.gap_mark(topic, &verdict, conn, now, out);
         }
-        if unheard {
-            self.trade_stream_silent(ix, topic, now, out);
+        if unheard > Ts::ZERO {
+            self.trade_stream_silent(ix, topic, unheard, now, out);
         }
     }
 
     /// REST knows trades that the open stream should have brought seconds ago: accepted, and silent.
-    fn trade_stream_silent(&mut self, ix: usize, topic: LineTopic, now: Ts, out: &mut LineOut) {
+    /// `unheard` is the newest of them. One from before the subscription was nothing that this stream could bring: with many
+    /// instruments the answer may have waited for the budget since then.
+    fn trade_stream_silent(&mut self, ix: usize, topic: LineTopic, unheard: Ts, now: Ts, out: &mut LineOut) {
         let conn = self.instruments[ix].trade_conn;
         let open = self.topics.get(topic).open_since;
         if !self.is_set_open(conn) || open == Ts::ZERO || now.since(open) < trades::SILENT_AFTER {
+            return;
+        }
+        // A second for clocks that differ; of a recording that is served again, whose clock is years away, nothing can be told.
+        if unheard < open + Duration::from_secs(1) && open.since(unheard) < Duration::from_secs(3_600) {
             return;
         }
         if self.instruments[ix].trades.last_live() > open

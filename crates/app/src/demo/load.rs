@@ -24,8 +24,8 @@ const BACKOFF_MAX: Duration = Duration::from_millis(400);
 const STREAMS: usize = 8;
 /// Orders a second of one of many instruments.
 const QUIET: f64 = 2.0;
-/// A client of ours follows so many topics, which is what the gateway allows one connection.
-pub const TOPICS_MAX: usize = 190;
+/// A client of ours follows so many topics: they are asked for ten a second, and a gateway allows 200 to a connection.
+pub const TOPICS_MAX: usize = 60;
 
 /// Changes what is simulated.
 pub fn venues(args: &cli::Demo, sim: &mut SimConfig) {

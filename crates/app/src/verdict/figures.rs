@@ -266,7 +266,12 @@ fn recovery(venue: &str, streams: &str, cut_ns: i64, wanted: &[Wanted], tape: &S
             _ => continue,
         };
         let beats = &tape.topics.get(&topic_name(kind, &one.id))?.beats;
-        let whole = first_whole(beats, cut_ns)?;
+        let whole = match first_whole(beats, cut_ns) {
+            Some(whole) => whole,
+            // A quiet market may trade no more; its book moves on, or nothing does.
+            None if kind == Kind::Trade => continue,
+            None => return None,
+        };
         worst = worst.max(Some((whole - cut_ns).max(0) as u64));
     }
     worst

@@ -369,10 +369,11 @@ fn what_the_tape_holds_is_not_appended_again() {
     assert_eq!(b.of(QUOTES), ["gap lost down 0-0", "quote 4"]);
 }
 
-#[test]
-fn an_accepted_and_silent_trade_stream_is_named_within_seconds() {
+/// A stream that is cut at 10 ms, subscribed again at 30 ms and then says nothing; at 6.2 s REST knows `first` and `second`
+/// beside `held`. Ids are nanoseconds here.
+fn unheard([held, first, second]: [&str; 3]) -> Bench {
     let mut b = bench(true, Resume::default()).open(T0);
-    b.frame(at(1), "T 1");
+    b.frame(at(1), &format!("T {held}"));
     b.line.on_closed(0, at(10), LinkCause::Closed, &mut b.out);
     b.take();
     b.line.on_open(0, ConnMeta { number: 8 }, at(20), &mut b.out);
@@ -381,11 +382,24 @@ fn an_accepted_and_silent_trade_stream_is_named_within_seconds() {
     b.timer(at(2_100));
     b.answer(at(2_110), FetchKind::TradesFrom, "");
     b.timer(at(6_200));
-    b.answer(at(6_210), FetchKind::TradesFrom, "2 3");
+    b.answer(at(6_210), FetchKind::TradesFrom, &format!("{first} {second}"));
+    let rows = b.of(TRADES);
+    let healed = format!("gap healed disconnected {first}-{second}");
+    assert_eq!(rows[rows.len() - 3..], [format!("trade {first} late"), format!("trade {second} late"), healed]);
+    b
+}
+
+#[test]
+fn an_accepted_and_silent_trade_stream_is_named_within_seconds() {
+    let b = unheard(["2000000000", "2000000001", "2000000002"]);
     let named = b.actions.iter().any(|a| matches!(a, LineAction::Silent(0, why) if why.contains(TRADES)));
     assert!(named, "{:?}", b.actions);
-    let rows = b.of(TRADES);
-    assert_eq!(rows[rows.len() - 3..], ["trade 2 late", "trade 3 late", "gap healed disconnected 2-3"]);
+}
+
+#[test]
+fn trades_from_before_the_subscription_are_no_silence() {
+    let b = unheard(["1", "2", "3"]);
+    assert!(!b.actions.iter().any(|a| matches!(a, LineAction::Silent(..))), "{:?}", b.actions);
 }
 
 #[test]
