@@ -199,10 +199,11 @@ impl Line {
             if state.is_unprotected() {
                 // What was published while we were down is gone; said when the stream is back. A loss that went on when we
                 // stopped goes on, under its number.
-                state.losing = Some(match resume.open_gaps.iter().rfind(|g| g.from_id == 0) {
-                    Some(open) => Loss { gap: open.gap, since: open.from_ts, cause: open.cause },
-                    None => Loss { gap: 0, since: resume.last_recv.min(resume.last_event), cause: GapCause::Down },
-                });
+                state.losing =
+                    Some(match resume.open_gaps.iter().rfind(|g| kind != Kind::TradeRaw || g.from_id == 0) {
+                        Some(open) => Loss { gap: open.gap, since: open.from_ts, cause: open.cause },
+                        None => Loss { gap: 0, since: resume.last_recv.min(resume.last_event), cause: GapCause::Down },
+                    });
             }
         }
         at
