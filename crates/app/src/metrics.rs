@@ -22,27 +22,32 @@ pub fn tape(s: &TapeStats) -> String {
     put("tape_corrupt_records_total", "counter", "Records that failed their checksum.", s.corrupt_records as f64);
     put("tape_torn_bytes_total", "counter", "Bytes cut off at the last start.", s.torn_bytes as f64);
     put("tape_sync_failed", "gauge", "1 when an fsync failed.", f64::from(u8::from(s.sync_failed)));
-    let readers: [(&str, &str, fn(&wholetape_tape::ReaderStats) -> f64); 4] = [
-        ("tape_reader_queue_records", "gauge", |r| r.queue_len as f64),
-        ("tape_reader_processed_records_total", "counter", |r| r.processed as f64),
-        ("tape_reader_dropped_records_total", "counter", |r| r.dropped as f64),
-        ("tape_reader_drop_ratio", "gauge", |r| r.drop_ratio),
+    type OfReader = fn(&wholetape_tape::ReaderStats) -> f64;
+    let readers: [(&str, &str, &str, OfReader); 4] = [
+        ("tape_reader_queue_records", "gauge", "Records that a reader has yet to take.", |r| r.queue_len as f64),
+        ("tape_reader_processed_records_total", "counter", "Records taken by a reader.", |r| r.processed as f64),
+        ("tape_reader_dropped_records_total", "counter", "Records a reader let go by its policy.", |r| {
+            r.dropped as f64
+        }),
+        ("tape_reader_drop_ratio", "gauge", "Dropped of all that came.", |r| r.drop_ratio),
     ];
-    for (name, kind, of) in readers {
-        let _ = writeln!(out, "# TYPE {name} {kind}");
+    for (name, kind, help, of) in readers {
+        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
         for (n, r) in s.readers.iter().enumerate() {
-            let _ = writeln!(
-                out,
-                "{name}{{reader=\"{n}\",topic=\"{}\",class=\"{}\"}} {}",
-                r.topic,
-                r.class.as_str(),
-                of(r)
-            );
+            let (topic, class) = (&r.topic, r.class.as_str());
+            let _ = writeln!(out, "{name}{{reader=\"{n}\",topic=\"{topic}\",class=\"{class}\"}} {}", of(r));
         }
     }
-    for lane in &s.lanes {
-        let _ = writeln!(out, "tape_lane_unsynced_records{{lane=\"{}\"}} {}", lane.name, lane.unsynced_records);
-        let _ = writeln!(out, "tape_lane_disk_bytes{{lane=\"{}\"}} {}", lane.name, lane.disk_bytes);
+    type OfLane = fn(&wholetape_tape::LaneStats) -> f64;
+    let lanes: [(&str, &str, OfLane); 2] = [
+        ("tape_lane_unsynced_records", "Records of a lane that await an fsync.", |l| l.unsynced_records as f64),
+        ("tape_lane_disk_bytes", "Bytes of a lane on the disk.", |l| l.disk_bytes as f64),
+    ];
+    for (name, help, of) in lanes {
+        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge");
+        for lane in &s.lanes {
+            let _ = writeln!(out, "{name}{{lane=\"{}\"}} {}", lane.name, of(lane));
+        }
     }
     out
 }
