@@ -13,6 +13,9 @@ use common::{Running, wholetape};
 /// Kind and labels of each metric (labels of single series; `le` belongs to every histogram).
 type Families = BTreeMap<String, (String, BTreeSet<String>)>;
 
+/// Served once it happens: a task that failed, a worker that hangs.
+const RARE: [&str; 2] = ["feed_task_restarts_total", "feed_worker_stuck"];
+
 fn get(port: u16, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
@@ -84,7 +87,7 @@ fn the_page_and_the_endpoint_agree() {
             Some(_) => {}
         }
     }
-    let gone = documented.keys().filter(|name| !served.contains_key(*name));
+    let gone = documented.keys().filter(|name| !served.contains_key(*name) && !RARE.contains(&name.as_str()));
     differences.extend(gone.map(|name| format!("names {name}, which is not served")));
     assert!(differences.is_empty(), "docs/metrics.md:\n{}", differences.join("\n"));
 }
