@@ -467,7 +467,7 @@ impl Line {
         state.received += 1;
         state.conn = Some(conn);
         let siblings = self.members > 1 && self.from_socket && !matches!(event.body, wholetape_model::Body::Trade(_));
-        if siblings && self.is_siblings(conn, topic, sockets::print(event, out), now, out) {
+        if siblings && self.is_siblings(conn, topic, event, now, out) {
             self.stats.repeats += 1;
             self.topics.get(topic).repeats += 1;
             return;

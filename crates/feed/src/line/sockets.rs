@@ -153,7 +153,7 @@ impl Line {
         &mut self,
         conn: ConnIx,
         topic: LineTopic,
-        print: u64,
+        event: &Event,
         now: Ts,
         out: &mut LineOut,
     ) -> bool {
@@ -164,7 +164,7 @@ impl Line {
         if open.count_ones() < 2 && state.merge.is_empty() {
             return false;
         }
-        match state.merge.offer(replica, open, print, now) {
+        match state.merge.offer(replica, open, print(event, out), now) {
             Offer::First => {
                 self.led(conn, topic, now);
                 false
@@ -347,7 +347,7 @@ impl Line {
 }
 
 /// What an event says, in 64 bits: equal for equal events, whoever brought them.
-pub(super) fn print(event: &Event, out: &LineOut) -> u64 {
+fn print(event: &Event, out: &LineOut) -> u64 {
     let mut hasher = DefaultHasher::new();
     (event.ts_event, event.scales).hash(&mut hasher);
     match &event.body {
