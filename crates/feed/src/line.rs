@@ -15,10 +15,12 @@
 mod books;
 pub mod cadence;
 mod conn;
+pub mod drift;
 mod emit;
 mod held;
 mod judge;
 pub mod ledger;
+pub mod memory;
 mod merge;
 mod out;
 pub mod plan;
@@ -75,6 +77,10 @@ pub struct LineStats {
     pub alerts: u64,
     /// Sockets given up because they were behind their siblings.
     pub recycled: u64,
+    /// Odd shapes told.
+    pub shapes: u64,
+    /// Frames that are not as documented, by the places of [`wholetape_venue::shape::CHANNELS`].
+    pub odd_shapes: [u64; wholetape_venue::shape::CHANNELS.len()],
 }
 
 /// See the module.
@@ -83,6 +89,10 @@ pub struct Line {
     conns: Vec<Conn>,
     /// Of each connection, how often it speaks.
     watches: Vec<silence::ConnWatch>,
+    /// Of each connection, its last frames.
+    rings: Vec<drift::Ring>,
+    drift: drift::Drift,
+    memory: memory::Memory,
     instruments: Vec<Instrument>,
     topics: Topics,
     stats: LineStats,
@@ -113,6 +123,9 @@ impl Line {
         let members = if whole { members } else { 1 };
         let conns: Vec<Conn> = std::mem::take(&mut plan.conns).into_iter().map(Conn::new).collect();
         let mut line = Self {
+            rings: conns.iter().map(|_| drift::Ring::default()).collect(),
+            drift: drift::Drift::default(),
+            memory: memory::Memory::default(),
             watches: conns.iter().map(|_| silence::ConnWatch::default()).collect(),
             instruments: Vec::new(),
             topics: Topics::default(),
@@ -129,6 +142,7 @@ impl Line {
             conns,
             plan,
         };
+        line.recall();
         for ix in 0..line.plan.instruments.len() {
             line.add_instrument(ix as InstrumentIx);
         }
@@ -187,6 +201,10 @@ impl Line {
             return;
         }
         c.frame = c.frame.wrapping_add(1);
+        let number = c.frame;
+        let after = self.wants_after(conn);
+        self.rings[conn].keep(number, now, frame.bytes());
+        let c = &mut self.conns[conn];
         let before = out.scratch.events.len();
         debug_assert_eq!(before, 0, "events of the last frame were taken");
         match c.session.on_frame(now, frame, &mut out.scratch) {
@@ -201,6 +219,9 @@ impl Line {
                 }
             }
             Err(error) => self.on_error(conn, now, &error, frame, out),
+        }
+        if after {
+            self.keep_after(conn, frame.bytes(), now, out);
         }
     }
 
@@ -546,6 +567,7 @@ impl Line {
                         .push(LineAction::Stop(conn, format!("subscription refused: code {code}: {text} ({what})")));
                 }
                 Action::Note(Note::ClosingSoon) => out.actions.push(LineAction::ClosingSoon(conn)),
+                Action::Note(Note::Shape(shape)) => self.on_shape(conn, &shape, now, out),
                 Action::Note(Note::Unknown { channel }) => {
                     self.stats.unknown += 1;
                     self.watches[conn].misread();
@@ -562,6 +584,9 @@ impl Line {
         out.scratch.events.clear();
         self.keep_raw(conn, frame, now, out);
         out.actions.push(LineAction::Odd(conn, error.to_string()));
+        if let Some(shape) = self.conns[conn].session.odd_shape(frame) {
+            self.on_shape(conn, &shape, now, out);
+        }
         match error.recovery() {
             Recovery::Skip => {}
             Recovery::Resync => self.resync_connection(conn, now, out),

@@ -35,6 +35,8 @@ pub fn read(tape: &Tape, topics: &[Topic], backlog: Duration) -> Result<Resume, 
                 Some(ts) => From::Time(ts - RAW_BACK),
                 None => From::Earliest,
             },
+            // What a line wrote down for itself: see `line::memory`.
+            Kind::Quality => From::Seq(head.saturating_sub(256)),
             _ => From::Seq(head.saturating_sub(64)),
         };
         let mut state = TopicResume::default();
@@ -80,6 +82,7 @@ fn take(record: &Record<'_>, state: &mut TopicResume, open: &mut BTreeMap<u64, G
         }
         Body::Validity(_) | Body::Retract(_) => return,
         Body::Trade(trade) => settle(state, trade.id, trade.id),
+        Body::Raw(raw) => state.notes.push((raw.channel.to_owned(), raw.text.to_owned())),
         Body::Book(book) => state.last_update_id = state.last_update_id.max(book.last_id),
         _ => {}
     }

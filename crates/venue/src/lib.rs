@@ -10,6 +10,7 @@ pub mod binance;
 pub mod error;
 pub mod plan;
 pub mod session;
+pub mod shape;
 
 use std::time::Duration;
 
@@ -19,8 +20,8 @@ use binance::limits::{Facts, Variant};
 pub use error::{ProtocolError, Recovery};
 pub use plan::{Channel, ConnectionPlan, PlanError, Route, SessionPlan, SplitLimits};
 pub use session::{
-    Action, BookRule, FetchFailure, FetchId, FetchKind, Frame, Note, Out, Peek, Reply, Request, Session, SessionStats,
-    Want,
+    Action, BookRule, FetchFailure, FetchId, FetchKind, Frame, Note, OddShape, Out, Peek, Reply, Request, Session,
+    SessionStats, Want,
 };
 
 /// Every venue that [`open`] knows.

@@ -107,6 +107,20 @@ pub enum Note {
     ClosingSoon,
     /// A frame of no known shape, or a known one with an unknown enum value; kept raw and counted.
     Unknown { channel: String },
+    /// A frame is not as documented, in a way that this session has not met before. Frames like it are counted in
+    /// [`SessionStats::odd_shapes`] and, some of them, kept raw.
+    Shape(OddShape),
+}
+
+/// How a frame deviates from what is documented.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OddShape {
+    /// One of [`crate::shape::CHANNELS`].
+    pub channel: &'static str,
+    /// Equal for equal deviations.
+    pub fingerprint: u64,
+    /// What deviates, in words.
+    pub what: String,
 }
 
 /// Where a session puts what it makes of a frame. Cleared by the caller before each call; never shrinks, so after
@@ -149,6 +163,8 @@ pub struct SessionStats {
     pub filtered: u64,
     /// Frames by channel name as in the truth files (`trade`, `aggTrade`, `depth`, `bookTicker`, `kline_1m` …).
     pub by_channel: BTreeMap<&'static str, u64>,
+    /// Frames that are not as documented, by the places of [`crate::shape::CHANNELS`].
+    pub odd_shapes: [u64; crate::shape::CHANNELS.len()],
 }
 
 /// One connection's conversation with a venue: no sockets, no clock, no tasks.
@@ -198,4 +214,9 @@ pub trait Session: Send {
     fn instruments(&self) -> usize;
 
     fn stats(&self) -> &SessionStats;
+
+    /// What is new in the shape of a frame that [`Session::on_frame`] has just refused, if it is JSON at all.
+    fn odd_shape(&mut self, _frame: Frame<'_>) -> Option<OddShape> {
+        None
+    }
 }

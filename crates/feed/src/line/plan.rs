@@ -89,6 +89,8 @@ pub struct TopicResume {
     pub last_event: Ts,
     /// Of the book: the venue's last update id on the tape.
     pub last_update_id: u64,
+    /// Of `quality.<line>`: channel and text of what the line wrote down for itself.
+    pub notes: Vec<(String, String)>,
 }
 
 /// One instrument of the line.
@@ -191,7 +193,11 @@ impl Line {
         }
         let name = wholetape_model::Topic::new(kind, &self.instruments[ix as usize].id);
         let resume = self.plan.resume.topics.get(name.as_str()).cloned();
+        let learned = self.memory.cadence(name.as_str());
         let at = self.topics.add(name, ix, kind);
+        if let Some(pace) = learned {
+            self.topics.get(at).pace = pace;
+        }
         if let Some(resume) = resume.filter(|r| r.last_recv > Ts::ZERO || !r.open_gaps.is_empty()) {
             let state = self.topics.get(at);
             state.last_recv = resume.last_recv;

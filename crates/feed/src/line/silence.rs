@@ -31,6 +31,8 @@ pub const SUSPECT_MIN: Duration = Duration::from_secs(2);
 pub const LEAVE_MIN: Duration = Duration::from_secs(4);
 /// Quiet is worth a finding only from here on.
 pub const QUIET_AFTER: Duration = Duration::from_secs(60);
+/// A shorter silence is not looked at.
+const LOOK_FROM: Duration = Duration::from_secs(1);
 /// Nothing is expected to be silent for longer.
 const PATIENCE_MAX: Duration = Duration::from_secs(300);
 /// So many frames that nobody understood, while a stream is silent, tell that its words changed.
@@ -228,15 +230,21 @@ impl Line {
                 continue;
             }
             let heard = state.last_recv.max(state.open_since);
-            let patience = state.patience_at(now);
             let watch = &self.watches[conn];
+            if state.watch.state == StreamState::Live && now.since(heard) < LOOK_FROM {
+                // Nearly all of them, nearly always: not worth a quantile.
+                state.watch.misread_at = watch.misread;
+                states[StreamState::Live as usize] += 1;
+                continue;
+            }
+            let patience = state.patience_at(now);
             if state.kind == Kind::Trade {
                 instrument.trades.expect(state.suspicion(now));
                 if instrument.proof.trades_owed.is_some_and(|at| instrument.trades.last_live() > at) {
                     instrument.proof.trades_owed = None;
                 }
             }
-            if heard > state.watch.since || now.since(heard) < Duration::from_secs(1) {
+            if now.since(heard) < LOOK_FROM {
                 state.watch.misread_at = watch.misread;
             }
             let quiet = now.since(heard);
@@ -424,7 +432,8 @@ impl Line {
         for (_, ix, kind) in busiest.into_iter().take(ASK_MAX) {
             let instrument = &mut self.instruments[ix as usize];
             let want = match kind {
-                Kind::Trade => {
+                // Without healing trades are not asked for by id; whether there are newer ones is asked all the same.
+                Kind::Trade if self.plan.heal => {
                     instrument.trades.probe_now(now);
                     continue;
                 }

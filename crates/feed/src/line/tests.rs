@@ -230,7 +230,10 @@ impl Bench {
     fn take(&mut self) {
         for row in &self.out.rows {
             let topic = self.line.topics()[row.topic as usize].topic.to_string();
-            let text = text_of(row, &self.out);
+            let text = match self.out.arena().view(&row.body) {
+                Body::Raw(r) if topic.starts_with("quality.") => format!("raw {} {}", r.channel, r.text),
+                _ => text_of(row, &self.out),
+            };
             self.rows.push((topic, text));
         }
         self.actions.append(&mut self.out.actions);
@@ -508,3 +511,6 @@ fn the_second_trade_source_confesses_what_it_passed_over_unless_it_comes_a_momen
 mod shed_tests;
 #[path = "silence_tests.rs"]
 mod silence_tests;
+
+#[path = "drift_tests.rs"]
+mod drift_tests;

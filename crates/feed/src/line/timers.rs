@@ -42,6 +42,8 @@ impl Line {
             self.judge_silences(now, out);
             self.watch_sockets(now, out);
             self.give_up_raw(now, out);
+            self.watch_drift(now, out);
+            self.remember(now, out);
         }
         self.wake_at(self.last_scan + SCAN_EVERY);
     }

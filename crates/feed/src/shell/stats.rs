@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use wholetape_model::{LinkState, StreamState, Ts};
+use wholetape_venue::shape::CHANNELS;
 
 use crate::line::shed::CLASSES;
 use crate::line::{Lag, Line, LineStats};
@@ -40,6 +41,8 @@ pub(super) struct LineMetrics {
     states: Vec<(MetricId, MetricId)>,
     replacements_id: MetricId,
     sockets: Vec<SocketMetrics>,
+    /// In the order of [`CHANNELS`].
+    shapes: Vec<MetricId>,
     active: MetricId,
     turn_seconds: MetricId,
     pub load: LoadMetrics,
@@ -68,8 +71,16 @@ impl LineMetrics {
                 )
             })
             .collect();
+        let shapes = CHANNELS
+            .iter()
+            .map(|channel| {
+                let labels = [labels[0], labels[1], ("channel", *channel)];
+                local.counter("feed_shapes_unknown_total", "frames that are not as documented", &labels)
+            })
+            .collect();
         Self {
             states,
+            shapes,
             ids: COUNTERS.map(|(name, help, _)| local.counter(name, help, &labels)),
             reconnects_id: local.counter("feed_reconnects_total", "connections given up", &labels),
             replacements_id: local.counter("feed_replacements_total", "sockets replaced before their end", &labels),
@@ -119,6 +130,9 @@ impl LineMetrics {
             let at = *state as usize;
             local.set(*now, f64::from(stats.streams[at]));
             local.add(*told, stats.verdicts[at].saturating_sub(self.told.verdicts[at]));
+        }
+        for (at, id) in self.shapes.iter().enumerate() {
+            local.add(*id, stats.odd_shapes[at].saturating_sub(self.told.odd_shapes[at]));
         }
         local.add(self.reconnects_id, self.reconnects - self.told_reconnects);
         local.add(self.replacements_id, self.replacements - self.told_replacements);

@@ -16,6 +16,7 @@ mod peek;
 pub mod plan;
 mod rest;
 mod scan;
+mod sentinel;
 pub mod sequence;
 pub mod symbol;
 mod timers;
@@ -24,12 +25,12 @@ pub use rest::listed;
 
 use std::time::Duration;
 
-use wholetape_model::{Decimal, InstrumentIx, NO_INSTRUMENT, Ts};
+use wholetape_model::{Body, Decimal, Event, InstrumentIx, Kind, NO_INSTRUMENT, Raw, Scales, Ts};
 
 use crate::error::ProtocolError;
 use crate::plan::{Channel, PlanError, SessionPlan};
 use crate::session::{
-    Action, BookRule, FetchId, FetchKind, Frame, Out, Peek, Reply, Request, Session, SessionStats, Want,
+    Action, BookRule, FetchId, FetchKind, Frame, Note, OddShape, Out, Peek, Reply, Request, Session, SessionStats, Want,
 };
 use limits::Variant;
 use symbol::SymbolTable;
@@ -56,6 +57,9 @@ pub struct Binance {
     seen: Vec<Option<rest::Told>>,
     /// Levels of the frame at hand.
     scratch: Vec<(Decimal, Decimal)>,
+    sentinel: sentinel::Sentinel,
+    /// Frames of the fast scanner until the next one that is looked at.
+    unseen: u64,
     stats: SessionStats,
 }
 
@@ -79,6 +83,8 @@ impl Binance {
             now: Ts::ZERO,
             seen: Vec::new(),
             scratch: Vec::new(),
+            sentinel: sentinel::Sentinel::new(variant),
+            unseen: 0,
             stats: SessionStats::default(),
         })
     }
@@ -114,6 +120,35 @@ impl Binance {
             if let Some(instrument) = found {
                 self.fetch(FetchId { kind: FetchKind::OpenInterest, instrument, arg: 0 }, out);
             }
+        }
+    }
+
+    /// Tells when a frame is not as documented. `unknown`: the decoder said so itself, in an action from this place on.
+    fn look(&mut self, bytes: &[u8], unknown: Option<usize>, out: &mut Out) {
+        let mut odd = self.sentinel.look(bytes);
+        if let (None, Some(from)) = (&odd, unknown) {
+            let named = out.actions.iter().skip(from).find_map(|a| match a {
+                Action::Note(Note::Unknown { channel }) => Some(channel.as_str()),
+                _ => None,
+            });
+            odd = Some(self.sentinel.unknown(named.unwrap_or("")));
+        }
+        let Some(odd) = odd else { return };
+        self.stats.odd_shapes = self.sentinel.counts;
+        if odd.keep && unknown.is_none() {
+            let raw =
+                Raw { channel: out.arena.text(odd.channel), text: out.arena.text(&String::from_utf8_lossy(bytes)) };
+            out.events.push(Event {
+                instrument: NO_INSTRUMENT,
+                kind: Kind::Raw,
+                ts_event: Ts::ZERO,
+                scales: Scales::default(),
+                body: Body::Raw(raw),
+            });
+        }
+        if let Some(what) = odd.news {
+            let shape = OddShape { channel: odd.channel, fingerprint: odd.fingerprint, what };
+            out.actions.push(Action::Note(Note::Shape(shape)));
         }
     }
 
@@ -159,13 +194,23 @@ impl Session for Binance {
             if let Some(channel) = self.scan(bytes, out) {
                 self.count_channel(channel);
                 self.stats.events += (out.events.len() - mark.0) as u64;
+                self.unseen += 1;
+                if self.unseen >= sentinel::SAMPLE {
+                    self.unseen = 0;
+                    self.look(bytes, None, out);
+                }
                 return Ok(());
             }
             mark.restore(out);
         }
+        let unknown = self.stats.unknown_frames;
         match self.typed(bytes, out) {
             Ok(()) => {
                 self.stats.events += (out.events.len() - mark.0) as u64;
+                if self.fast {
+                    let unknown = (self.stats.unknown_frames > unknown).then_some(mark.3);
+                    self.look(bytes, unknown, out);
+                }
                 Ok(())
             }
             Err(e) => {
@@ -231,5 +276,11 @@ impl Session for Binance {
 
     fn stats(&self) -> &SessionStats {
         &self.stats
+    }
+
+    fn odd_shape(&mut self, frame: Frame<'_>) -> Option<OddShape> {
+        let odd = self.sentinel.look(frame.bytes())?;
+        self.stats.odd_shapes = self.sentinel.counts;
+        odd.news.map(|what| OddShape { channel: odd.channel, fingerprint: odd.fingerprint, what })
     }
 }

@@ -1,0 +1,235 @@
+//! The API-drift sentinel of a session: which frames no longer look as documented, each new shape told once.
+//!
+//! The fast scanner takes exactly the documented keys, so of its frames only one in [`SAMPLE`] is looked at; every frame that
+//! the typed decoder read is. The shapes are a table made of our own frames (`frames/binance/shapes.txt`, from the documents)
+//! by the test beside this file. A frame whose shape is odd is kept raw, up to [`KEPT_MAX`] of one shape, and counted.
+//!
+//! Words that are enum-like here are named in [`ENUMS`].
+
+use std::sync::OnceLock;
+
+use super::limits::Variant;
+use crate::shape::{self, CHANNELS, Shapes, bytes_hash};
+
+/// One in so many frames of the fast scanner is looked at.
+pub(super) const SAMPLE: u64 = 1024;
+/// Frames of one odd shape that are kept raw; later ones are only counted.
+const KEPT_MAX: u32 = 256;
+/// Shapes that one session tells apart; more are counted and not told.
+const SHAPES_MAX: usize = 64;
+
+/// Paths whose words are listed in the table.
+#[cfg(test)]
+pub(super) const ENUMS: [&str; 9] = ["X", "st", "cs", "ct", "o.S", "o.o", "o.f", "o.X", "o.st"];
+
+const TABLE: &str = include_str!("shapes.txt");
+
+fn shapes(variant: Variant) -> &'static Shapes {
+    static SPOT: OnceLock<Shapes> = OnceLock::new();
+    static FUTURES: OnceLock<Shapes> = OnceLock::new();
+    if variant.is_futures() {
+        FUTURES.get_or_init(|| Shapes::parse(TABLE, "futures"))
+    } else {
+        SPOT.get_or_init(|| Shapes::parse(TABLE, "spot"))
+    }
+}
+
+/// An odd frame.
+#[derive(Debug)]
+pub(super) struct OddFrame {
+    pub channel: &'static str,
+    pub fingerprint: u64,
+    /// Its shape was never seen by this session: what deviates, in words.
+    pub news: Option<String>,
+    /// To be kept raw.
+    pub keep: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Sentinel {
+    shapes: &'static Shapes,
+    /// Odd shapes seen, and how many frames of each were kept.
+    seen: Vec<(u64, u32)>,
+    /// Odd frames by the place of their channel in [`CHANNELS`].
+    pub counts: [u64; CHANNELS.len()],
+}
+
+impl Sentinel {
+    pub fn new(variant: Variant) -> Self {
+        Self { shapes: shapes(variant), seen: Vec::new(), counts: [0; CHANNELS.len()] }
+    }
+
+    /// Looks at a whole frame, wrapped or not.
+    pub fn look(&mut self, frame: &[u8]) -> Option<OddFrame> {
+        let (mut stream, mut data, mut strange) = (false, None, None);
+        shape::members(frame, |key, value| match key {
+            b"stream" => stream = true,
+            b"data" => data = Some(value),
+            other => strange = Some(other),
+        });
+        let Some(payload) = data.filter(|_| stream) else { return self.payloads(frame) };
+        if let Some(key) = strange {
+            let what = || format!("unknown key `{}` beside `stream` and `data`", String::from_utf8_lossy(key));
+            return Some(self.odd("wrapper", bytes_hash(key), what));
+        }
+        self.payloads(payload)
+    }
+
+    /// A frame that the decoder did not know at all, though no known shape says so.
+    pub fn unknown(&mut self, channel: &str) -> OddFrame {
+        // A stream's name holds the symbol, which is no part of its shape.
+        let channel = channel.split_once('@').map_or(channel, |(_, name)| name);
+        let odd =
+            self.odd("other", bytes_hash(channel.as_bytes()), || format!("unknown frame or value in `{channel}`"));
+        // The decoder has kept it already.
+        OddFrame { keep: false, ..odd }
+    }
+
+    fn payloads(&mut self, json: &[u8]) -> Option<OddFrame> {
+        let mut first = None;
+        if shape::elements(json, |payload| {
+            if first.is_none() {
+                first = self.payload(payload);
+            }
+        })
+        .is_some()
+        {
+            return first;
+        }
+        self.payload(json)
+    }
+
+    fn payload(&mut self, payload: &[u8]) -> Option<OddFrame> {
+        let channel = channel_of(payload)?;
+        let shapes = self.shapes;
+        let shape = shapes.get(channel)?;
+        let odd = shape.judge(payload)?;
+        Some(self.odd(channel, odd.fingerprint, || shape.explain(payload)))
+    }
+
+    fn odd(&mut self, channel: &'static str, fingerprint: u64, what: impl FnOnce() -> String) -> OddFrame {
+        self.counts[shape::channel_index(channel)] += 1;
+        let fingerprint = fingerprint ^ bytes_hash(channel.as_bytes());
+        match self.seen.iter().position(|(seen, _)| *seen == fingerprint) {
+            Some(at) => {
+                let kept = &mut self.seen[at].1;
+                *kept = kept.saturating_add(1);
+                OddFrame { channel, fingerprint, news: None, keep: *kept <= KEPT_MAX }
+            }
+            None if self.seen.len() < SHAPES_MAX => {
+                self.seen.push((fingerprint, 1));
+                OddFrame { channel, fingerprint, news: Some(what()), keep: true }
+            }
+            None => OddFrame { channel, fingerprint, news: None, keep: false },
+        }
+    }
+}
+
+/// The channel of a payload, by what tells it to the decoder too; `None` for errors and what nobody knows.
+fn channel_of(payload: &[u8]) -> Option<&'static str> {
+    let (mut event, mut u, mut bid_size, mut snapshot, mut id, mut result) = (None, false, false, false, false, false);
+    shape::members(payload, |key, value| match key {
+        b"e" => event = shape::unquoted(value),
+        b"u" => u = true,
+        b"B" => bid_size = true,
+        b"lastUpdateId" => snapshot = true,
+        b"id" => id = true,
+        b"result" => result = true,
+        _ => {}
+    })?;
+    Some(match event {
+        Some(b"trade") => "trade",
+        Some(b"aggTrade") => "aggTrade",
+        Some(b"depthUpdate") => "depth",
+        Some(b"bookTicker") => "bookTicker",
+        Some(b"24hrTicker") => "ticker",
+        Some(b"kline") => "kline",
+        Some(b"markPriceUpdate") => "markPrice",
+        Some(b"forceOrder") => "forceOrder",
+        Some(b"contractInfo") => "contractInfo",
+        Some(b"serverShutdown") => "serverShutdown",
+        Some(_) => return None,
+        None if snapshot => "partialDepth",
+        None if u && bid_size => "bookTicker",
+        None if id && result => "ack",
+        None => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fmt::Write as _;
+
+    use super::*;
+
+    const FRAMES: &str = include_str!("../../frames/binance/shapes.txt");
+
+    fn lines() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+        FRAMES.lines().map(|line| {
+            let (family, rest) = line.split_once(' ').unwrap();
+            let (channel, frame) = rest.split_once(' ').unwrap();
+            (family, channel, frame)
+        })
+    }
+
+    /// `WRITE_SHAPES=1` makes the table anew.
+    #[test]
+    fn the_table_is_that_of_our_frames() {
+        let mut by_channel: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+        for (family, channel, frame) in lines() {
+            by_channel.entry((family, channel)).or_default().push(frame);
+        }
+        let mut table = String::new();
+        for ((family, channel), frames) in by_channel {
+            writeln!(table, "{family} {channel}{}", shape::describe(&frames, &ENUMS)).unwrap();
+        }
+        if std::env::var_os("WRITE_SHAPES").is_some() {
+            std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/binance/shapes.txt"), &table).unwrap();
+        }
+        assert_eq!(table, TABLE, "run with WRITE_SHAPES=1 and look at the difference");
+    }
+
+    #[test]
+    fn every_documented_frame_is_known_and_named_by_its_channel() {
+        for (family, channel, frame) in lines() {
+            assert_eq!(channel_of(frame.as_bytes()), Some(channel), "{frame}");
+            assert!(CHANNELS.contains(&channel));
+            let variant = if family == "spot" { Variant::Spot } else { Variant::UsdM };
+            let mut sentinel = Sentinel::new(variant);
+            for text in
+                [frame.to_owned(), format!(r#"{{"stream":"x@y","data":{frame}}}"#), format!("[{frame}, {frame}]")]
+            {
+                assert!(sentinel.look(text.as_bytes()).is_none(), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_odd_shape_is_told_once_and_kept_and_counted_always() {
+        let mut sentinel = Sentinel::new(Variant::Spot);
+        let frame =
+            r#"{"stream":"a@trade","data":{"e":"trade","E":1,"s":"A","t":1,"p":"1","q":"1","T":1,"m":true,"zz":7}}"#;
+        let first = sentinel.look(frame.as_bytes()).unwrap();
+        assert_eq!((first.channel, first.news.as_deref()), ("trade", Some("unknown key `zz` (number)")));
+        for i in 1..400 {
+            let again = sentinel.look(frame.replace(":7", &format!(":{i}")).as_bytes()).unwrap();
+            assert!(again.news.is_none() && again.fingerprint == first.fingerprint);
+            assert_eq!(again.keep, i < KEPT_MAX);
+        }
+        assert_eq!(sentinel.counts[shape::channel_index("trade")], 400);
+        let wrapper = sentinel.look(br#"{"stream":"a","data":{},"v":2}"#).unwrap();
+        assert_eq!(wrapper.channel, "wrapper");
+    }
+
+    #[test]
+    fn ever_new_words_cannot_grow_it() {
+        let mut sentinel = Sentinel::new(Variant::UsdM);
+        let mut news = 0;
+        for i in 0..10_000 {
+            let frame = format!(r#"{{"e":"trade","E":1,"s":"A","t":1,"p":"1","q":"1","T":1,"m":true,"X":"W{i}"}}"#);
+            news += usize::from(sentinel.look(frame.as_bytes()).unwrap().news.is_some());
+        }
+        assert_eq!((news, sentinel.seen.len()), (SHAPES_MAX, SHAPES_MAX));
+    }
+}
