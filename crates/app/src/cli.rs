@@ -30,6 +30,8 @@ pub enum Verb {
     Doctor(Doctor),
     /// Holds a tape, or what a gateway serves, against the truth of simulated venues.
     Verdict(Verdict),
+    /// What the tape holds and how sure that is: a table and an hour-by-hour strip per instrument.
+    Coverage(Coverage),
     /// Simulated venues alone, for `run` and for other feed handlers.
     Sim(Sim),
     /// Shows what a recording holds, as the pipeline's own line reads it.
@@ -84,6 +86,27 @@ pub struct Doctor {
     /// Also try the configured venues' REST hosts.
     #[arg(long)]
     pub reach: bool,
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Works beside the process that owns the data directory, and when none runs.
+#[derive(Args)]
+pub struct Coverage {
+    #[command(flatten)]
+    pub layers: Layers,
+    /// Only these; `*` stands for any text.
+    #[arg(long, value_name = "PATTERN")]
+    pub instrument: Option<String>,
+    /// Only this kind: trade, book, quote …
+    #[arg(long, value_name = "KIND")]
+    pub kind: Option<String>,
+    /// Hours in the strip, up to the newest record's.
+    #[arg(long, default_value_t = 24, value_name = "N")]
+    pub hours: usize,
+    /// Exit status 1 when anything shown has a hole or an open gap.
+    #[arg(long)]
+    pub fail_on_hole: bool,
     #[arg(long)]
     pub json: bool,
 }
@@ -251,6 +274,7 @@ mod tests {
             "wholetape sim --instruments 20 --rate 10000 --wait --control --rotate 64",
             "wholetape verdict --truth sim -c wholetape.toml --json",
             "wholetape defaults",
+            "wholetape coverage --data d --instrument *.BINANCE --kind trade --hours 48 --fail-on-hole --json",
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap_or_else(|e| panic!("{line}: {e}"));
         }

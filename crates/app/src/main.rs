@@ -5,6 +5,7 @@
 mod availability;
 mod cli;
 mod config;
+mod coverage;
 mod demo;
 mod doctor;
 mod inspect;
@@ -52,6 +53,7 @@ fn dispatch(verb: &Verb) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Verb::Doctor(args) => doctor::run(args),
+        Verb::Coverage(args) => coverage::run(args),
         Verb::Sim(args) => sim::run(args),
         Verb::Verdict(args) => verdict::verb::run(args),
         Verb::Inspect { file, json } => {

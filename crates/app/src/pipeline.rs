@@ -16,9 +16,11 @@ use wholetape_feed::feed::{Feed, FeedHandle, FeedPlan};
 use wholetape_feed::metrics::Hub;
 use wholetape_gateway::{Deps, Gateway, GatewayConfig, GatewayError, Health, Surface};
 use wholetape_model::{Body, Kind, LinkState};
+use wholetape_tape::coverage::Coverage;
 use wholetape_tape::{SpaceState, Tape, TapeConfig};
 
 use crate::availability::{Availability, Totals, probe};
+use crate::coverage::Keeper;
 
 /// Lines get this long to end.
 const FEED_GRACE: Duration = Duration::from_secs(10);
@@ -69,6 +71,11 @@ impl Pipeline {
         let data = dir.parent().unwrap_or(&dir).to_owned();
         let lines: Vec<String> = plan.feed.lines.iter().map(|line| line.name.clone()).collect();
         let tape = tokio::task::spawn_blocking(move || Tape::open(&dir, config)).await??;
+        // Before the lines: they ask the ledger what is held from before their own look back.
+        let keeper = {
+            let tape = tape.clone();
+            tokio::task::spawn_blocking(move || Keeper::start(&tape)).await??
+        };
         let hub = Hub::new();
         let (feed_stop, gateway_stop) = (CancellationToken::new(), CancellationToken::new());
         let feed = {
@@ -78,7 +85,8 @@ impl Pipeline {
         let feed_stopped = feed.stopped().clone();
         let account = Arc::new(Availability::open(&data));
         let watched = probe::Watched { addr, tape: tape.clone(), hub: hub.clone(), lines };
-        let surface = Arc::new(Own { tape: tape.clone(), hub, feed: Mutex::new(Some(feed)), account: account.clone() });
+        let feed = Mutex::new(Some(feed));
+        let surface = Arc::new(Own { tape: tape.clone(), hub, feed, account: account.clone(), keeper });
         let deps = Deps { tape: tape.clone(), surface: surface.clone() };
         let gateway = tokio::spawn(Gateway::serve(plan.gateway, deps, listener, gateway_stop.clone()));
         let availability_stop = CancellationToken::new();
@@ -148,6 +156,8 @@ impl Pipeline {
     pub async fn stop(mut self) -> anyhow::Result<()> {
         self.stop_looking().await;
         let feed = self.stop_feed().await;
+        let surface = self.surface.clone();
+        tokio::task::spawn_blocking(move || surface.keeper.stop()).await?;
         self.gateway_stop.cancel();
         let gateway = self.gateway.await;
         drop(self.surface);
@@ -165,6 +175,7 @@ struct Own {
     hub: Hub,
     feed: Mutex<Option<FeedHandle>>,
     account: Arc<Availability>,
+    keeper: Keeper,
 }
 
 impl Own {
@@ -194,7 +205,12 @@ impl Surface for Own {
         let mut text = self.hub.render();
         text.push_str(&crate::metrics::tape(&self.tape.stats()));
         self.account.write(&mut text);
+        text.push_str(&self.keeper.metrics());
         text
+    }
+
+    fn coverage(&self, look: &mut dyn FnMut(&Coverage)) {
+        look(&self.keeper.coverage());
     }
 
     fn health(&self) -> Health {
@@ -210,6 +226,7 @@ impl Surface for Own {
             SpaceState::Enough => {}
             state => reasons.push(format!("disk space is low ({state:?}): {} MiB free", stats.free_bytes >> 20)),
         }
+        reasons.extend(self.keeper.problem().map(str::to_owned));
         let mut ready = live && !red;
         let troubles = self.account.troubles();
         ready &= troubles.is_empty();

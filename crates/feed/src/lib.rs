@@ -13,6 +13,7 @@ pub mod error;
 pub mod feed;
 pub mod fold;
 pub mod gate;
+pub mod known;
 pub mod line;
 pub mod link;
 pub mod metrics;

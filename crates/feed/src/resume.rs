@@ -54,6 +54,7 @@ pub fn read(tape: &Tape, topics: &[Topic], backlog: Duration) -> Result<Resume, 
         state.open_gaps = open.into_values().collect();
         resume.topics.insert(topic.as_str().to_owned(), state);
     }
+    crate::known::add(tape, &mut resume);
     Ok(resume)
 }
 

@@ -1,4 +1,4 @@
-//! What clients dial: the WebSocket protocol (`GET /v1/ws`, PROTOCOL.md and `docs/api/websocket.md`), `/v1/topics`,
+//! What clients dial: the WebSocket protocol (`GET /v1/ws`, PROTOCOL.md and `docs/api/websocket.md`), `/v1/topics`, `/v1/coverage`,
 //! `/metrics`, `/health/live`, `/health/ready` and the page at `/`.
 //!
 //! ```text
@@ -29,6 +29,7 @@
 //! ```
 
 mod config;
+pub mod coverage;
 mod http;
 mod page;
 mod server;
@@ -40,6 +41,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use wholetape_tape::Tape;
+use wholetape_tape::coverage::Coverage;
 
 pub use config::{GatewayConfig, Problem};
 pub use stats::GatewayStats;
@@ -55,6 +57,10 @@ pub trait Surface: Send + Sync {
     /// Prometheus text of everything but the gateway, which adds its own.
     fn metrics(&self) -> String;
     fn health(&self) -> Health;
+    /// Shows the coverage ledger to `look`, if the process keeps one.
+    fn coverage(&self, look: &mut dyn FnMut(&Coverage)) {
+        let _ = look;
+    }
 }
 
 /// `GET /health/live` and `/health/ready`: 200 or 503.

@@ -17,6 +17,7 @@ mod block;
 mod clock;
 mod commit;
 mod config;
+pub mod coverage;
 mod disk;
 mod error;
 mod format;

@@ -1,4 +1,4 @@
-//! Everything that is plain HTTP: the page, topics, metrics, health.
+//! Everything that is plain HTTP: the page, topics, coverage, metrics, health.
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -6,6 +6,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::json;
 
+use crate::coverage::{Query, document};
 use crate::page;
 use crate::server::Server;
 
@@ -31,6 +32,7 @@ pub(crate) fn answer<B>(server: &Server, request: &Request<B>) -> Response<Body>
         "/health/live" => health(server, true),
         "/health/ready" => health(server, false),
         "/v1/topics" => topics(server),
+        "/v1/coverage" => coverage(server, request.uri().query().unwrap_or("")),
         path => match page::file(path) {
             Some((kind, bytes)) => {
                 let mut r = reply(StatusCode::OK, kind, Bytes::from_static(bytes));
@@ -66,6 +68,22 @@ fn topics(server: &Server) -> Response<Body> {
         .collect();
     let body = json!({"epoch": &*server.hub.epoch, "topics": topics});
     reply(StatusCode::OK, "application/json", body.to_string().into())
+}
+
+/// What is held and how sure that is, as the ledger of this process has it.
+fn coverage(server: &Server, query: &str) -> Response<Body> {
+    let query = match Query::parse(query) {
+        Ok(query) => query,
+        Err(why) => {
+            return reply(StatusCode::BAD_REQUEST, "text/plain; charset=utf-8", format!("{why}\n").into());
+        }
+    };
+    let mut body = None;
+    server.surface.coverage(&mut |ledger| body = Some(document(ledger, &query).to_string()));
+    match body {
+        Some(body) => reply(StatusCode::OK, "application/json", body.into()),
+        None => text(StatusCode::NOT_FOUND, "this process keeps no coverage ledger\n"),
+    }
 }
 
 pub(crate) fn text(status: StatusCode, text: &'static str) -> Response<Body> {

@@ -1,0 +1,180 @@
+//! The gaps of one topic, from `open` to their verdict, bounded.
+//!
+//! Beyond [`GAPS_MAX`] the oldest settled gaps are forgotten: healed and never published ones leave a count, lost ones leave a
+//! *scar* as well, merged per hour, so that the hours they damaged stay damaged. Open gaps are kept longest.
+
+use std::collections::BTreeMap;
+
+use wholetape_model::{Gap, GapCause, GapState, HealSource, Ts};
+
+use super::runs::HOUR;
+
+/// Gaps kept in detail.
+pub const GAPS_MAX: usize = 512;
+/// Open gaps may be this many times as many.
+const OPEN_FACTOR: usize = 4;
+const SCARS_MAX: usize = 2_048;
+/// Evidence longer than this is cut off here; the tape has all of it.
+const WHY_MAX: usize = 200;
+
+/// The tape's own gaps (and the ledger's): numbered by seq, lost from the first.
+const OWN: std::ops::Range<u64> = 1 << 52..1 << 53;
+
+/// A gap with the newest mark about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GapEntry {
+    pub gap: u64,
+    pub state: GapState,
+    pub cause: GapCause,
+    pub source: HealSource,
+    pub from_id: u64,
+    pub to_id: u64,
+    pub from_ts: Ts,
+    pub to_ts: Ts,
+    pub missing: u64,
+    /// Times of the first and of the newest mark.
+    pub opened: Ts,
+    pub marked: Ts,
+    pub why: String,
+}
+
+/// What forgotten lost gaps leave of a stretch of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scar {
+    pub from: Ts,
+    pub to: Ts,
+    pub hole_ns: i64,
+    pub gaps: u64,
+}
+
+/// How many gaps came to which end, forgotten ones included.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GapCounts {
+    pub open: u64,
+    pub healed: u64,
+    pub never_published: u64,
+    pub lost: u64,
+}
+
+impl GapCounts {
+    fn of(&mut self, state: GapState) -> &mut u64 {
+        match state {
+            GapState::Open => &mut self.open,
+            GapState::Healed => &mut self.healed,
+            GapState::NeverPublished => &mut self.never_published,
+            GapState::Lost => &mut self.lost,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Gaps {
+    pub(super) list: BTreeMap<u64, GapEntry>,
+    pub(super) forgotten: GapCounts,
+    pub(super) scars: Vec<Scar>,
+    /// The latest time of which a forgotten gap spoke.
+    pub(super) forgotten_to: Ts,
+}
+
+impl Gaps {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &GapEntry> {
+        self.list.values()
+    }
+
+    #[must_use]
+    pub fn scars(&self) -> &[Scar] {
+        &self.scars
+    }
+
+    #[must_use]
+    pub fn counts(&self) -> GapCounts {
+        let mut counts = self.forgotten;
+        for g in self.list.values() {
+            *counts.of(g.state) += 1;
+        }
+        counts
+    }
+
+    /// The newest mark about a gap; the last one counts.
+    pub fn mark(&mut self, gap: &Gap<&str>, at: Ts) -> &mut GapEntry {
+        if !self.list.contains_key(&gap.gap) {
+            if gap.state != GapState::Open && !OWN.contains(&gap.gap) && gap.gap <= self.newest_forgotten_open() {
+                // The verdict on a gap that was forgotten open.
+                self.forgotten.open -= 1;
+            }
+            self.make_room();
+        }
+        let entry = self.list.entry(gap.gap).or_insert_with(|| GapEntry {
+            gap: gap.gap,
+            state: gap.state,
+            cause: gap.cause,
+            source: gap.source,
+            from_id: 0,
+            to_id: 0,
+            from_ts: gap.from_ts,
+            to_ts: gap.to_ts,
+            missing: 0,
+            opened: at,
+            marked: at,
+            why: String::new(),
+        });
+        (entry.state, entry.cause, entry.source) = (gap.state, gap.cause, gap.source);
+        (entry.from_id, entry.to_id) = (gap.from_id, gap.to_id);
+        (entry.from_ts, entry.to_ts) = (gap.from_ts, gap.to_ts);
+        (entry.missing, entry.marked) = (gap.missing, at);
+        entry.why.clear();
+        entry.why.extend(gap.why.chars().map(|c| if c.is_control() { ' ' } else { c }).take(WHY_MAX));
+        entry
+    }
+
+    /// A line's gap numbers rise with time, so a forgotten one lies below every one that is kept.
+    fn newest_forgotten_open(&self) -> u64 {
+        if self.forgotten.open == 0 {
+            return 0;
+        }
+        self.list.keys().next().map_or(u64::MAX, |first| first.saturating_sub(1))
+    }
+
+    fn make_room(&mut self) {
+        if self.list.len() < GAPS_MAX {
+            return;
+        }
+        let settled = self.list.values().find(|g| g.state != GapState::Open).map(|g| g.gap);
+        let goes = match settled {
+            Some(gap) => gap,
+            None if self.list.len() < GAPS_MAX * OPEN_FACTOR => return,
+            None => *self.list.keys().next().expect("the list is full"),
+        };
+        let Some(g) = self.list.remove(&goes) else { return };
+        *self.forgotten.of(g.state) += 1;
+        self.forgotten_to = self.forgotten_to.max(g.to_ts);
+        if matches!(g.state, GapState::Open | GapState::Lost) && g.from_ts > Ts::ZERO {
+            self.scar(g.from_ts, g.to_ts.max(g.from_ts));
+        }
+    }
+
+    fn scar(&mut self, from: Ts, to: Ts) {
+        let hour = |ts: Ts| ts.0.div_euclid(HOUR);
+        let new = Scar { from, to, hole_ns: to.0.saturating_sub(from.0), gaps: 1 };
+        let at = self.scars.partition_point(|s| s.from <= from);
+        if let Some(last) = at.checked_sub(1).and_then(|i| self.scars.get_mut(i))
+            && hour(last.from) == hour(to)
+            && hour(last.to) == hour(to)
+        {
+            // Overlapping losses count once.
+            last.hole_ns += (to.0 - from.0.max(last.to.0)).max(0);
+            last.to = last.to.max(to);
+            last.gaps += 1;
+            return;
+        }
+        self.scars.insert(at, new);
+        if self.scars.len() > SCARS_MAX {
+            let first = self.scars.remove(0);
+            let next = &mut self.scars[0];
+            next.hole_ns = next.hole_ns.saturating_add(first.hole_ns);
+            next.from = first.from.min(next.from);
+            next.to = next.to.max(first.to);
+            next.gaps += first.gaps;
+        }
+    }
+}
