@@ -119,7 +119,7 @@ fn line(name: &str, venue: &str, symbol: &str, ws: SocketAddr, rest: SocketAddr)
         approved: Some("tests, today, loopback".into()),
         // Short, and yet longer than a busy machine keeps a thread waiting.
         lag_max: Duration::from_millis(600),
-        shed_after: Duration::from_millis(500),
+        shed_after: Duration::from_millis(300),
         ..LineConfig::default()
     }
 }
@@ -204,7 +204,7 @@ async fn twice_its_capacity_sheds_in_order_and_confesses_all_of_it() {
     let books =
         |w: &World| w.read("book.BTCUSDT.BINANCE", |r| matches!(r.view().unwrap(), Body::Validity(_)).then_some(()));
     w.until(10 * S, "the book is live", |w| books(w).len() == 1).await;
-    tokio::time::sleep(S * 3).await;
+    tokio::time::sleep(S * 2).await;
     w.until(10 * S, "nothing is late", |w| w.level("slow") == 0.0).await;
 
     // 5 000 frames a second against 2 000.

@@ -142,6 +142,13 @@ impl Set {
         Binance::new(variant, &SessionPlan::capture(&self.venue)).expect("an empty plan").typed_only()
     }
 
+    /// What an overloaded line spends on a frame that it drops.
+    fn peek_all(&self, session: &dyn Session) {
+        for frame in &self.frames {
+            assert!(black_box(session.peek(Frame::Text(frame))).is_some(), "a plain head is recognised");
+        }
+    }
+
     fn parse_all(&self, parse: fn(&str, &[u8])) {
         for frame in &self.frames {
             parse(self.channel, frame);
@@ -209,8 +216,8 @@ fn sets() -> Vec<Set> {
     sets
 }
 
-/// ns per frame of the best of `rounds`: our session, sonic-rs, serde_json, our typed decoder; all taking turns.
-fn measure(set: &Set, rounds: usize) -> [f64; 4] {
+/// ns per frame of the best of `rounds`: our session, sonic-rs, serde_json, our typed decoder, a peek; all taking turns.
+fn measure(set: &Set, rounds: usize) -> [f64; 5] {
     let (mut session, mut typed, mut out) = (set.session(), set.typed_session(), Out::default());
     let repeat = (FRAMES_MAX / set.frames.len()).clamp(1, 2_000);
     let time = |work: &mut dyn FnMut()| {
@@ -220,12 +227,14 @@ fn measure(set: &Set, rounds: usize) -> [f64; 4] {
         }
         start.elapsed().as_nanos() as f64 / (repeat * set.frames.len()) as f64
     };
-    let mut best = [f64::MAX; 4];
+    let peeking = set.session();
+    let mut best = [f64::MAX; 5];
     for _ in 0..rounds {
         best[0] = best[0].min(time(&mut || set.decode_all(session.as_mut(), &mut out)));
         best[1] = best[1].min(time(&mut || set.parse_all(sonic)));
         best[2] = best[2].min(time(&mut || set.parse_all(serde)));
         best[3] = best[3].min(time(&mut || set.decode_all(&mut typed, &mut out)));
+        best[4] = best[4].min(time(&mut || set.peek_all(peeking.as_ref())));
     }
     best
 }
@@ -233,13 +242,13 @@ fn measure(set: &Set, rounds: usize) -> [f64; 4] {
 fn decode(c: &mut Criterion) {
     let sets = sets();
     println!(
-        "{:<42} {:<11} {:>6} {:>9} {:>9} {:>6} {:>10} {:>9}",
-        "recording", "channel", "frames", "ours ns", "sonic ns", "ratio", "serde_json", "fallback"
+        "{:<42} {:<11} {:>6} {:>9} {:>9} {:>6} {:>10} {:>9} {:>8}",
+        "recording", "channel", "frames", "ours ns", "sonic ns", "ratio", "serde_json", "fallback", "peek ns"
     );
     for set in &sets {
-        let [ours, sonic, serde, typed] = measure(set, 5);
+        let [ours, sonic, serde, typed, peek] = measure(set, 5);
         println!(
-            "{:<42} {:<11} {:>6} {ours:>9.1} {sonic:>9.1} {:>6.3} {serde:>10.1} {typed:>9.1}",
+            "{:<42} {:<11} {:>6} {ours:>9.1} {sonic:>9.1} {:>6.3} {serde:>10.1} {typed:>9.1} {peek:>8.1}",
             set.name,
             set.channel,
             set.frames.len(),
