@@ -148,7 +148,8 @@ pub fn words(count: &Count) -> String {
         Some(ratio) => format!("{:.3} % of {:.1} s", (ratio * 100_000.0).floor() / 1_000.0, seconds(count.due_ms)),
         None => "never due".into(),
     };
-    if count.excluded_ms > 0 {
+    // What is printed as 0.0 is not worth a word.
+    if count.excluded_ms >= 50 {
         let _ = write!(text, " ({:.1} s not due)", seconds(count.excluded_ms));
     }
     text
