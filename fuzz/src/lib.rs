@@ -27,6 +27,7 @@ pub fn session(venue: &str, data: &[u8]) {
             FetchKind::BookSnapshot,
             FetchKind::TradesFrom,
             FetchKind::NewestTrades,
+            FetchKind::TradesAt,
             FetchKind::OpenInterest,
             FetchKind::Instruments,
             FetchKind::ServerTime,

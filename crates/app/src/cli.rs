@@ -34,6 +34,9 @@ pub enum Verb {
     Coverage(Coverage),
     /// Simulated venues alone, for `run` and for other feed handlers.
     Sim(Sim),
+    /// Makes recorded data whole after the fact.
+    #[command(subcommand)]
+    Heal(Heal),
     /// Shows what a recording holds, as the pipeline's own line reads it.
     Inspect {
         /// One JSON object a line, zstd-compressed.
@@ -67,6 +70,30 @@ pub struct Run {
     /// Port of the page and the protocol; 0 picks a free one. Overrides `gateway.listen`'s.
     #[arg(long)]
     pub port: Option<u16>,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Subcommand)]
+pub enum Heal {
+    /// Asks the venue for the trades of one stretch of time that the tape lacks. Goes through the running process when one
+    /// owns the data directory; Ctrl-C stops cleanly, and the same command goes on.
+    Backfill(Backfill),
+}
+
+#[derive(Args)]
+pub struct Backfill {
+    #[command(flatten)]
+    pub layers: Layers,
+    /// As topics spell it: BTCUSDT.BINANCE
+    #[arg(long, value_name = "ID")]
+    pub instrument: String,
+    /// 2026-11-21T10:00:00Z (UTC), or how long ago: 2h
+    #[arg(long, value_name = "TIME")]
+    pub from: String,
+    #[arg(long, value_name = "TIME", default_value = "now")]
+    pub to: String,
+    /// One JSON object a line: progress, then the outcome.
     #[arg(long)]
     pub json: bool,
 }
@@ -223,6 +250,9 @@ pub struct Sim {
     pub faults: Faults,
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// So many seconds of trades from before the first start, known to REST alone.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub history: u32,
     /// Where the truth is written; the same folder again goes on.
     #[arg(long, value_name = "DIR", default_value = "wholetape-sim")]
     pub data: PathBuf,
@@ -273,6 +303,7 @@ mod tests {
             "wholetape doctor",
             "wholetape sim --instruments 20 --rate 10000 --wait --control --rotate 64",
             "wholetape verdict --truth sim -c wholetape.toml --json",
+            "wholetape heal backfill --instrument BTCUSDT.BINANCE --from 2h --to now --data d --json",
             "wholetape defaults",
             "wholetape coverage --data d --instrument *.BINANCE --kind trade --hours 48 --fail-on-hole --json",
         ] {

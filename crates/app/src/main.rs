@@ -5,9 +5,11 @@
 mod availability;
 mod cli;
 mod config;
+mod control;
 mod coverage;
 mod demo;
 mod doctor;
+mod heal;
 mod inspect;
 mod logging;
 mod metrics;
@@ -56,6 +58,7 @@ fn dispatch(verb: &Verb) -> anyhow::Result<ExitCode> {
         Verb::Coverage(args) => coverage::run(args),
         Verb::Sim(args) => sim::run(args),
         Verb::Verdict(args) => verdict::verb::run(args),
+        Verb::Heal(args) => heal::run(args),
         Verb::Inspect { file, json } => {
             let report = inspect::inspect(file)?;
             if *json {

@@ -20,6 +20,7 @@ use wholetape_tape::coverage::Coverage;
 use wholetape_tape::{SpaceState, Tape, TapeConfig};
 
 use crate::availability::{Availability, Totals, probe};
+use crate::control::server::{Control, Reach};
 use crate::coverage::Keeper;
 
 /// Lines get this long to end.
@@ -33,6 +34,8 @@ pub struct Plan {
     pub feed: FeedPlan,
     pub gateway: GatewayConfig,
     pub listen: String,
+    /// Where other commands of this machine reach this process; `None`: nowhere.
+    pub control: Option<PathBuf>,
 }
 
 pub struct Pipeline {
@@ -47,6 +50,7 @@ pub struct Pipeline {
     gateway_stop: CancellationToken,
     availability: Option<std::thread::JoinHandle<()>>,
     availability_stop: CancellationToken,
+    control: Option<Control>,
 }
 
 impl Pipeline {
@@ -83,6 +87,14 @@ impl Pipeline {
             tokio::task::spawn_blocking(move || Feed::start(plan, &tape, &hub, stop)).await??
         };
         let feed_stopped = feed.stopped().clone();
+        let reach = Reach { tape: tape.clone(), asker: feed.asker() };
+        let control = plan.control.and_then(|path| match Control::start(&path, reach) {
+            Ok(control) => Some(control),
+            Err(error) => {
+                tracing::warn!(%error, "no control socket: commands cannot reach this process");
+                None
+            }
+        });
         let account = Arc::new(Availability::open(&data));
         let watched = probe::Watched { addr, tape: tape.clone(), hub: hub.clone(), lines };
         let feed = Mutex::new(Some(feed));
@@ -101,6 +113,7 @@ impl Pipeline {
             gateway_stop,
             availability,
             availability_stop,
+            control,
         })
     }
 
@@ -156,6 +169,9 @@ impl Pipeline {
     pub async fn stop(mut self) -> anyhow::Result<()> {
         self.stop_looking().await;
         let feed = self.stop_feed().await;
+        if let Some(control) = self.control {
+            control.stop().await;
+        }
         let surface = self.surface.clone();
         tokio::task::spawn_blocking(move || surface.keeper.stop()).await?;
         self.gateway_stop.cancel();

@@ -34,6 +34,7 @@ pub fn config(args: &cli::Sim) -> anyhow::Result<SimConfig> {
         config.venues.iter_mut().for_each(|venue| venue.limits.history_rows = HISTORY_ROWS);
     }
     for (at, venue) in config.venues.iter_mut().enumerate() {
+        venue.history_s = args.history;
         venue.port = if args.port == 0 { 0 } else { args.port.saturating_add(at as u16) };
     }
     config.seed = args.seed;

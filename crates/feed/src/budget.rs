@@ -156,7 +156,8 @@ impl WeightBudget {
             Priority::BookResync => 100,
             Priority::LiveHole => 90,
             Priority::Poll => 80,
-            Priority::Backlog => 60,
+            // Half: a resync that begins in the midst of a backlog finds the other half.
+            Priority::Backlog => 50,
         };
         u32::try_from(u64::from(limit) * percent / 100).unwrap_or(u32::MAX)
     }
@@ -217,11 +218,11 @@ mod tests {
     #[test]
     fn the_urgent_find_room_that_others_were_refused() {
         let mut b = WeightBudget::new(100);
-        for _ in 0..6 {
+        for _ in 0..5 {
             assert_eq!(b.take(T, 10, Priority::Backlog), Ok(()));
         }
         assert_eq!(b.take(T, 10, Priority::Backlog), Err(MINUTE));
-        assert_eq!(b.take(T, 20, Priority::Poll), Ok(()));
+        assert_eq!(b.take(T, 30, Priority::Poll), Ok(()));
         assert_eq!(b.take(T, 10, Priority::LiveHole), Ok(()));
         assert!(b.take(T, 1, Priority::LiveHole).is_err());
         assert_eq!(b.take(T, 10, Priority::BookResync), Ok(()));

@@ -20,7 +20,8 @@ use crate::rest::{self, HostPlan, HostTask};
 use crate::shell::{FeedShared, LineTask};
 use crate::spec::LineSpec;
 use crate::worker::{
-    self, Answer, Command, ControlError, Controls, Task, TaskError, TaskFuture, Worker, WorkerHandle, WorkerParts,
+    self, Answer, Asker, Command, ControlError, Controls, Task, TaskError, TaskFuture, Worker, WorkerHandle,
+    WorkerParts,
 };
 
 /// What is known of a venue's doors: sockets here, REST in `host`.
@@ -43,6 +44,8 @@ pub struct FeedPlan {
     pub workers: usize,
     /// Between a failed line and its next start.
     pub restart: Option<BackoffShape>,
+    /// No socket is opened: lines answer questions and ask over REST alone (`wholetape heal` without a running process).
+    pub rest_only: bool,
 }
 
 impl FeedPlan {
@@ -63,6 +66,7 @@ pub struct FeedHandle {
     workers: Vec<Worker>,
     /// Which worker runs which line.
     lines: BTreeMap<String, usize>,
+    asker: Asker,
     rest: Worker,
     watchdog: Option<JoinHandle<()>>,
     stop: CancellationToken,
@@ -98,8 +102,12 @@ impl Feed {
         let homes: Vec<usize> = (0..plan.lines.len()).map(|i| i % count).collect();
         move_topics(tape, &plan.lines, &homes)?;
         let stop = stop.child_token();
-        let shared =
-            Arc::new(FeedShared { tape: tape.clone(), tls: tls.clone(), numbers: AtomicU32::new(last_number(tape)?) });
+        let shared = Arc::new(FeedShared {
+            tape: tape.clone(),
+            tls: tls.clone(),
+            numbers: AtomicU32::new(last_number(tape)?),
+            rest_only: plan.rest_only,
+        });
 
         let mut hosts = BTreeMap::new();
         let mut gates = BTreeMap::new();
@@ -116,13 +124,16 @@ impl Feed {
 
         let floor = tape.topics().iter().map(|t| t.last_ts_recv).max().unwrap_or(Ts::ZERO);
         let mut workers = Vec::new();
-        let mut lines = BTreeMap::new();
+        let (mut lines, mut instruments) = (BTreeMap::new(), BTreeMap::new());
         let raw = plan.lines.iter().any(|l| l.raw);
         let mut tasks: Vec<Vec<Box<dyn Task>>> = (0..count).map(|_| Vec::new()).collect();
         for (spec, home) in plan.lines.into_iter().zip(&homes) {
             let Some(gate) = gates.get(&spec.venue).cloned() else {
                 return Err(abandon(workers, rest, &stop, &rest_stop, FeedError::NoWorker { line: spec.name }));
             };
+            for id in &spec.instruments {
+                instruments.insert(id.as_str().to_owned(), spec.name.clone());
+            }
             lines.insert(spec.name.clone(), *home);
             tasks[*home].push(Box::new(LineTask { spec: Arc::new(spec), shared: shared.clone(), gate }));
         }
@@ -153,7 +164,9 @@ impl Feed {
                 return Err(abandon(workers, rest, &stop, &rest_stop, error));
             }
         };
-        Ok(FeedHandle { workers, lines, rest, watchdog: Some(watchdog), stop })
+        let tasks = workers.iter().flat_map(Worker::controls).collect();
+        let asker = Asker { tasks, instruments };
+        Ok(FeedHandle { workers, lines, asker, rest, watchdog: Some(watchdog), stop })
     }
 }
 
@@ -241,6 +254,12 @@ impl FeedHandle {
     pub async fn ask(&self, line: &str, correlation: &str, command: Command) -> Result<Answer, ControlError> {
         let worker = self.lines.get(line).ok_or_else(|| ControlError::Unknown(line.into()))?;
         self.workers[*worker].ask(line, correlation, command, Duration::from_secs(5)).await
+    }
+
+    /// Asks lines without holding this handle.
+    #[must_use]
+    pub fn asker(&self) -> Asker {
+        self.asker.clone()
     }
 
     /// Workers that give no sign of life just now.

@@ -17,6 +17,7 @@ pub mod known;
 pub mod line;
 pub mod link;
 pub mod metrics;
+pub mod queue;
 pub mod rest;
 pub mod resume;
 pub mod shell;

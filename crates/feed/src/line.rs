@@ -12,12 +12,15 @@
 //! - Streams that no id protects confess every broken connection.
 //! - After warm-up an event costs no allocation; whatever allocates happens once per change of state.
 
+pub mod backlog;
 mod books;
 pub mod cadence;
 mod conn;
 pub mod drift;
 mod emit;
+mod heal;
 mod held;
+mod hole;
 mod judge;
 pub mod ledger;
 pub mod memory;
@@ -38,8 +41,10 @@ use wholetape_model::{InstrumentIx, Kind, LinkCause, NO_INSTRUMENT, RowFlags, Ts
 use wholetape_quality::Findings;
 use wholetape_venue::{Action, FetchFailure, FetchId, FetchKind, Frame, Note, ProtocolError, Recovery, Reply, Session};
 
+pub use backlog::Job;
 pub use books::BookFlow;
 use conn::Conn;
+pub use heal::{Order, Progress};
 pub use out::{ConnIx, Judged, LineAction, LineOut, LineTopic, Priority};
 pub use plan::{ConnPlan, Instrument, LinePlan, Resume, TopicResume};
 pub use sockets::{Lag, OVERLAP, SOCKETS_MAX};
@@ -81,6 +86,14 @@ pub struct LineStats {
     pub shapes: u64,
     /// Frames that are not as documented, by the places of [`wholetape_venue::shape::CHANNELS`].
     pub odd_shapes: [u64; wholetape_venue::shape::CHANNELS.len()],
+    /// Ids of old or large holes that are missing now.
+    pub backlog_missing: u64,
+    /// Answers for the backlog: with rows of use, without, and none at all.
+    pub backlog_filled: u64,
+    pub backlog_empty: u64,
+    pub backlog_failed: u64,
+    /// Rows that filled a hole though they came by the stream.
+    pub healed_redundant: u64,
 }
 
 /// See the module.
@@ -100,6 +113,8 @@ pub struct Line {
     due: Ts,
     last_scan: Ts,
     last_activity: u64,
+    /// Whose backlog is asked for next: taken in turns.
+    backlog_turn: usize,
     /// Of the event at hand; empty between events.
     findings: Findings,
     shed: shed::Shedding,
@@ -134,6 +149,7 @@ impl Line {
             due: Ts::MAX,
             last_scan: Ts::ZERO,
             last_activity: 0,
+            backlog_turn: 0,
             findings: Findings::default(),
             shed: shed::Shedding::default(),
             members,
@@ -243,7 +259,9 @@ impl Line {
             self.watches[conn].host_answered(now);
             match id.kind {
                 FetchKind::NewestTrades if id.arg == silence::PULSE => self.take_pulse(conn, id, now, out),
-                FetchKind::TradesFrom | FetchKind::NewestTrades => self.take_trades(conn, id, now, out),
+                FetchKind::TradesFrom | FetchKind::NewestTrades | FetchKind::TradesAt => {
+                    self.take_trades(conn, id, now, out);
+                }
                 FetchKind::BookSnapshot => self.take_snapshot(conn, id, now, out),
                 _ => self.take_events(conn, now, RowFlags::default(), out),
             }
@@ -364,7 +382,7 @@ impl Line {
         state.received += 1;
         state.conn = Some(conn);
         let gap = self.next_gap.max(now.0 as u64);
-        match self.instruments[ix].trades.on_live(trade.id, now, gap) {
+        match self.instruments[ix].trades.on_live(trade.id, event.ts_event, now, gap) {
             Live::Row => self.push_trade(topic, event, conn, now, RowFlags::default(), out),
             Live::Repeat => {
                 self.stats.repeats += 1;
@@ -393,9 +411,13 @@ impl Line {
                     self.gap_mark(topic, &verdict, conn, now, out);
                     self.stats.gaps_healed += 1;
                 }
+                self.stats.healed_redundant += 1;
             }
         }
         self.led(conn, topic, now);
+        if self.instruments[ix].trades.wants_anchor() {
+            self.anchor_backlog(ix, topic, event.ts_event, conn, now, out);
+        }
     }
 
     fn push_trade(
@@ -415,55 +437,10 @@ impl Line {
         self.push(topic, event.ts_event, now, conn, flags, event.scales, event.body, out);
     }
 
-    /// A page of trades by id: rows that are new are late, and say so.
-    fn take_trades(&mut self, conn: ConnIx, id: FetchId, now: Ts, out: &mut LineOut) {
-        let ix = id.instrument as usize;
-        if ix >= self.instruments.len() {
-            out.scratch.events.clear();
-            return;
-        }
-        let topic = self.topic_of(id.instrument, Kind::Trade);
-        let gap = self.next_gap.max(now.0 as u64);
-        self.next_gap = gap + 1;
-        let mut bounds: Option<(u64, u64)> = None;
-        let head = self.instruments[ix].trades.ledger().head();
-        // `unheard`: the newest trade that an open stream should have brought by now.
-        let (mut unheard, mut newer) = (Ts::ZERO, false);
-        for i in 0..out.scratch.events.len() {
-            let event = out.scratch.events[i];
-            let wholetape_model::Body::Trade(trade) = event.body else { continue };
-            bounds = Some(bounds.map_or((trade.id, trade.id), |(a, b)| (a.min(trade.id), b.max(trade.id))));
-            let beyond = self.instruments[ix].trades.ledger().head().is_none_or(|head| trade.id > head);
-            let (new, mark) = self.instruments[ix].trades.on_late(trade.id, now, gap);
-            if let Some(mark) = mark {
-                self.stats.gaps_opened += 1;
-                self.gap_mark(topic, &mark, conn, now, out);
-            }
-            if new {
-                self.stats.late += 1;
-                newer |= beyond;
-                if beyond && now.since(event.ts_event) > trades::SILENT_AFTER {
-                    unheard = unheard.max(event.ts_event);
-                }
-                let flags = RowFlags::LATE_REST.with(self.judge_late(conn, &event, now, out));
-                self.push(topic, event.ts_event, now, conn, flags, event.scales, event.body, out);
-            }
-        }
-        out.scratch.events.clear();
-        self.trades_told(id, head, newer, now);
-        for verdict in self.instruments[ix].trades.after_answer(bounds, now) {
-            self.count_verdict(verdict.state);
-            self.gap_mark(topic, &verdict, conn, now, out);
-        }
-        if unheard > Ts::ZERO {
-            self.trade_stream_silent(ix, topic, unheard, now, out);
-        }
-    }
-
     /// REST knows trades that the open stream should have brought seconds ago: accepted, and silent.
     /// `unheard` is the newest of them. One from before the subscription was nothing that this stream could bring: with many
     /// instruments the answer may have waited for the budget since then.
-    fn trade_stream_silent(&mut self, ix: usize, topic: LineTopic, unheard: Ts, now: Ts, out: &mut LineOut) {
+    pub(super) fn trade_stream_silent(&mut self, ix: usize, topic: LineTopic, unheard: Ts, now: Ts, out: &mut LineOut) {
         let conn = self.instruments[ix].trade_conn;
         let open = self.topics.get(topic).open_since;
         if !self.is_set_open(conn) || open == Ts::ZERO || now.since(open) < trades::SILENT_AFTER {
@@ -503,7 +480,7 @@ impl Line {
         let mut filled = Vec::new();
         if let wholetape_model::Body::Trade(trade) = event.body {
             let gap = self.next_gap.max(now.0 as u64);
-            match self.instruments[event.instrument as usize].raw_trades.on_live(trade.id, now, gap) {
+            match self.instruments[event.instrument as usize].raw_trades.on_live(trade.id, event.ts_event, now, gap) {
                 Live::Row => {}
                 Live::Repeat => {
                     self.topics.get(topic).repeats += 1;

@@ -7,7 +7,6 @@
 //! Full-policy: a full channel or a wait longer than `wait_max` is answered at once with
 //! [`FetchFailure::Budget`] and the time after which to ask again.
 
-use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +29,7 @@ use crate::endpoint::Endpoint;
 use crate::error::chain;
 use crate::line::Priority;
 use crate::metrics::{FLUSH_EVERY, Hub, Local, MetricId};
+use crate::queue::{Next, Order, QUEUE_MAX, Queue};
 use crate::transport;
 
 /// One host and what it bears.
@@ -82,51 +82,22 @@ pub enum Fetched {
 }
 
 struct Job {
-    kind: FetchKind,
     request: Request,
-    priority: Priority,
-    /// Order among equals: who came first.
-    turn: u64,
-    asked: Ts,
     reply: oneshot::Sender<Fetched>,
 }
 
-impl PartialEq for Job {
-    fn eq(&self, other: &Self) -> bool {
-        self.rank() == other.rank()
-    }
-}
-impl Eq for Job {}
-impl PartialOrd for Job {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-/// The greatest goes first: the most urgent, and among equals the earliest.
-impl Ord for Job {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        other.rank().cmp(&self.rank())
-    }
-}
-impl Job {
-    const fn rank(&self) -> (u8, u64) {
-        (self.priority as u8, self.turn)
-    }
-}
-
-/// Requests that may wait for one host.
-const QUEUE_MAX: usize = 1024;
+type Asked = Order<Job>;
 
 /// What a line holds of a host.
 #[derive(Debug, Clone)]
 pub struct HostHandle {
     name: Arc<str>,
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::Sender<Asked>,
 }
 
 impl std::fmt::Debug for Job {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?} {}", self.priority, self.request.path)
+        f.write_str(&self.request.path)
     }
 }
 
@@ -139,7 +110,7 @@ impl HostHandle {
     /// Asks. The future may be dropped; the answer is then thrown away.
     pub async fn fetch(&self, kind: FetchKind, request: Request, priority: Priority) -> Fetched {
         let (reply, answer) = oneshot::channel();
-        let job = Job { kind, request, priority, turn: 0, asked: Ts::ZERO, reply };
+        let job = Order::new(kind, request.weight, priority, Job { request, reply });
         match self.jobs.try_send(job) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => {
@@ -178,19 +149,15 @@ struct Host {
     /// Idle connections. Never more than `connections_max` with those in use, so no request ever opens one too many.
     idle: Vec<Kept>,
     clock: Clock,
-    budget: WeightBudget,
-    snapshots: TokenBucket,
-    breaker: CircuitBreaker,
+    queue: Queue<Job>,
     endpoint: usize,
-    waiting: BinaryHeap<Job>,
-    turns: u64,
     /// The venue has said how much is used.
     heard: bool,
     metrics: Metrics,
 }
 
 struct Outcome {
-    job: Job,
+    job: Asked,
     endpoint: usize,
     started: Ts,
     result: Result<Answer, FetchFailure>,
@@ -219,7 +186,7 @@ pub struct HostTask {
     plan: HostPlan,
     tls: Arc<ClientConfig>,
     hub: Hub,
-    inbox: mpsc::Receiver<Job>,
+    inbox: mpsc::Receiver<Asked>,
     stop: CancellationToken,
 }
 
@@ -236,9 +203,9 @@ impl HostTask {
                 () = stop.cancelled() => break,
                 Some(outcome) = running.next() => host.finish(outcome),
                 job = inbox.recv() => match job {
-                    Some(job) => host.queue(job),
+                    Some(job) => host.take(job),
                     // Nobody can ask any more; what runs is finished.
-                    None if running.is_empty() && host.waiting.is_empty() => break,
+                    None if running.is_empty() && host.queue.is_empty() => break,
                     None => tokio::time::sleep(Duration::from_millis(10)).await,
                 },
                 _ = flush.tick() => host.flush(),
@@ -271,13 +238,15 @@ impl Host {
             local,
         };
         Self {
-            budget: WeightBudget::new(plan.weight_per_minute),
-            snapshots: TokenBucket::new(plan.snapshot_burst, plan.snapshot_every),
-            breaker: CircuitBreaker::new(plan.breaker),
+            queue: Queue::new(
+                WeightBudget::new(plan.weight_per_minute),
+                CircuitBreaker::new(plan.breaker),
+                TokenBucket::new(plan.snapshot_burst, plan.snapshot_every),
+                plan.connections_max,
+                plan.wait_max,
+            ),
             clock: Clock::new(clock::wall(), Ts::ZERO),
             endpoint: 0,
-            waiting: BinaryHeap::new(),
-            turns: 0,
             heard: false,
             tls: tls.clone(),
             idle: Vec::new(),
@@ -286,68 +255,35 @@ impl Host {
         }
     }
 
-    fn queue(&mut self, mut job: Job) {
-        let now = self.clock.now();
-        if self.waiting.len() >= QUEUE_MAX {
-            return self.refuse(job, Duration::from_secs(1));
+    fn take(&mut self, job: Asked) {
+        if let Err(job) = self.queue.push(job, self.clock.now()) {
+            self.refuse(job, Duration::from_secs(1));
         }
-        self.turns += 1;
-        job.turn = self.turns;
-        job.asked = now;
-        self.waiting.push(job);
     }
 
-    fn refuse(&mut self, job: Job, retry_after: Duration) {
+    fn refuse(&mut self, job: Asked, retry_after: Duration) {
         self.metrics.local.add(self.metrics.refused, 1);
-        let _ = job.reply.send(Fetched::Failed(FetchFailure::Budget { retry_after }));
+        let _ = job.job.reply.send(Fetched::Failed(FetchFailure::Budget { retry_after }));
     }
 
     /// Starts what may start. Returns how long to wait before looking again.
     fn start(&mut self, running: &mut Running) -> Option<Duration> {
         loop {
             let now = self.clock.now();
-            let job = self.waiting.peek()?;
-            if job.reply.is_closed() {
-                self.waiting.pop();
-                continue;
-            }
             // What was used of this minute before we came (by the process that we follow, or by others), only an answer
             // tells: until then one request at a time.
-            let most = if self.heard { self.plan.connections_max } else { 1 };
-            if running.len() >= most {
+            if !self.heard && !running.is_empty() {
                 return None;
             }
-            let snapshot = job.kind == FetchKind::BookSnapshot;
-            let (weight, priority, asked) = (job.request.weight, job.priority, job.asked);
-            let allowed = self
-                .breaker
-                .peek(now)
-                .and_then(|()| if snapshot { self.snapshots.ready(now) } else { Ok(()) })
-                .and_then(|()| self.budget.take(now, weight, priority))
-                .and_then(|()| self.breaker.allow(now));
-            match allowed {
-                Ok(()) => {
-                    if snapshot {
-                        let _ = self.snapshots.take(now);
-                    }
-                    if let Some(job) = self.waiting.pop() {
-                        running.push(Box::pin(self.send(job, now)));
-                    }
-                }
-                Err(wait) => {
-                    let patience = self.plan.wait_max.saturating_sub(now.since(asked));
-                    if wait <= patience {
-                        return Some(wait);
-                    }
-                    if let Some(job) = self.waiting.pop() {
-                        self.refuse(job, wait.min(Duration::from_secs(300)));
-                    }
-                }
+            match self.queue.next(now, |job| job.reply.is_closed()) {
+                Next::Send(job) => running.push(Box::pin(self.send(job, now))),
+                Next::Refuse(job, wait) => self.refuse(job, wait),
+                Next::Wait(wait) => return wait,
             }
         }
     }
 
-    fn send(&mut self, job: Job, now: Ts) -> impl Future<Output = Outcome> + Send + use<> {
+    fn send(&mut self, job: Asked, now: Ts) -> impl Future<Output = Outcome> + Send + use<> {
         self.metrics.local.add(self.metrics.requests, 1);
         let endpoint = self.endpoint;
         let base = self.plan.endpoints[endpoint].clone();
@@ -356,7 +292,7 @@ impl Host {
         let (tls, limit, body_max) = (self.tls.clone(), self.plan.timeout, self.plan.body_bytes_max);
         let header = self.plan.weight_header;
         async move {
-            let asking = ask(&base, endpoint, kept, tls, &job.request.path, header, body_max);
+            let asking = ask(&base, endpoint, kept, tls, &job.job.request.path, header, body_max);
             let (result, kept) = match tokio::time::timeout(limit, asking).await {
                 Ok(Ok((answer, kept))) => (Ok(answer), kept),
                 Ok(Err(why)) => (Err(FetchFailure::Transport(why)), None),
@@ -370,18 +306,19 @@ impl Host {
         let now = self.clock.now();
         let Outcome { job, endpoint, started, result, kept } = outcome;
         self.idle.extend(kept);
+        self.queue.ended(job.priority);
         self.metrics.local.observe(self.metrics.seconds, now.since(started).as_nanos() as u64);
         let fetched = match result {
             Ok(Answer { status, used, retry_after, body }) => {
                 // A venue that never tells is believed after its first answer.
                 self.heard = true;
                 if let Some(used) = used {
-                    self.budget.on_used(now, used);
+                    self.queue.budget.on_used(now, used);
                 }
                 if status == 429 || status == 418 {
                     // A venue that forgets the header still wants to be left alone.
                     let wait = retry_after.unwrap_or(Duration::from_secs(if status == 418 { 120 } else { 10 }));
-                    self.budget.on_retry_after(now, wait);
+                    self.queue.budget.on_retry_after(now, wait);
                     tracing::warn!(host = %self.plan.name, status, wait = ?wait, "venue asks us to wait");
                     self.succeeded();
                     Fetched::Failed(FetchFailure::Budget { retry_after: wait })
@@ -403,11 +340,11 @@ impl Host {
                 Fetched::Failed(failure)
             }
         };
-        let _ = job.reply.send(fetched);
+        let _ = job.job.reply.send(fetched);
     }
 
     fn succeeded(&mut self) {
-        if self.breaker.on_success() {
+        if self.queue.breaker.on_success() {
             tracing::info!(host = %self.plan.name, "REST host is back");
         }
     }
@@ -418,7 +355,7 @@ impl Host {
         if endpoint == self.endpoint {
             self.endpoint = (self.endpoint + 1) % self.plan.endpoints.len().max(1);
         }
-        if self.breaker.on_failure(now) {
+        if self.queue.breaker.on_failure(now) {
             self.metrics.local.add(self.metrics.opened, 1);
             tracing::warn!(host = %self.plan.name, why, "REST host fails, breaker opens");
         }
@@ -427,8 +364,8 @@ impl Host {
     fn flush(&mut self) {
         let now = self.clock.now();
         let m = &mut self.metrics;
-        m.local.set(m.used, f64::from(self.budget.used(now)));
-        m.local.set(m.open, f64::from(u8::from(self.breaker.is_open())));
+        m.local.set(m.used, f64::from(self.queue.budget.used(now)));
+        m.local.set(m.open, f64::from(u8::from(self.queue.breaker.is_open())));
         m.local.flush();
     }
 }

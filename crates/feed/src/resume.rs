@@ -16,18 +16,20 @@ use crate::line::{Resume, TopicResume};
 const BATCH: usize = 4_096;
 /// How far back the second trade source is read: far longer than a hole there waits for its verdict.
 const RAW_BACK: Duration = Duration::from_secs(60);
+/// Read beyond the backlog: the venue's clock, by which its edge is found, and ours may differ.
+const MARGIN: Duration = Duration::from_secs(600);
 
 /// Reads what a line called `names` needs to go on.
 ///
 /// # Errors
 /// [`TapeError`] when a topic cannot be looked up.
 pub fn read(tape: &Tape, topics: &[Topic], backlog: Duration) -> Result<Resume, TapeError> {
-    let mut resume = Resume::default();
+    let mut resume = Resume { backlog, ..Resume::default() };
     for topic in topics {
         let Some(head) = tape.head(topic).filter(|head| *head > 0) else { continue };
         let from = match topic.kind() {
             Kind::Trade => match newest(tape, topic)? {
-                Some(ts) => From::Time(ts - backlog),
+                Some(ts) => From::Time(ts - backlog - MARGIN),
                 None => From::Earliest,
             },
             // A hole that waits for its verdict may lie behind many rows that came since.
@@ -39,23 +41,37 @@ pub fn read(tape: &Tape, topics: &[Topic], backlog: Duration) -> Result<Resume, 
             Kind::Quality => From::Seq(head.saturating_sub(256)),
             _ => From::Seq(head.saturating_sub(64)),
         };
-        let mut state = TopicResume::default();
-        let mut open = BTreeMap::new();
-        let mut reader =
-            tape.reader(topic, from, ReaderOptions { policy: Policy::CatchUp, ..ReaderOptions::default() })?;
-        let mut batch = Vec::new();
-        while reader.poll_next(&mut batch, BATCH) > 0 {
-            for delivery in batch.drain(..) {
-                if let Some(record) = delivery.record() {
-                    take(&record, &mut state, &mut open);
-                }
-            }
-        }
-        state.open_gaps = open.into_values().collect();
-        resume.topics.insert(topic.as_str().to_owned(), state);
+        resume.topics.insert(topic.as_str().to_owned(), read_from(tape, topic, from)?);
     }
     crate::known::add(tape, &mut resume);
     Ok(resume)
+}
+
+/// What a trade topic holds since `from` (our receive time), however far back: for an order of people.
+///
+/// # Errors
+/// [`TapeError`] when the topic cannot be looked up.
+pub fn since(tape: &Tape, topic: &Topic, from: Ts) -> Result<TopicResume, TapeError> {
+    if tape.head(topic).is_none_or(|head| head == 0) {
+        return Ok(TopicResume::default());
+    }
+    read_from(tape, topic, From::Time(from - MARGIN))
+}
+
+fn read_from(tape: &Tape, topic: &Topic, from: From) -> Result<TopicResume, TapeError> {
+    let mut state = TopicResume::default();
+    let mut open = BTreeMap::new();
+    let mut reader = tape.reader(topic, from, ReaderOptions { policy: Policy::CatchUp, ..ReaderOptions::default() })?;
+    let mut batch = Vec::new();
+    while reader.poll_next(&mut batch, BATCH) > 0 {
+        for delivery in batch.drain(..) {
+            if let Some(record) = delivery.record() {
+                take(&record, &mut state, &mut open);
+            }
+        }
+    }
+    state.open_gaps = open.into_values().collect();
+    Ok(state)
 }
 
 fn newest(tape: &Tape, topic: &Topic) -> Result<Option<Ts>, TapeError> {
@@ -82,8 +98,12 @@ fn take(record: &Record<'_>, state: &mut TopicResume, open: &mut BTreeMap<u64, G
             return;
         }
         Body::Validity(_) | Body::Retract(_) => return,
-        Body::Trade(trade) => settle(state, trade.id, trade.id),
         Body::Raw(raw) => state.notes.push((raw.channel.to_owned(), raw.text.to_owned())),
+        Body::Trade(trade) => {
+            settle(state, trade.id, trade.id);
+            let event = record.ts_event();
+            state.oldest = if state.oldest == Ts::ZERO { event } else { state.oldest.min(event) };
+        }
         Body::Book(book) => state.last_update_id = state.last_update_id.max(book.last_id),
         _ => {}
     }

@@ -57,6 +57,8 @@ pub struct FeedShared {
     pub tls: Arc<ClientConfig>,
     /// The last connection number given; unique in the epoch.
     pub numbers: AtomicU32,
+    /// No socket is opened.
+    pub rest_only: bool,
 }
 
 /// A line as a worker's task.
@@ -207,7 +209,7 @@ impl Shell {
             segment,
             checkpoint_at: now + CHECKPOINT_EVERY,
             steps: handle.clock_steps().0,
-            paused: false,
+            paused: shared.rest_only,
             turn: 0,
             first: None,
             lag: LagMeter::new(line.connections(), now),

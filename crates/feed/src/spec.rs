@@ -54,7 +54,8 @@ impl LineSpec {
     /// # Errors
     /// [`FeedError::Plan`], [`FeedError::Tape`].
     pub fn line(&self, tape: &Tape) -> Result<Line, FeedError> {
-        let fresh = Line::with_sockets(self.plan(Resume::default())?, self.members());
+        let plan = self.plan(Resume { backlog: self.backlog, ..Resume::default() })?;
+        let fresh = Line::with_sockets(plan, self.members());
         let topics: Vec<Topic> = fresh.topics().iter().map(|t| t.topic.clone()).collect();
         let resume = crate::resume::read(tape, &topics, self.backlog)?;
         if resume.topics.is_empty() {

@@ -74,6 +74,11 @@ pub enum Command {
     Resume,
     /// Send a text over a connection, as a user.
     Send(usize, String),
+    /// Make a stretch of an instrument's trades whole.
+    Backfill(Box<crate::line::Order>),
+    /// How far an order (instrument, number) is; one JSON object.
+    BackfillProgress(String, u64),
+    BackfillCancel(String, u64),
 }
 
 /// A question with its id; the answer repeats the id.
@@ -274,6 +279,56 @@ impl WorkerParts {
     }
 }
 
+/// Asks lines from anywhere; outlives no worker and keeps none alive.
+#[derive(Debug, Clone, Default)]
+pub struct Asker {
+    pub(crate) tasks: BTreeMap<String, mpsc::Sender<Control>>,
+    /// Which line records an instrument.
+    pub(crate) instruments: BTreeMap<String, String>,
+}
+
+impl Asker {
+    /// The line of an instrument.
+    #[must_use]
+    pub fn line_of(&self, instrument: &str) -> Option<&str> {
+        self.instruments.get(instrument).map(String::as_str)
+    }
+
+    /// Asks a line and waits for its answer, `patience` at most.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn ask(
+        &self,
+        task: &str,
+        correlation: &str,
+        command: Command,
+        patience: Duration,
+    ) -> Result<Answer, ControlError> {
+        let controls = self.tasks.get(task).ok_or_else(|| ControlError::Unknown(task.into()))?;
+        ask(controls, task, correlation, command, patience).await
+    }
+}
+
+async fn ask(
+    controls: &mpsc::Sender<Control>,
+    task: &str,
+    correlation: &str,
+    command: Command,
+    patience: Duration,
+) -> Result<Answer, ControlError> {
+    let (reply, answer) = oneshot::channel();
+    controls.try_send(Control { correlation: correlation.into(), command, reply }).map_err(|e| match e {
+        mpsc::error::TrySendError::Full(_) => ControlError::Busy(task.into()),
+        mpsc::error::TrySendError::Closed(_) => ControlError::Ended(task.into()),
+    })?;
+    match tokio::time::timeout(patience, answer).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(_)) => Err(ControlError::Ended(task.into())),
+        Err(_) => Err(ControlError::Timeout(task.into())),
+    }
+}
+
 /// A running worker, seen from outside.
 #[derive(Debug)]
 pub struct Worker {
@@ -345,16 +400,11 @@ impl Worker {
         patience: Duration,
     ) -> Result<Answer, ControlError> {
         let controls = self.controls.get(task).ok_or_else(|| ControlError::Unknown(task.into()))?;
-        let (reply, answer) = oneshot::channel();
-        controls.try_send(Control { correlation: correlation.into(), command, reply }).map_err(|e| match e {
-            mpsc::error::TrySendError::Full(_) => ControlError::Busy(task.into()),
-            mpsc::error::TrySendError::Closed(_) => ControlError::Ended(task.into()),
-        })?;
-        match tokio::time::timeout(patience, answer).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) => Err(ControlError::Ended(task.into())),
-            Err(_) => Err(ControlError::Timeout(task.into())),
-        }
+        ask(controls, task, correlation, command, patience).await
+    }
+
+    pub(crate) fn controls(&self) -> impl Iterator<Item = (String, mpsc::Sender<Control>)> {
+        self.controls.iter().map(|(name, tx)| (name.clone(), tx.clone()))
     }
 
     /// Tells all its tasks to stop.

@@ -62,6 +62,8 @@ coded!(
         Retention = 10 "retention",
         /// A record on disk failed its checksum.
         Corrupt = 11 "corrupt",
+        /// From before the first live row: asked for after the fact.
+        Backlog = 12 "backlog",
         /// We are behind the venue by more than we allow ourselves: right, but late. A cause of `stale`, never of a gap.
         Lagging = 13 "lagging",
     }

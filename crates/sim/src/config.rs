@@ -106,6 +106,9 @@ pub struct VenueConfig {
     /// Times a minute, over what the simulation's faults say of every venue.
     #[serde(default)]
     pub faults_per_minute: BTreeMap<FaultKind, f64>,
+    /// Seconds of trades from before the first start, known to REST alone. The generator's; not for recordings.
+    #[serde(default)]
+    pub history_s: u32,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -238,6 +241,7 @@ impl VenueConfig {
             kline_intervals: vec!["1m".into()],
             limits: Limits::default(),
             faults_per_minute: BTreeMap::new(),
+            history_s: 0,
         }
     }
 

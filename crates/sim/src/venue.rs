@@ -131,20 +131,36 @@ impl Venue {
         let run = before.as_ref().map_or(0, |truth| truth.runs) + 1;
         let run_ms = before.as_ref().map_or(0, |truth| truth.run_ms);
         let wall = wall_ns();
-        let now = Now { run_ms, exchange_ms: (wall / 1_000_000) as i64 + sim.clock.offset_ms, wall_ns: wall };
+        let mut now = Now { run_ms, exchange_ms: (wall / 1_000_000) as i64 + sim.clock.offset_ms, wall_ns: wall };
+        // What was before the first start: run time begins with it.
+        let past_ms = if before.is_none() { u64::from(config.history_s) * 1_000 } else { 0 };
+        let mut past = Vec::new();
         let (world, mode) = match (recorded, &config.capture) {
             (Some(mut replay), _) => {
                 replay.skip(before.as_ref().map_or(0, |truth| truth.position));
                 (World::Recorded(replay), "capture")
             }
             (None, _) if config.kind.is_generated() => {
-                (World::Generated(Generator::new(&config, sim.seed, before.as_ref(), now)?), "generate")
+                let began = Now {
+                    run_ms,
+                    exchange_ms: now.exchange_ms - past_ms as i64,
+                    wall_ns: now.wall_ns - past_ms * 1_000_000,
+                };
+                let mut generator = Generator::new(&config, sim.seed, before.as_ref(), began)?;
+                past = generator.past(began, past_ms);
+                (World::Generated(generator), "generate")
             }
             (None, _) => return Err(SimError::config(name, "this venue is served from recordings only")),
         };
+        if matches!(world, World::Generated(_)) {
+            now.run_ms += past_ms;
+        }
+        let run_ms = now.run_ms;
         truth.header(config.kind.name(), mode, sim.seed, run, wall);
-        for symbol in world.symbols() {
-            truth.instrument(&symbol);
+        let symbols = world.symbols();
+        symbols.iter().for_each(|symbol| truth.instrument(symbol));
+        past.iter().for_each(|(wall_ns, event)| truth.event(*wall_ns, event));
+        for symbol in symbols {
             if let Some(book) = world.book(&symbol, usize::MAX) {
                 truth.book(&symbol, wall, &book);
             }
@@ -152,6 +168,7 @@ impl Venue {
         truth.commit(world.position(), run_ms)?;
         lock(faults).set_run(run);
         let mut history = History::new(&world.symbols(), before, config.limits.history_rows);
+        past.iter().for_each(|(_, event)| history.take(event));
         history.keep_snapshots(now, |symbol| world.book(symbol, 5000));
         let mut trouble = sim.faults.clone();
         trouble.per_minute.extend(config.faults_per_minute.iter().map(|(kind, rate)| (*kind, *rate)));

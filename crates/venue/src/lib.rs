@@ -8,6 +8,7 @@
 
 pub mod binance;
 pub mod error;
+pub mod history;
 pub mod plan;
 pub mod session;
 pub mod shape;
@@ -18,6 +19,7 @@ use wholetape_model::{InstrumentDef, InstrumentId, InstrumentIx};
 
 use binance::limits::{Facts, Variant};
 pub use error::{ProtocolError, Recovery};
+pub use history::{ById, TradeHistory};
 pub use plan::{Channel, ConnectionPlan, PlanError, Route, SessionPlan, SplitLimits};
 pub use session::{
     Action, BookRule, FetchFailure, FetchId, FetchKind, Frame, Note, OddShape, Out, Peek, Reply, Request, Session,

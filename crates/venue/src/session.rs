@@ -6,6 +6,7 @@ use std::time::Duration;
 use wholetape_model::{Arena, Event, InstrumentIx, Kind, Ts};
 
 use crate::error::{ProtocolError, Recovery};
+use crate::history::TradeHistory;
 
 /// One message of the connection, as received.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +42,8 @@ pub enum FetchKind {
     TradesFrom,
     /// The newest trades (`arg` = how many): tells the newest id of a stream that fell silent.
     NewestTrades,
+    /// Trades by time, oldest first, from `arg` (ms since the Unix epoch, inclusive): finds the left edge of a backlog.
+    TradesAt,
     OpenInterest,
     /// Definitions and status of all instruments.
     Instruments,
@@ -206,6 +209,12 @@ pub trait Session: Send {
     fn next_timer(&self) -> Option<Ts>;
 
     fn book_rule(&self) -> BookRule;
+
+    /// How past trades of the line's trade source can be asked for. A session whose `request` then offers nothing of the
+    /// kind is believed as well.
+    fn trade_history(&self) -> TradeHistory {
+        TradeHistory::default()
+    }
 
     /// The venue's spelling of `instrument`, if this session knows it.
     fn symbol(&self, instrument: InstrumentIx) -> Option<&str>;

@@ -184,6 +184,10 @@ fn recorded_addresses_name_their_fetch() {
     assert_eq!(s.symbol(1), Some("币"));
     assert_eq!(check(s.as_mut(), "aggTrades?symbol=AAABBB&fromId=9"), Some(fetch(FetchKind::TradesFrom, 0, 9)));
     assert_eq!(check(s.as_mut(), "trades?symbol=AAABBB&limit=7"), Some(fetch(FetchKind::NewestTrades, 0, 7)));
+    assert_eq!(
+        check(s.as_mut(), "aggTrades?symbol=AAABBB&startTime=5&limit=7"),
+        Some(fetch(FetchKind::TradesAt, 0, 5))
+    );
     assert_eq!(check(s.as_mut(), "exchangeInfo"), Some(fetch(FetchKind::Instruments, NO_INSTRUMENT, 0)));
     assert_eq!(check(s.as_mut(), "depth"), None);
     assert_eq!(check(s.as_mut(), "account?symbol=AAABBB"), None);

@@ -123,6 +123,15 @@ pub fn planned(layers: &Layers) -> anyhow::Result<(Config, Planned)> {
     Ok((config, planned))
 }
 
+/// The feed as configured, patterns resolved; the rest of the file is not looked at.
+///
+/// # Errors
+/// [`Problems`].
+pub fn planned_feed(config: &Config) -> anyhow::Result<FeedPlan> {
+    let listed = symbols::listed(config)?;
+    Ok(plan(config, &|venue| listed.get(venue).cloned().unwrap_or_default()).map_err(Problems)?.feed)
+}
+
 /// A symbol that each pattern of this venue matches.
 fn stand_ins(config: &Config, venue: &str) -> Vec<String> {
     let of = |pattern: String| {

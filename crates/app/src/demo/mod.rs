@@ -37,6 +37,9 @@ use status::Status;
 pub const WHOLE_WITHIN: Duration = Duration::from_secs(15);
 /// Lines get this long to subscribe before the venues begin anyway.
 const SUBSCRIBE_WITHIN: Duration = Duration::from_secs(20);
+/// Trades from before the start, so that there is a backlog to make whole.
+const HISTORY_S: u32 = 120;
+const HISTORY_INSTRUMENTS: usize = 12;
 const TICK: Duration = Duration::from_millis(200);
 
 pub fn run(args: &cli::Demo) -> anyhow::Result<ExitCode> {
@@ -102,6 +105,8 @@ fn scene(args: &cli::Demo, dir: &Path) -> anyhow::Result<Scene> {
     sim.start_frozen = true;
     load::venues(args, &mut sim);
     for venue in &mut sim.venues {
+        // Hundreds of instruments are for other questions.
+        venue.history_s = if venue.instruments.len() <= HISTORY_INSTRUMENTS { HISTORY_S } else { 0 };
         venue.faults_per_minute = load::cuts(args, venue.kind);
     }
     Ok(Scene { sim, recording })
@@ -194,6 +199,7 @@ async fn play(args: &cli::Demo, dir: &Path) -> anyhow::Result<Verdict> {
         feed,
         gateway: GatewayConfig::default(),
         listen: format!("127.0.0.1:{}", args.port),
+        control: Some(crate::control::socket_of(dir)),
     };
     let pipeline = Pipeline::start(plan).await?;
     status.say(&format!("page    http://{}/", pipeline.addr));

@@ -205,11 +205,16 @@ pub(super) fn of_raw(t: &RawTrade) -> Option<Trade> {
     })
 }
 
-fn trades(truth: &BTreeMap<u64, (Option<Trade>, Born)>, topic: &TopicSeen, may_confess: bool) -> Count {
+/// `since_ns`: what was created before need not be held.
+fn trades(truth: &BTreeMap<u64, (Option<Trade>, Born)>, topic: &TopicSeen, may_confess: bool, since_ns: u64) -> Count {
     let mut count = base(topic);
     let confessed = Confessed::of(topic);
-    (count.truth, count.held) = (truth.len() as u64, topic.trades.len() as u64);
+    count.held = topic.trades.len() as u64;
     for (id, (trade, born)) in truth {
+        if born.wall_ns < since_ns && !topic.trades.contains_key(id) {
+            continue;
+        }
+        count.truth += 1;
         match topic.trades.get(id) {
             Some(held) if Some(*held) == *trade => {}
             Some(held) => count.invent(|| format!("{id}: held {held:?}, published {trade:?}")),
@@ -377,6 +382,8 @@ pub fn compare(truth: &InstrumentTruth, wanted: &Wanted, seen: &Seen, tape: &See
     let none = TopicSeen::default();
     let mut out = Compared::default();
     let has = |kind: Kind| recorded.contains(&kind);
+    // The backlog is truth too, as far back as it was promised.
+    let since = truth.began_ns.saturating_sub(wanted.backlog.as_nanos() as u64);
     if has(Kind::Trade) {
         let published = match wanted.raw_source {
             false => truth
@@ -390,7 +397,7 @@ pub fn compare(truth: &InstrumentTruth, wanted: &Wanted, seen: &Seen, tape: &See
                 .map(|t| (t.id, (of_raw(t), Born { wall_ns: t.wall_ns, event_ms: t.event_ms })))
                 .collect(),
         };
-        out.kinds.insert("trade".into(), trades(&published, topic(seen, Kind::Trade, id, &none), false));
+        out.kinds.insert("trade".into(), trades(&published, topic(seen, Kind::Trade, id, &none), false, since));
     }
     if has(Kind::TradeRaw) {
         let published = truth
@@ -398,7 +405,10 @@ pub fn compare(truth: &InstrumentTruth, wanted: &Wanted, seen: &Seen, tape: &See
             .values()
             .map(|t| (t.id, (of_raw(t), Born { wall_ns: t.wall_ns, event_ms: t.event_ms })))
             .collect();
-        out.kinds.insert("trade-raw".into(), trades(&published, topic(seen, Kind::TradeRaw, id, &none), true));
+        out.kinds.insert(
+            "trade-raw".into(),
+            trades(&published, topic(seen, Kind::TradeRaw, id, &none), true, truth.began_ns),
+        );
     }
     if has(Kind::Quote) {
         let quotes: Vec<_> = truth

@@ -8,7 +8,14 @@ fn id() -> InstrumentId {
 }
 
 fn wanted(kind: Kind) -> Wanted {
-    Wanted { venue: "v".into(), symbol: "BTCUSDT".into(), id: id(), kinds: vec![kind], raw_source: false }
+    Wanted {
+        venue: "v".into(),
+        symbol: "BTCUSDT".into(),
+        id: id(),
+        kinds: vec![kind],
+        raw_source: false,
+        backlog: std::time::Duration::ZERO,
+    }
 }
 
 fn agg(id: u64) -> AggTrade {

@@ -317,6 +317,7 @@ mod tests {
             id: InstrumentId::new("AB", "BINANCE"),
             kinds: vec![Kind::TradeRaw],
             raw_source: false,
+            backlog: std::time::Duration::ZERO,
         })
     }
 

@@ -16,6 +16,8 @@ pub struct Wanted {
     pub kinds: Vec<Kind>,
     /// The topic `trade` is filled by single matches.
     pub raw_source: bool,
+    /// How far back trades from before the start are to be whole.
+    pub backlog: std::time::Duration,
 }
 
 /// Which topics a channel fills.
@@ -47,6 +49,7 @@ pub fn of_line(line: &LineConfig, truth: &str, symbol: &str) -> anyhow::Result<W
         id: wholetape_venue::instrument_id::<()>(&line.venue, symbol, None)?,
         kinds: line.channels.iter().flat_map(|c| kinds(c, line.trade_source)).collect(),
         raw_source: line.trade_source == TradeSource::Trade,
+        backlog: line.backlog,
     })
 }
 

@@ -1,6 +1,7 @@
 //! What a line is made of: instruments, sessions, and what the tape already holds.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use wholetape_book::Rule;
 use wholetape_model::{GapCause, InstrumentId, InstrumentIx, Kind, Ts};
@@ -76,6 +77,8 @@ pub struct LinePlan {
 #[derive(Debug, Clone, Default)]
 pub struct Resume {
     pub topics: BTreeMap<String, TopicResume>,
+    /// How far back trades are to be made whole; zero: not at all.
+    pub backlog: Duration,
 }
 
 /// One topic as the tape knows it.
@@ -91,6 +94,8 @@ pub struct TopicResume {
     pub last_update_id: u64,
     /// Of `quality.<line>`: channel and text of what the line wrote down for itself.
     pub notes: Vec<(String, String)>,
+    /// Of trades: the oldest venue time read; zero: none.
+    pub oldest: Ts,
 }
 
 /// One instrument of the line.
@@ -133,8 +138,12 @@ impl Line {
             let wanted = (ix, kind);
             self.conns.iter().position(|c| c.expects.contains(&wanted)).unwrap_or(0)
         };
+        let trade_conn = carries(self.plan.trade_source);
+        let history = self.conns.get(trade_conn).map(|c| c.session.trade_history()).unwrap_or_default();
+        let (oldest, newest) = resume.map_or((Ts::ZERO, Ts::ZERO), |r| (r.oldest, r.last_event));
+        let trades = trades.with_history(history, self.plan.resume.backlog, oldest, newest);
         let instrument = Instrument {
-            trade_conn: carries(self.plan.trade_source),
+            trade_conn,
             book_conn: carries(Kind::Book),
             trades,
             raw_trades: TradeFlow::new(false, Ledger::default(), &raw_open, Ts::ZERO),

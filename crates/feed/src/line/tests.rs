@@ -256,7 +256,7 @@ fn a_hole_is_marked_before_the_row_that_showed_it_and_healed_by_id() {
     b.frame(at(2), "T 1");
     b.frame(at(3), "T 4");
     b.timer(at(400));
-    assert_eq!(b.asked(FetchKind::TradesFrom).unwrap().arg, 2);
+    assert_eq!(b.asked(FetchKind::TradesFrom).unwrap().arg, 1, "with its neighbour");
     b.answer(at(420), FetchKind::TradesFrom, "2 3 4");
     let expected =
         ["trade 1", "gap open sequence 2-3", "trade 4", "trade 2 late", "trade 3 late", "gap healed sequence 2-3"];

@@ -6,8 +6,7 @@ use wholetape_model::{GapCause, InstrumentIx, Kind, LinkCause, Ts};
 use wholetape_venue::{FetchId, FetchKind};
 
 use super::Line;
-use super::out::{ConnIx, LineAction, LineOut, LineTopic, Priority};
-use super::trades::Ask;
+use super::out::{ConnIx, LineAction, LineOut, LineTopic};
 
 /// How often silences and garbled stretches are looked at.
 const SCAN_EVERY: Duration = Duration::from_secs(1);
@@ -29,8 +28,8 @@ impl Line {
                 self.wake_at(at.max(now + Duration::from_millis(1)));
             }
         }
+        self.ask_all_trades(now, out);
         for ix in 0..self.instruments.len() {
-            self.ask_trades(ix, now, out);
             self.ask_book(ix as InstrumentIx, now, out);
             self.probe_quiet_book(ix as InstrumentIx, now, out);
         }
@@ -44,43 +43,9 @@ impl Line {
             self.give_up_raw(now, out);
             self.watch_drift(now, out);
             self.remember(now, out);
+            self.count_backlog();
         }
         self.wake_at(self.last_scan + SCAN_EVERY);
-    }
-
-    fn ask_trades(&mut self, ix: usize, now: Ts, out: &mut LineOut) {
-        let instrument = &mut self.instruments[ix];
-        let topic = match self.topics.find(ix as InstrumentIx, Kind::Trade) {
-            Some(topic) => topic,
-            None => return,
-        };
-        let conn = instrument.trade_conn;
-        if let Some(ask) = instrument.trades.poll_ask(now) {
-            let (kind, arg, priority) = match ask {
-                Ask::From { id, hole: true } => (FetchKind::TradesFrom, id, Priority::LiveHole),
-                Ask::From { id, hole: false } if instrument.trades.is_probe_urgent() => {
-                    (FetchKind::TradesFrom, id, Priority::LiveHole)
-                }
-                Ask::From { id, hole: false } => (FetchKind::TradesFrom, id, Priority::Backlog),
-                Ask::Newest => (FetchKind::NewestTrades, 1, Priority::Backlog),
-            };
-            let want = FetchId { kind, instrument: ix as InstrumentIx, arg };
-            match self.conns[conn].session.request(want) {
-                Some(request) => {
-                    self.stats.fetches += 1;
-                    out.actions.push(LineAction::Fetch(conn, want, request, priority));
-                }
-                None => {
-                    for lost in self.instruments[ix].trades.on_failed(None, "the venue offers no trades by id", now) {
-                        self.count_verdict(lost.state);
-                        self.gap_mark(topic, &lost, conn, now, out);
-                    }
-                }
-            }
-        }
-        if let Some(at) = self.instruments[ix].trades.next_ask() {
-            self.wake_at(at.max(now + Duration::from_millis(10)));
-        }
     }
 
     /// A fetch brought nothing usable.
@@ -99,13 +64,8 @@ impl Line {
         match id.kind {
             // A pulse without an answer has told nothing.
             FetchKind::NewestTrades if id.arg == super::silence::PULSE => {}
-            FetchKind::TradesFrom | FetchKind::NewestTrades => {
-                let topic = self.topic_of(id.instrument, Kind::Trade);
-                let conn = self.instruments[ix].trade_conn;
-                for lost in self.instruments[ix].trades.on_failed(retry_after, why, now) {
-                    self.count_verdict(lost.state);
-                    self.gap_mark(topic, &lost, conn, now, out);
-                }
+            FetchKind::TradesFrom | FetchKind::NewestTrades | FetchKind::TradesAt => {
+                self.trades_failed(id, retry_after, why, now, out);
             }
             FetchKind::BookSnapshot => {
                 if let Some(book) = &mut self.instruments[ix].book {

@@ -12,10 +12,26 @@ fn flow() -> TradeFlow {
     f
 }
 
-/// Feeds an answer of the given ids and returns the ids kept and the verdicts.
+/// Feeds an answer of the given ids to the question under way and returns the ids kept and the marks.
 fn answer(f: &mut TradeFlow, ids: &[u64], now: Ts) -> (Vec<u64>, Vec<GapMark>) {
+    let asked = f.asked_old.or(f.asked).expect("nothing was asked").ask;
+    answer_to(f, asked, ids, now)
+}
+
+/// A trade's venue time in these tests: ids are milliseconds.
+fn event(id: u64) -> Ts {
+    T0 + Duration::from_millis(id)
+}
+
+fn answer_to(f: &mut TradeFlow, asked: Ask, ids: &[u64], now: Ts) -> (Vec<u64>, Vec<GapMark>) {
+    let (kind, arg) = match asked {
+        Ask::From { id, .. } => (FetchKind::TradesFrom, id),
+        Ask::Newest => (FetchKind::NewestTrades, 1),
+        Ask::At(at) => (FetchKind::TradesAt, millis(at)),
+    };
+    f.begin(kind, arg);
     let mut kept = Vec::new();
-    let mut marks = Vec::new();
+    let mut marks = f.on_edge(ids.first().map(|id| (*id, event(*id))), now, 1_000);
     for id in ids {
         let (new, mark) = f.on_late(*id, now, 999);
         marks.extend(mark);
@@ -24,83 +40,99 @@ fn answer(f: &mut TradeFlow, ids: &[u64], now: Ts) -> (Vec<u64>, Vec<GapMark>) {
         }
     }
     let bounds = ids.first().map(|first| (*first, *ids.last().unwrap()));
-    marks.extend(f.after_answer(bounds, now));
+    marks.extend(f.after_answer(bounds, "", now));
     (kept, marks)
 }
 
 #[test]
 fn a_hole_is_named_asked_for_and_healed() {
     let mut f = flow();
-    assert_eq!(f.on_live(10, T0, 1), Live::Row);
-    let Live::AfterGap(gap) = f.on_live(14, after(5), 2) else { panic!("no gap") };
+    assert_eq!(f.on_live(10, T0, T0, 1), Live::Row);
+    let Live::AfterGap(gap) = f.on_live(14, after(5), after(5), 2) else { panic!("no gap") };
     assert_eq!(
         (gap.state, gap.cause, gap.from_id, gap.to_id, gap.missing),
         (GapState::Open, GapCause::Sequence, 11, 13, 3)
     );
     assert_eq!(f.poll_ask(after(10)), None, "a swapped neighbour may still come");
-    assert_eq!(f.poll_ask(after(300)), Some(Ask::From { id: 11, hole: true }));
+    assert_eq!(f.poll_ask(after(300)), Some(Ask::From { id: 10, hole: true }), "with its neighbour");
     assert_eq!(f.poll_ask(after(301)), None, "one request at a time");
     let (kept, verdicts) = answer(&mut f, &[11, 12, 13, 14], after(320));
     assert_eq!(kept, [11, 12, 13]);
     assert_eq!(verdicts.len(), 1);
     assert_eq!((verdicts[0].gap, verdicts[0].state, verdicts[0].source), (2, GapState::Healed, HealSource::Rest));
     assert_eq!(f.open_gaps(), 0);
-    assert_eq!(f.on_live(13, after(330), 3), Live::Repeat);
+    assert_eq!(f.on_live(13, after(330), after(330), 3), Live::Repeat);
 }
 
 #[test]
 fn swapped_neighbours_heal_themselves() {
     let mut f = flow();
-    f.on_live(1, T0, 1);
-    f.on_live(3, after(1), 2);
-    let Live::Filled(verdicts) = f.on_live(2, after(2), 3) else { panic!() };
+    f.on_live(1, T0, T0, 1);
+    f.on_live(3, after(1), after(1), 2);
+    let Live::Filled(verdicts) = f.on_live(2, after(2), after(2), 3) else { panic!() };
     assert_eq!((verdicts[0].gap, verdicts[0].state, verdicts[0].source), (2, GapState::Healed, HealSource::Redundant));
     assert_eq!(f.poll_ask(after(1_000)), None);
 }
 
 #[test]
-fn an_id_is_never_published_only_after_three_later_answers() {
+fn an_id_is_never_published_by_one_answer_that_is_late_enough() {
     let mut f = flow();
-    f.on_live(1, T0, 1);
-    f.on_live(5, after(1), 2);
-    let mut now = after(300);
-    for round in 1..=DENIALS {
-        f.on_live(5 + u64::from(round), now, 50);
-        assert_eq!(
-            f.poll_ask(now),
-            Some(Ask::From { id: if round == 1 { 2 } else { 3 }, hole: true }),
-            "round {round}"
-        );
-        let page: &[u64] = if round == 1 { &[2, 4, 5] } else { &[4, 5] };
-        let (_, verdicts) = answer(&mut f, page, now);
-        if round < DENIALS {
-            assert!(verdicts.is_empty(), "round {round}: {verdicts:?}");
-            assert_eq!(f.poll_ask(now), None, "later, not at once");
-        } else {
-            assert_eq!((verdicts[0].state, verdicts[0].missing), (GapState::NeverPublished, 1));
-        }
-        now = now + Duration::from_secs(3);
-    }
+    f.on_live(1, T0, T0, 1);
+    f.on_live(5, after(1), after(1), 2);
+    assert_eq!(f.poll_ask(after(300)), Some(Ask::From { id: 1, hole: true }));
+    let (kept, verdicts) = answer(&mut f, &[1, 2, 4, 5], after(310));
+    assert_eq!((kept, verdicts.len()), (vec![2, 4], 0), "REST may lag: too young to judge");
+    assert_eq!(f.poll_ask(after(1_900)), None, "later, not at once");
+    assert_eq!(f.poll_ask(after(2_001)), Some(Ask::From { id: 2, hole: true }));
+    let (_, verdicts) = answer(&mut f, &[2, 4, 5], after(2_010));
+    assert_eq!((verdicts[0].state, verdicts[0].missing), (GapState::NeverPublished, 1));
+    assert!(verdicts[0].why.contains("shows neighbours and not 3"), "{}", verdicts[0].why);
     assert_eq!(f.open_gaps(), 0);
 }
 
 #[test]
-fn a_long_hole_is_paged() {
+fn t8_an_old_hole_is_asked_for_once_and_its_evidence_names_off_book_prints() {
+    let mut f = flow().with_history(
+        TradeHistory::ById(ById { omits: "INSURANCE_FUND and ADL prints", ..ById::default() }),
+        Duration::ZERO,
+        Ts::ZERO,
+        Ts::ZERO,
+    );
+    f.on_live(1, T0, T0, 1);
+    f.on_live(4, after(1), after(1), 2);
+    assert!(f.poll_ask(after(5_000)).is_some());
+    let Ask::From { id, .. } = f.asked.unwrap().ask else { panic!() };
+    f.begin(FetchKind::TradesFrom, id);
+    let verdicts = f.after_answer(Some((1, 9)), "1 ADL", after(5_010));
+    assert_eq!((verdicts[0].state, verdicts[0].missing), (GapState::NeverPublished, 2));
+    for what in ["INSURANCE_FUND", "1 ADL", "2–3"] {
+        assert!(verdicts[0].why.contains(what), "{}", verdicts[0].why);
+    }
+    assert_eq!((f.stats.lost, f.stats.never_published), (0, 1), "no loss");
+    f.on_live(5, after(5_020), after(5_020), 9);
+    assert_eq!(f.poll_ask(after(5_030)), None, "asked once");
+}
+
+#[test]
+fn a_long_hole_is_paged_newest_first() {
     let mut f = flow();
-    f.on_live(1, T0, 1);
-    f.on_live(2_001, after(1), 2);
-    assert_eq!(f.poll_ask(after(300)), Some(Ask::From { id: 2, hole: true }));
-    let (_, v) = answer(&mut f, &(2..=1_001).collect::<Vec<_>>(), after(310));
+    f.on_live(1, T0, T0, 1);
+    f.on_live(2_001, after(1), after(1), 2);
+    assert_eq!(f.poll_ask(after(300)), Some(Ask::From { id: 1_002, hole: true }));
+    let (_, v) = answer(&mut f, &(1_002..=2_001).collect::<Vec<_>>(), after(310));
     assert!(v.is_empty());
-    assert_eq!(f.poll_ask(after(310)), Some(Ask::From { id: 1_002, hole: true }));
-    let (_, v) = answer(&mut f, &(1_002..=2_001).collect::<Vec<_>>(), after(320));
+    assert_eq!(f.poll_ask(after(310)), Some(Ask::From { id: 3, hole: true }));
+    let (_, v) = answer(&mut f, &(3..=1_002).collect::<Vec<_>>(), after(320));
+    assert!(v.is_empty());
+    assert_eq!(f.poll_ask(after(320)), Some(Ask::From { id: 1, hole: true }));
+    let (_, v) = answer(&mut f, &(1..=1_000).collect::<Vec<_>>(), after(330));
     assert_eq!(v[0].state, GapState::Healed);
 }
 
 #[test]
 fn a_lost_tail_is_found_by_the_probe() {
     let mut f = flow();
-    f.on_live(1, T0, 1);
+    f.on_live(1, T0, T0, 1);
     assert_eq!(f.poll_ask(after(1_900)), None);
     assert_eq!(f.poll_ask(after(2_000)), Some(Ask::From { id: 2, hole: false }));
     let (kept, marks) = answer(&mut f, &[2, 3], after(2_010));
@@ -117,24 +149,24 @@ fn a_lost_tail_is_found_by_the_probe() {
 fn what_was_held_before_a_restart_stays_held() {
     let mut f = TradeFlow::new(true, Ledger::from_runs(vec![(1, 9)]), &[], T0);
     f.on_open(after(0));
-    assert_eq!(f.on_live(9, after(1), 1), Live::Repeat);
-    let Live::AfterGap(gap) = f.on_live(12, after(2), 2) else { panic!() };
+    assert_eq!(f.on_live(9, after(1), after(1), 1), Live::Repeat);
+    let Live::AfterGap(gap) = f.on_live(12, after(2), after(2), 2) else { panic!() };
     assert_eq!((gap.cause, gap.from_id, gap.to_id, gap.from_ts), (GapCause::Down, 10, 11, after(1)));
 }
 
 #[test]
 fn failures_back_off_and_end_with_a_verdict() {
     let mut f = flow();
-    f.on_live(1, T0, 1);
-    f.on_live(3, after(1), 2);
+    f.on_live(1, T0, T0, 1);
+    f.on_live(3, after(1), after(1), 2);
     let mut now = after(300);
     let mut asked = 0;
     for i in 0..2_000 {
         // The stream goes on, so no probe mixes in.
-        f.on_live(4 + i, now, 50);
+        f.on_live(4 + i, now, now, 50);
         if f.poll_ask(now).is_some() {
             asked += 1;
-            let lost = f.on_failed(None, "timeout", now);
+            let lost = f.on_failed(question(&f), None, "timeout", now, 60);
             if let Some(lost) = lost.first() {
                 assert_eq!((lost.state, lost.missing, asked), (GapState::Lost, 1, FAILURES_MAX));
                 return;
@@ -148,41 +180,190 @@ fn failures_back_off_and_end_with_a_verdict() {
 #[test]
 fn our_own_budget_is_no_failure() {
     let mut f = flow();
-    f.on_live(1, T0, 1);
-    f.on_live(3, after(1), 2);
+    f.on_live(1, T0, T0, 1);
+    f.on_live(3, after(1), after(1), 2);
     assert!(f.poll_ask(after(300)).is_some());
-    f.on_failed(Some(Duration::from_secs(5)), "budget", after(301));
+    f.on_failed(question(&f), Some(Duration::from_secs(5)), "budget", after(301), 60);
     assert_eq!(f.poll_ask(after(4_000)), None);
-    assert_eq!(f.poll_ask(after(5_400)), Some(Ask::From { id: 2, hole: true }));
+    assert_eq!(f.poll_ask(after(5_400)), Some(Ask::From { id: 1, hole: true }));
 }
 
 #[test]
 fn without_healing_a_hole_is_lost_and_says_so() {
     let mut f = TradeFlow::new(false, Ledger::default(), &[], Ts::ZERO);
-    f.on_live(1, T0, 1);
-    f.on_live(3, after(1), 2);
+    f.on_live(1, T0, T0, 1);
+    f.on_live(3, after(1), after(1), 2);
     let lost = f.give_up_all();
     assert_eq!((lost[0].state, lost[0].missing, lost[0].why.as_str()), (GapState::Lost, 1, "healing is off"));
     assert_eq!(f.poll_ask(after(60_000)), None);
 }
 
+fn question(f: &TradeFlow) -> (FetchKind, u64) {
+    match f.asked.or(f.asked_old).unwrap().ask {
+        Ask::From { id, .. } => (FetchKind::TradesFrom, id),
+        Ask::Newest => (FetchKind::NewestTrades, 1),
+        Ask::At(at) => (FetchKind::TradesAt, millis(at)),
+    }
+}
+
 #[test]
 fn ids_settled_on_an_early_page_are_named_in_the_last_verdict() {
     let mut f = flow();
-    f.on_live(1, T0, 1);
-    f.on_live(2_001, after(1), 2);
-    let first: Vec<u64> = (2..=1_002).filter(|id| *id != 500).collect();
-    let mut now = after(300);
-    for _ in 0..DENIALS {
-        f.on_live(0, now, 9);
+    f.on_live(1, T0, T0, 1);
+    f.on_live(2_001, after(1), after(1), 2);
+    let mut now = after(5_000);
+    let mut verdicts = Vec::new();
+    while verdicts.is_empty() {
+        f.on_live(2_001, now, now, 9);
         let Some(Ask::From { id, hole: true }) = f.poll_ask(now) else { panic!("not asked") };
-        let page: Vec<u64> = first.iter().copied().filter(|i| *i >= id).collect();
-        assert!(answer(&mut f, &page, now).1.is_empty());
-        now = now + Duration::from_secs(3);
+        let page: Vec<u64> = (id..=2_001).filter(|id| *id != 1_500).take(1_000).collect();
+        verdicts = answer(&mut f, &page, now).1;
+        now = now + Duration::from_millis(20);
     }
-    let Some(Ask::From { id, hole: true }) = f.poll_ask(now) else { panic!("not asked") };
-    assert_eq!(id, 1_003);
-    let (_, verdicts) = answer(&mut f, &(1_003..=2_001).collect::<Vec<_>>(), now);
     assert_eq!((verdicts[0].state, verdicts[0].missing), (GapState::NeverPublished, 1));
-    assert!(verdicts[0].why.contains("500"), "{}", verdicts[0].why);
+    assert!(verdicts[0].why.contains("1500"), "{}", verdicts[0].why);
+}
+
+fn with_backlog(held: Vec<(u64, u64)>, oldest: Ts) -> TradeFlow {
+    let mut f = TradeFlow::new(true, Ledger::from_runs(held), &[], Ts::ZERO).with_history(
+        TradeHistory::default(),
+        Duration::from_secs(100),
+        oldest,
+        Ts::ZERO,
+    );
+    f.on_open(T0);
+    f
+}
+
+#[test]
+fn the_backlog_begins_where_time_says_and_its_newest_page_is_first() {
+    let mut f = with_backlog(Vec::new(), Ts::ZERO);
+    let first = 150_000;
+    assert!(!f.wants_anchor());
+    assert_eq!(f.on_live(first, event(first), event(first), 1), Live::Row);
+    assert!(f.wants_anchor());
+    assert_eq!(f.anchor(event(first), event(first), 5), None);
+    let mut now = event(first);
+    let Some(Ask::At(at)) = f.poll_backlog(now) else { panic!("no edge is asked for") };
+    assert_eq!(at, event(50_000), "100 s before the first row");
+    // Every 50th id exists; the rest was never published.
+    let all: Vec<u64> = (50_000..=first).step_by(50).collect();
+    let page = |from: u64| -> Vec<u64> { all.iter().copied().filter(|id| *id >= from).take(1_000).collect() };
+    let (kept, marks) = answer(&mut f, &page(50_000), now);
+    assert_eq!(
+        (marks[0].state, marks[0].cause, marks[0].from_id, marks[0].to_id),
+        (GapState::Open, GapCause::Backlog, 50_000, 149_999)
+    );
+    assert_eq!(kept.len(), 1_000, "the page that found the edge is of use");
+    let mut held = kept;
+    let mut newest_first = Vec::new();
+    for _ in 0..20_000 {
+        now = now + Duration::from_millis(100);
+        // The stream goes on, so no probe mixes in.
+        f.on_live(first, now, now, 9);
+        let Some(ask) = f.poll_backlog(now) else { continue };
+        let Ask::From { id, hole: true } = ask else { panic!("{ask:?}") };
+        newest_first.push(id);
+        let (kept, marks) = answer_to(&mut f, ask, &page(id), now);
+        held.extend(kept);
+        if let Some(verdict) = marks.last() {
+            assert_eq!((verdict.state, f.open_gaps()), (GapState::NeverPublished, 0));
+            break;
+        }
+    }
+    held.sort_unstable();
+    assert_eq!(held, all[..all.len() - 1], "each once");
+    assert!(newest_first[0] > 148_000, "{newest_first:?}");
+}
+
+#[test]
+fn a_backlog_that_the_tape_holds_is_not_asked_for_again() {
+    let mut f = with_backlog(vec![(1, 5_000)], T0 - Duration::from_secs(200));
+    f.on_live(5_001, T0, T0, 1);
+    assert_eq!(f.anchor(T0, T0, 5), None);
+    assert_eq!(f.poll_backlog(after(1)), None);
+
+    // The tape begins later than the span: only what it lacks is opened.
+    let mut f = with_backlog(vec![(120_000, 140_000)], event(120_000));
+    f.on_live(140_001, event(140_001), event(140_001), 1);
+    f.anchor(event(140_001), event(140_001), 5);
+    let ask = f.poll_backlog(event(140_001)).unwrap();
+    assert_eq!(ask, Ask::At(event(40_001)));
+    let (_, marks) = answer_to(&mut f, ask, &(119_990..=120_500).collect::<Vec<_>>(), event(140_010));
+    let marks: Vec<_> = marks.iter().map(|m| (m.state, m.from_id, m.to_id)).collect();
+    assert_eq!(marks, [(GapState::Open, 119_990, 119_999), (GapState::Healed, 119_990, 119_999)]);
+}
+
+#[test]
+fn what_the_venue_no_longer_has_is_lost_beyond_its_reach() {
+    // Ids 1–9 are held from long ago; the venue's history begins at 5 000 now.
+    let mut f = TradeFlow::new(true, Ledger::from_runs(vec![(1, 9)]), &[], T0);
+    f.on_open(T0);
+    f.on_live(6_000, after(0), after(0), 2);
+    let mut now = after(3_000);
+    for _ in 0..100 {
+        f.on_live(6_000, now, now, 9);
+        if let Some(Ask::From { id, .. }) = f.poll_ask(now) {
+            let page: Vec<u64> = (id.max(5_000)..=6_000).take(1_000).collect();
+            let (_, marks) = answer(&mut f, &page, now);
+            if let Some(mark) = marks.first() {
+                assert_eq!((mark.state, mark.missing), (GapState::Lost, 4_990), "{mark:?}");
+                assert!(mark.why.starts_with("beyond the venue's reach"), "{}", mark.why);
+                return;
+            }
+        }
+        now = now + Duration::from_millis(500);
+    }
+    panic!("no verdict");
+}
+
+#[test]
+fn a_span_beyond_the_venues_reach_is_confessed_and_the_rest_is_searched() {
+    let by =
+        ById { reach: Some(Duration::from_secs(3_600)), window: Some(Duration::from_secs(600)), ..ById::default() };
+    let mut f = TradeFlow::new(true, Ledger::default(), &[], Ts::ZERO).with_history(
+        TradeHistory::ById(by),
+        Duration::from_secs(7_200),
+        Ts::ZERO,
+        Ts::ZERO,
+    );
+    let start = T0 + Duration::from_secs(100_000);
+    f.on_open(start);
+    f.on_live(7, start, start, 1);
+    let mark = f.anchor(start, start, 5).unwrap();
+    assert_eq!((mark.state, mark.cause, mark.from_id), (GapState::Lost, GapCause::Backlog, 0));
+    assert_eq!((mark.from_ts, mark.to_ts), (start - Duration::from_secs(7_200), start - Duration::from_secs(3_540)));
+    // Empty spans are passed over until one has a trade.
+    for n in 0..5 {
+        let ask = f.poll_backlog(start).unwrap();
+        assert_eq!(ask, Ask::At(start - Duration::from_secs(3_540 - 600 * n)));
+        assert!(answer_to(&mut f, ask, &[], start).1.is_empty());
+    }
+    let ask = f.poll_backlog(start).unwrap();
+    let (kept, marks) = answer_to(&mut f, ask, &[4, 5, 6, 7], start);
+    assert_eq!((kept.len(), marks[1].state), (3, GapState::Healed));
+}
+
+#[test]
+fn an_edge_that_cannot_be_found_is_given_up_and_tried_after_a_reconnect() {
+    let mut f = with_backlog(Vec::new(), Ts::ZERO);
+    f.on_live(7, T0, T0, 1);
+    f.anchor(T0, T0, 5);
+    let mut now = T0;
+    for _ in 0..1_000 {
+        now = now + Duration::from_secs(1);
+        if let Some(ask) = f.poll_backlog(now) {
+            assert!(matches!(ask, Ask::At(_)));
+            let marks =
+                f.on_failed((FetchKind::TradesAt, millis(T0 - Duration::from_secs(100))), None, "timeout", now, 60);
+            if let Some(mark) = marks.first() {
+                assert_eq!((mark.state, mark.cause, mark.to_id), (GapState::Lost, GapCause::Backlog, 0));
+                assert!(mark.why.contains("timeout"), "{}", mark.why);
+                f.on_open(now);
+                assert!(f.wants_anchor());
+                return;
+            }
+        }
+    }
+    panic!("never given up");
 }

@@ -106,6 +106,15 @@ impl Shell {
                 self.paused = false;
                 Ok("resumed".into())
             }
+            Command::Backfill(order) => {
+                self.line.backfill(&order, self.handle.clock().now()).map(|()| "ordered".into())
+            }
+            Command::BackfillProgress(instrument, job) => {
+                self.line.backfill_progress(&instrument, job).map(|progress| stats::progress(&progress))
+            }
+            Command::BackfillCancel(instrument, job) => {
+                self.line.backfill_cancel(&instrument, job).map(|()| "cancelled".into())
+            }
             Command::Send(conn, text) => match self.slots.get_mut(conn) {
                 Some(slot) => slot
                     .state

@@ -7,7 +7,7 @@ use wholetape_model::{LinkState, StreamState, Ts};
 use wholetape_venue::shape::CHANNELS;
 
 use crate::line::shed::CLASSES;
-use crate::line::{Lag, Line, LineStats};
+use crate::line::{Lag, Line, LineStats, Progress};
 use crate::metrics::{Local, MetricId};
 use crate::shell::slot::Slot;
 use crate::spec::LineSpec;
@@ -34,8 +34,19 @@ const COUNTERS: [(&str, &str, fn(&LineStats) -> u64); 16] = [
     ("feed_sockets_recycled_total", "sockets given up because they were behind their siblings", |s| s.recycled),
 ];
 
+/// As [`COUNTERS`], with one more label.
+const LABELLED: [(&str, &str, (&str, &str), fn(&LineStats) -> u64); 5] = [
+    ("feed_backlog_pages_total", "answers for a backlog", ("result", "filled"), |s| s.backlog_filled),
+    ("feed_backlog_pages_total", "answers for a backlog", ("result", "empty"), |s| s.backlog_empty),
+    ("feed_backlog_pages_total", "answers for a backlog", ("result", "failed"), |s| s.backlog_failed),
+    ("feed_healed_rows_total", "rows that filled a hole", ("source", "rest"), |s| s.late),
+    ("feed_healed_rows_total", "rows that filled a hole", ("source", "redundant"), |s| s.healed_redundant),
+];
+
 pub(super) struct LineMetrics {
     ids: [MetricId; COUNTERS.len()],
+    labelled: [MetricId; LABELLED.len()],
+    backlog_missing: MetricId,
     reconnects_id: MetricId,
     /// Streams by state now, and changes to that state, in the order of [`StreamState::ALL`].
     states: Vec<(MetricId, MetricId)>,
@@ -82,6 +93,12 @@ impl LineMetrics {
             states,
             shapes,
             ids: COUNTERS.map(|(name, help, _)| local.counter(name, help, &labels)),
+            labelled: LABELLED.map(|(name, help, label, _)| local.counter(name, help, &[labels[0], labels[1], label])),
+            backlog_missing: local.gauge(
+                "feed_backlog_missing_ids",
+                "ids of backlogs and large holes that are missing now",
+                &labels,
+            ),
             reconnects_id: local.counter("feed_reconnects_total", "connections given up", &labels),
             replacements_id: local.counter("feed_replacements_total", "sockets replaced before their end", &labels),
             sockets: (0..connections).map(|conn| SocketMetrics::new(local, line, conn)).collect(),
@@ -134,6 +151,10 @@ impl LineMetrics {
         for (at, id) in self.shapes.iter().enumerate() {
             local.add(*id, stats.odd_shapes[at].saturating_sub(self.told.odd_shapes[at]));
         }
+        for ((.., get), id) in LABELLED.iter().zip(self.labelled) {
+            local.add(id, get(stats).saturating_sub(get(&self.told)));
+        }
+        local.set(self.backlog_missing, stats.backlog_missing as f64);
         local.add(self.reconnects_id, self.reconnects - self.told_reconnects);
         local.add(self.replacements_id, self.replacements - self.told_replacements);
         self.told_replacements = self.replacements;
@@ -239,6 +260,30 @@ impl SocketMetrics {
         }
         self.told = (lag.firsts, lag.repeats);
     }
+}
+
+/// An order's progress, as one JSON object.
+pub(super) fn progress(p: &Progress) -> String {
+    let job = &p.job;
+    let ids = |get: fn((u64, u64)) -> u64| job.ids.map_or("null".into(), |ids| get(ids).to_string());
+    let failed = match &job.failed {
+        Some(why) => format!("\"{}\"", why.replace(['"', '\\'], "'").replace(char::is_control, " ")),
+        None => "null".into(),
+    };
+    format!(
+        "{{\"job\":{},\"first_id\":{},\"last_id\":{},\"ids\":{},\"missing\":{},\"rows\":{},\"pages\":{},\"never_published\":{},\"lost\":{},\"failed\":{failed},\"cancelled\":{},\"done\":{}}}",
+        job.id,
+        ids(|i| i.0),
+        ids(|i| i.1),
+        job.total,
+        p.missing,
+        job.rows,
+        job.pages,
+        job.never_published,
+        job.lost,
+        job.cancelled,
+        p.done,
+    )
 }
 
 /// One JSON object for people and tools.

@@ -208,6 +208,7 @@ impl VenueTruth {
     /// After the last line: the books as they are then.
     fn close(&mut self) {
         for instrument in self.instruments.values_mut() {
+            instrument.began_ns = self.began_ns;
             instrument.final_book = instrument.book.as_ref().map(|book| book.text(usize::MAX));
         }
     }
@@ -218,6 +219,9 @@ impl VenueTruth {
             "header" => {
                 self.kind = line.venue;
                 self.runs += 1;
+                if self.runs == 1 {
+                    self.began_ns = line.w;
+                }
             }
             "batch" => (self.position, self.run_ms) = (line.n, line.r),
             "book" => {

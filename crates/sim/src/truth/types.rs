@@ -28,6 +28,8 @@ pub struct VenueTruth {
     pub position: u64,
     /// Run-time milliseconds reached.
     pub run_ms: u64,
+    /// When it was first started, by the machine's clock: trades from before were never on a stream.
+    pub began_ns: u64,
 }
 
 /// One instrument's truth.
@@ -54,6 +56,8 @@ pub struct InstrumentTruth {
     pub(crate) book: Option<TextBook>,
     /// The highest update id that anything carried.
     pub last_update_id: u64,
+    /// As of the venue: trades created before this are history that only REST knows.
+    pub began_ns: u64,
 }
 
 impl InstrumentTruth {

@@ -96,6 +96,34 @@ impl Generator {
         Ok(Self { markets, kind: venue.kind, dice, next_info_ms: now.run_ms + 3_000 })
     }
 
+    /// Lives through `past_ms` from `began` on. Only the trades are told, each with its time: books, quotes and the rest of
+    /// that time are over, and nobody can ask for them.
+    pub fn past(&mut self, began: Now, past_ms: u64) -> Vec<(u64, Event)> {
+        const STEP_MS: u64 = 20;
+        let at = |ms: u64| Now {
+            run_ms: began.run_ms + ms,
+            exchange_ms: began.exchange_ms + ms as i64,
+            wall_ns: began.wall_ns + ms * 1_000_000,
+        };
+        let (mut told, mut batch) = (Vec::new(), Vec::new());
+        let mut tell = |now: Now, batch: &mut Vec<Event>| {
+            let trades = batch.drain(..).filter(|event| matches!(event.kind, Kind::AggTrade | Kind::Trade));
+            told.extend(trades.map(|event| (now.wall_ns, event)));
+        };
+        for ms in (STEP_MS..=past_ms).step_by(STEP_MS as usize) {
+            // The last step is just before the start, so that its wall time is.
+            let now = at(ms - 1);
+            self.markets.iter_mut().for_each(|market| market.advance(now, &mut batch));
+            tell(now, &mut batch);
+        }
+        if past_ms > 0 {
+            let now = at(past_ms - 1);
+            self.markets.iter_mut().for_each(|market| market.flush(now, &mut batch));
+            tell(now, &mut batch);
+        }
+        told
+    }
+
     pub fn market(&self, symbol: &str) -> Option<&Market> {
         self.markets.iter().find(|market| market.spec.config.symbol == symbol)
     }

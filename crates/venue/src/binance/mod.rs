@@ -28,6 +28,7 @@ use std::time::Duration;
 use wholetape_model::{Body, Decimal, Event, InstrumentIx, Kind, NO_INSTRUMENT, Raw, Scales, Ts};
 
 use crate::error::ProtocolError;
+use crate::history::TradeHistory;
 use crate::plan::{Channel, PlanError, SessionPlan};
 use crate::session::{
     Action, BookRule, FetchId, FetchKind, Frame, Note, OddShape, Out, Peek, Reply, Request, Session, SessionStats, Want,
@@ -264,6 +265,10 @@ impl Session for Binance {
 
     fn book_rule(&self) -> BookRule {
         sequence::rule(self.variant)
+    }
+
+    fn trade_history(&self) -> TradeHistory {
+        self.past_trades()
     }
 
     fn symbol(&self, instrument: InstrumentIx) -> Option<&str> {

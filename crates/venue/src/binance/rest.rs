@@ -4,6 +4,7 @@
 //! no symbol.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -19,6 +20,7 @@ use super::frame::{AggTradeFrame, ExchangeInfo, OpenInterest, RestTrade, ServerT
 use super::limits::{Facts, Variant};
 use super::symbol::percent_decode;
 use crate::error::ProtocolError;
+use crate::history::{ById, TradeHistory};
 use crate::session::{FetchId, FetchKind, Out, Request, Want};
 
 /// The largest page of trades at every variant.
@@ -56,6 +58,20 @@ impl Binance {
                 format!("{prefix}/aggTrades?symbol={}&fromId={}&limit={PAGE_MAX}", symbol()?, want.arg),
                 facts.agg_trades_weight,
             ),
+            // Single matches have no search by time. Futures: a span with both ends must be shorter than an hour.
+            FetchKind::TradesAt if self.raw_only() => return None,
+            FetchKind::TradesAt => {
+                let end = match self.time_window() {
+                    Some(window) => {
+                        let span = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
+                        format!("&endTime={}", want.arg.saturating_add(span))
+                    }
+                    None => String::new(),
+                };
+                let path =
+                    format!("{prefix}/aggTrades?symbol={}&startTime={}{end}&limit={PAGE_MAX}", symbol()?, want.arg);
+                (path, facts.agg_trades_weight)
+            }
             FetchKind::NewestTrades => {
                 let limit = want.arg.clamp(1, PAGE_MAX);
                 let (what, weight) = if self.raw_only() {
@@ -73,6 +89,28 @@ impl Binance {
             FetchKind::ServerTime => (format!("{prefix}/time"), facts.time_weight),
         };
         Some(Request { path, weight })
+    }
+
+    /// Futures refuse a span of an hour or more between `startTime` and `endTime` (error -1127).
+    fn time_window(&self) -> Option<Duration> {
+        self.variant.is_futures().then_some(Duration::from_secs(59 * 60))
+    }
+
+    /// Spot answers from any id that it still has (no end is documented); futures keep aggregates for a day, single
+    /// matches for a month, and leave off-book prints out of both.
+    pub(super) fn past_trades(&self) -> TradeHistory {
+        let (futures, raw) = (self.variant.is_futures(), self.raw_only());
+        if raw && self.variant.facts().historical_trades_weight.is_none() {
+            return TradeHistory::Impossible { consecutive: true };
+        }
+        let day = Duration::from_secs(86_400);
+        TradeHistory::ById(ById {
+            page_max: if raw && futures { PAGE_MAX / 2 } else { PAGE_MAX },
+            reach: futures.then_some(if raw { day * 30 } else { day }),
+            window: self.time_window(),
+            by_time: !raw,
+            omits: if futures { "INSURANCE_FUND and ADL prints" } else { "" },
+        })
     }
 
     /// All spot symbols are some 15 MB; a few are asked for by name where the venue takes names.
@@ -96,6 +134,7 @@ impl Binance {
         let kind = match last {
             "depth" => FetchKind::BookSnapshot,
             "aggTrades" | "historicalTrades" if param("fromId").is_some() => FetchKind::TradesFrom,
+            "aggTrades" if param("startTime").is_some() => FetchKind::TradesAt,
             "aggTrades" | "historicalTrades" | "trades" => FetchKind::NewestTrades,
             "openInterest" => FetchKind::OpenInterest,
             "exchangeInfo" => FetchKind::Instruments,
@@ -109,9 +148,15 @@ impl Binance {
                 if self.discover { self.symbols.find_or_add(&symbol)? } else { self.symbols.find(&symbol)? }
             }
         };
-        let arg = param(if kind == FetchKind::TradesFrom { "fromId" } else { "limit" });
+        let arg = param(match kind {
+            FetchKind::TradesFrom => "fromId",
+            FetchKind::TradesAt => "startTime",
+            _ => "limit",
+        });
         let arg = match kind {
-            FetchKind::TradesFrom | FetchKind::NewestTrades => arg.and_then(|v| v.parse().ok()).unwrap_or(0),
+            FetchKind::TradesFrom | FetchKind::TradesAt | FetchKind::NewestTrades => {
+                arg.and_then(|v| v.parse().ok()).unwrap_or(0)
+            }
             _ => 0,
         };
         Some(FetchId { kind, instrument, arg })
@@ -124,7 +169,9 @@ impl Binance {
         let piece = Piece { text, at: 0 };
         let done = match id.kind {
             FetchKind::BookSnapshot => self.snapshot(what, id.instrument, piece, out),
-            FetchKind::TradesFrom | FetchKind::NewestTrades => trades(what, id.instrument, piece, out),
+            FetchKind::TradesFrom | FetchKind::TradesAt | FetchKind::NewestTrades => {
+                trades(what, id.instrument, piece, out)
+            }
             FetchKind::OpenInterest => open_interest(what, id.instrument, piece, out),
             FetchKind::Instruments => self.definitions(what, piece, out),
             FetchKind::ServerTime => piece.parse::<ServerTime>(what).map(drop),
@@ -239,6 +286,7 @@ pub(super) const fn name(kind: FetchKind) -> &'static str {
         FetchKind::BookSnapshot => "depth_snapshot",
         FetchKind::TradesFrom => "trades_page",
         FetchKind::NewestTrades => "newest_trades",
+        FetchKind::TradesAt => "trades_at",
         FetchKind::OpenInterest => "openInterest",
         FetchKind::Instruments => "exchangeInfo",
         FetchKind::ServerTime => "time",

@@ -1,0 +1,63 @@
+//! What a venue lets us ask about past trades: the seam between its REST history and the healer.
+//!
+//! Three kinds of venues (`docs/healing.md` has the table): those with consecutive ids are paged by id, and completeness is
+//! proven by the ids; those without are paged by time, and pages must overlap at each edge; the rest offer nothing, and a
+//! hole stays one. The healer in `feed::line` knows these three and no venue.
+
+use std::time::Duration;
+
+/// How past trades can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TradeHistory {
+    /// Ids are consecutive, and [`TradesFrom`](crate::FetchKind::TradesFrom) answers from any of them.
+    ById(ById),
+    /// Ids name trades but do not follow each other: [`TradesAt`](crate::FetchKind::TradesAt) pages from a time on, oldest
+    /// first. A page is proven by the trades that it shares with its neighbours.
+    ByTimeWithOverlap {
+        /// The most rows of one answer.
+        page_max: u64,
+        /// How far back the venue answers.
+        reach: Option<Duration>,
+        /// A page begins this much before the last row known, so that it shares rows with what is held.
+        overlap: Duration,
+    },
+    /// Nothing can be asked. `consecutive` tells whether ids at least show what is missing.
+    Impossible { consecutive: bool },
+}
+
+/// See [`TradeHistory::ById`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ById {
+    pub page_max: u64,
+    /// How far back the venue answers; `None`: no end is documented.
+    pub reach: Option<Duration>,
+    /// One request by time may span no more than this; `None`: any span.
+    pub window: Option<Duration>,
+    /// A left edge can be found by time.
+    pub by_time: bool,
+    /// What the venue's history leaves out though its stream may show it; named in the evidence of `never published`.
+    pub omits: &'static str,
+}
+
+impl Default for ById {
+    fn default() -> Self {
+        Self { page_max: 1_000, reach: None, window: None, by_time: true, omits: "" }
+    }
+}
+
+impl Default for TradeHistory {
+    fn default() -> Self {
+        Self::ById(ById::default())
+    }
+}
+
+impl TradeHistory {
+    #[must_use]
+    pub const fn reach(&self) -> Option<Duration> {
+        match self {
+            Self::ById(by) => by.reach,
+            Self::ByTimeWithOverlap { reach, .. } => *reach,
+            Self::Impossible { .. } => None,
+        }
+    }
+}
