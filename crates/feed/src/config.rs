@@ -77,7 +77,7 @@ pub struct LineConfig {
     pub trade_source: TradeSource,
     /// Ask for missed trades by id.
     pub heal: bool,
-    /// How far back ids on the tape count at a start.
+    /// How far back trades are made whole at a start; "0s" = not at all.
     #[serde(with = "humantime_serde")]
     pub backlog: Duration,
     /// Keep every frame as it came, in a lane of its own.

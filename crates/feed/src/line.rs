@@ -26,6 +26,7 @@ pub mod ledger;
 pub mod memory;
 mod merge;
 mod out;
+pub mod overlap;
 pub mod plan;
 mod quiet;
 pub mod shed;

@@ -70,7 +70,7 @@ workers = 0                  # threads for lines; 0 = cores - 1, at least 1
 const LINE: &str = r#"# approved = "ada, 2026-11-21, our test exchange"
 trade_source = "aggTrade"    # which stream fills the topic `trade`: aggTrade or trade
 heal = true                  # ask for missed trades by id
-backlog = "1h 40m"           # how far back ids on the tape count at a start
+backlog = "1h 40m"           # how far back trades are made whole at a start; "0s" = not at all
 raw = false                  # keep every frame as it came
 instruments_per_line = 50
 streams_per_connection = 200

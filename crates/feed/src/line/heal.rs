@@ -47,6 +47,8 @@ impl Line {
         if self.topics.find(ix as InstrumentIx, Kind::Trade).is_none() {
             return;
         }
+        let judged = self.instruments[ix].trades.judge_resumed();
+        self.verdicts(ix, &judged, now, out);
         let lost = self.instruments[ix].trades.give_up_impossible(now);
         self.verdicts(ix, &lost, now, out);
         let flow = &mut self.instruments[ix].trades;
@@ -159,7 +161,7 @@ impl Line {
             let Body::Trade(trade) = event.body else { continue };
             page.saw(trade.id, trade.condition);
             let beyond = self.instruments[ix].trades.ledger().head().is_none_or(|head| trade.id > head);
-            let (new, mark) = self.instruments[ix].trades.on_late(trade.id, now, gap);
+            let (new, mark) = self.instruments[ix].trades.on_late(trade.id, event.ts_event, now, gap);
             if let Some(mark) = mark {
                 self.stats.gaps_opened += 1;
                 self.gap_mark(topic, &mark, conn, now, out);

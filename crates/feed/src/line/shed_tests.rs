@@ -117,7 +117,7 @@ fn each_level_drops_its_frames_unread_and_confesses_them() {
     b.offer(at(70_001), "T 40");
     assert_eq!(b.of(TRADES), ["gap open shed 6-39", "trade 40"]);
     b.timer(at(70_500));
-    assert_eq!(b.asked(FetchKind::TradesFrom).unwrap().arg, 6, "trades are asked for by id");
+    assert_eq!(b.asked(FetchKind::TradesFrom).unwrap().arg, 5, "trades are asked for by id, with their neighbour");
     b.load(at(71_000), Depth);
     b.offer(at(71_001), "R 40");
     assert_eq!(b.of(RAW), ["gap lost shed 0-0", "gap open shed 5-39", "trade 40"]);

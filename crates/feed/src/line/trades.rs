@@ -13,11 +13,12 @@ use std::time::Duration;
 use wholetape_model::{GapCause, GapState, HealSource, Ts};
 use wholetape_venue::{ById, FetchKind, TradeHistory};
 
-use super::backlog::{Backlog, Edge, Found};
+use super::backlog::{Backlog, Edge};
 use super::heal::{Order, Progress};
+use super::hole::Hole;
 pub use super::hole::{GapMark, LIVE_IDS_MAX};
-use super::hole::{Hole, count, ranges};
 use super::ledger::{Arrival, Ledger};
+use super::overlap::Overlap;
 
 /// A request this long after a hole was seen may prove that its ids were never published.
 pub const SETTLED_AFTER: Duration = Duration::from_secs(2);
@@ -120,6 +121,10 @@ pub struct TradeFlow {
     gained: u64,
     heal: bool,
     by: Option<ById>,
+    /// Where ids do not follow each other, this does all the work.
+    overlap: Option<Box<Overlap>>,
+    /// … and whether it may ask by time.
+    pages: bool,
     backlog: Backlog,
     /// Why the next skip happened, where something explains it.
     cause: Option<GapCause>,
@@ -127,6 +132,8 @@ pub struct TradeFlow {
     last_recv: Ts,
     /// The first question after a trade: later where trades are rare at this hour.
     probe_first: Duration,
+    /// Gaps from the tape, some of which may be whole already: a crash came between row and verdict.
+    unjudged: bool,
     /// A stream brings what is new; false before the first subscription.
     live: bool,
     /// The newest venue time of a row held.
@@ -149,11 +156,14 @@ impl TradeFlow {
             gained: 0,
             heal,
             by: Some(ById::default()),
+            overlap: None,
+            pages: false,
             backlog: Backlog::off(),
             cause,
             last_live: Ts::ZERO,
             last_recv,
             probe_first: PROBE_FIRST,
+            unjudged: !open.is_empty(),
             live: false,
             last_event: Ts::ZERO,
             probe_after: PROBE_FIRST,
@@ -171,6 +181,19 @@ impl TradeFlow {
             TradeHistory::ByTimeWithOverlap { .. } | TradeHistory::Impossible { .. } => None,
         };
         self.last_event = newest;
+        let loose = match history {
+            TradeHistory::ByTimeWithOverlap { page_max, reach, overlap } => Some((page_max, reach, overlap)),
+            TradeHistory::Impossible { consecutive: false } => Some((1, None, Duration::ZERO)),
+            _ => None,
+        };
+        if let Some(way) = loose {
+            let open: Vec<GapMark> =
+                self.holes.drain(..).map(|h| h.mark(GapState::Open, HealSource::None, 0, String::new())).collect();
+            self.pages = self.heal && matches!(history, TradeHistory::ByTimeWithOverlap { .. });
+            let span = if self.pages { backlog } else { Duration::ZERO };
+            let held = self.ledger.runs().iter().flat_map(|(lo, hi)| *lo..=*hi);
+            self.overlap = Some(Box::new(Overlap::new(way, span, held, newest, &open)));
+        }
         if let Some(by) = self.by.filter(|_| self.heal) {
             self.backlog = Backlog::new(by, backlog, oldest);
         }
@@ -182,7 +205,7 @@ impl TradeFlow {
     }
 
     pub fn open_gaps(&self) -> usize {
-        self.holes.len()
+        self.holes.len() + self.overlap.as_ref().map_or(0, |o| o.open_gaps())
     }
 
     /// When the newest id came.
@@ -220,6 +243,9 @@ impl TradeFlow {
     }
 
     pub fn on_closed(&mut self) {
+        if let Some(overlap) = &mut self.overlap {
+            overlap.on_closed();
+        }
         if self.ledger.head().is_some() {
             self.cause.get_or_insert(GapCause::Disconnected);
         }
@@ -243,6 +269,12 @@ impl TradeFlow {
         self.last_event = self.last_event.max(event);
         self.probe_after = self.probe_first;
         self.probe_at = now + self.probe_first;
+        if let Some(overlap) = &mut self.overlap {
+            let live = overlap.on_live(id, event, now, gap);
+            *if live == Live::Repeat { &mut self.stats.repeats } else { &mut self.stats.live } += 1;
+            self.stats.gaps += u64::from(matches!(live, Live::AfterGap(_)));
+            return live;
+        }
         match self.ledger.arrive(id) {
             Arrival::First | Arrival::Next => {
                 self.stats.live += 1;
@@ -304,10 +336,18 @@ impl TradeFlow {
         done
     }
 
+    /// Verdicts that the tape did not get before a crash.
+    pub fn judge_resumed(&mut self) -> Vec<GapMark> {
+        if std::mem::take(&mut self.unjudged) { self.close_whole(HealSource::Rest) } else { Vec::new() }
+    }
+
     // ---- what to ask ----
 
     /// The next request for the live edge, if one is due and none is under way.
     pub fn poll_ask(&mut self, now: Ts) -> Option<Ask> {
+        if self.overlap.is_some() {
+            return self.poll_overlap(false, now);
+        }
         let by = self.by.filter(|_| self.heal)?;
         if self.asked.is_some_and(|asked| now.since(asked.at) < ANSWER_MAX) {
             return None;
@@ -318,6 +358,9 @@ impl TradeFlow {
 
     /// The next request for the backlog. The caller bounds how many instruments have one under way.
     pub fn poll_backlog(&mut self, now: Ts) -> Option<Ask> {
+        if self.overlap.is_some() {
+            return self.poll_overlap(true, now);
+        }
         let by = self.by.filter(|_| self.heal)?;
         if self.is_backlog_asked(now) {
             return None;
@@ -331,6 +374,17 @@ impl TradeFlow {
         });
         self.asked_old = edge.or_else(|| self.ask_hole(true, &by, now));
         self.asked_old.map(|asked| asked.ask)
+    }
+
+    fn poll_overlap(&mut self, backlog: bool, now: Ts) -> Option<Ask> {
+        let overlap = self.overlap.as_ref().filter(|_| self.pages)?;
+        let slot = if backlog { &mut self.asked_old } else { &mut self.asked };
+        if slot.is_some_and(|asked| now.since(asked.at) < ANSWER_MAX) {
+            return None;
+        }
+        *slot =
+            overlap.poll(backlog, now).map(|(gap, at)| Asked { ask: Ask::At(at), at: now, gap, left: false, backlog });
+        slot.map(|asked| asked.ask)
     }
 
     /// A backlog request is under way.
@@ -368,21 +422,29 @@ impl TradeFlow {
 
     /// When `poll_ask` may have something.
     pub fn next_ask(&self) -> Option<Ts> {
-        self.by.filter(|_| self.heal)?;
-        let due = self.next_hole(false).min(self.probe_at);
+        if !self.pages {
+            self.by.filter(|_| self.heal)?;
+        }
+        let probe = if self.overlap.is_some() { Ts::MAX } else { self.probe_at };
+        let due = self.next_hole(false).min(probe);
         let due = self.asked.map_or(due, |asked| due.max(asked.at + ANSWER_MAX));
         (due < Ts::MAX).then_some(due)
     }
 
     /// When `poll_backlog` may have something.
     pub fn next_backlog(&self) -> Option<Ts> {
-        self.by.filter(|_| self.heal)?;
+        if !self.pages {
+            self.by.filter(|_| self.heal)?;
+        }
         let due = self.next_hole(true).min(self.backlog.next().unwrap_or(Ts::MAX));
         let due = self.asked_old.map_or(due, |asked| due.max(asked.at + ANSWER_MAX));
         (due < Ts::MAX).then_some(due)
     }
 
     fn next_hole(&self, backlog: bool) -> Ts {
+        if let Some(overlap) = &self.overlap {
+            return overlap.next(backlog);
+        }
         self.holes.iter().filter(|h| h.is_backlog() == backlog).map(|h| h.next_at).min().unwrap_or(Ts::MAX)
     }
 
@@ -398,6 +460,12 @@ impl TradeFlow {
 
     /// Where the venue answers nothing, a hole that does not fill itself in a moment is lost.
     pub fn give_up_impossible(&mut self, now: Ts) -> Vec<GapMark> {
+        if let Some(overlap) = self.overlap.as_mut().filter(|_| !self.pages) {
+            let why = if self.heal { "impossible over REST" } else { "healing is off" };
+            let lost = overlap.give_up(why, now);
+            self.stats.lost += lost.len() as u64;
+            return lost;
+        }
         if self.by.is_some() || !self.heal || self.holes.is_empty() {
             return Vec::new();
         }
@@ -420,333 +488,6 @@ impl TradeFlow {
         lost
     }
 
-    // ---- answers ----
-
-    /// An answer is about to be read. True when it is for the backlog.
-    pub fn begin(&mut self, kind: FetchKind, arg: u64) -> bool {
-        self.gained = 0;
-        self.reading = [&mut self.asked, &mut self.asked_old]
-            .into_iter()
-            .find(|slot| slot.is_some_and(|asked| asked.ask.is(kind, arg)))
-            .and_then(Option::take);
-        self.stats.pages += u64::from(self.reading.is_some_and(|r| r.backlog));
-        self.reading.is_some_and(|r| r.backlog)
-    }
-
-    /// The answer being read is about the edge of a stretch: its first trade. Gaps that are known now come before the rows.
-    pub fn on_edge(&mut self, first: Option<(u64, Ts)>, now: Ts, gap: u64) -> Vec<GapMark> {
-        if !self.reading.is_some_and(|r| r.is_edge()) {
-            return Vec::new();
-        }
-        let newest = self.live.then_some(self.last_event);
-        let found = self.backlog.on_edge(first, newest, now);
-        self.found(found, now, gap)
-    }
-
-    /// Whether this question, which is under way, is one for the backlog.
-    pub fn is_backlog_question(&self, kind: FetchKind, arg: u64) -> bool {
-        self.asked_old.is_some_and(|asked| asked.ask.is(kind, arg))
-    }
-
-    fn found(&mut self, found: Found, now: Ts, gap: u64) -> Vec<GapMark> {
-        match found {
-            Found::More => Vec::new(),
-            Found::Nothing { job } => {
-                if let Some(job) = self.backlog.job(job) {
-                    job.ids = Some((0, 0));
-                }
-                Vec::new()
-            }
-            // An order tells whoever gave it; the tape is told what it was promised.
-            Found::GivenUp { job, .. } if job > 0 => Vec::new(),
-            Found::GivenUp { from, to, why, .. } => {
-                let hole = Hole::new(gap, (0, 0), GapCause::Backlog, (from, to), now);
-                self.stats.lost += 1;
-                vec![hole.mark(GapState::Lost, HealSource::None, 0, why)]
-            }
-            Found::Range { job, left, left_ts, end } => {
-                let newest = end.map(|end| end.saturating_sub(1)).or(self.ledger.head()).unwrap_or(left);
-                self.open_stretch(job, (left, newest), left_ts, now, gap)
-            }
-        }
-    }
-
-    /// Opens what is neither held nor open already between two ids.
-    fn open_stretch(&mut self, job: u64, (lo, hi): (u64, u64), left_ts: Ts, now: Ts, gap: u64) -> Vec<GapMark> {
-        for h in self.holes.iter_mut().filter(|h| h.from <= hi && h.to >= lo && h.next_at == Ts::MAX) {
-            h.next_at = now;
-        }
-        if let Some(of) = self.backlog.job(job) {
-            of.ids = Some((lo, hi));
-            of.total = self.ledger.missing_count(lo, hi);
-        }
-        let mut known = self.ledger.clone();
-        for h in &self.holes {
-            known.settle(h.from, h.to);
-        }
-        let mut runs = if lo <= hi { known.missing(lo, hi) } else { Vec::new() };
-        if runs.len() > GAPS_AT_ONCE {
-            runs = vec![(runs[0].0, runs[runs.len() - 1].1)];
-        }
-        let mut marks = Vec::new();
-        for (n, run) in runs.into_iter().enumerate() {
-            let mut hole = Hole::new(gap + n as u64, run, GapCause::Backlog, (left_ts, now), now);
-            hole.job = job;
-            marks.push(self.open_hole(hole));
-        }
-        marks
-    }
-
-    /// One trade of an answer: is it new? `gap` names the hole that a found tail is. The mark, if any, comes before the
-    /// row. Rows fill holes, or are beyond what the stream has brought; nothing else is taken.
-    pub fn on_late(&mut self, id: u64, now: Ts, gap: u64) -> (bool, Option<GapMark>) {
-        if let Some(hole) = self.holes.iter().find(|h| h.has(id) && h.gap != gap) {
-            let job = hole.job;
-            let new = self.ledger.arrive(id) != Arrival::Repeat;
-            if new {
-                self.gained += 1;
-                self.stats.late += 1;
-                if let Some(job) = self.backlog.job(job) {
-                    job.rows += 1;
-                }
-            }
-            return (new, None);
-        }
-        let probing = self.reading.is_some_and(|r| matches!(r.ask, Ask::Newest | Ask::From { hole: false, .. }));
-        let probing = probing && !self.reading.is_some_and(|r| r.backlog);
-        let beyond = self.ledger.head().is_none_or(|head| id > head);
-        if self.heal && !(beyond && probing) {
-            // The page runs past the hole, into what is held or what the stream is about to bring.
-            return (false, None);
-        }
-        let expected = self.ledger.head().map_or(id, |head| head.saturating_add(1));
-        match self.ledger.arrive(id) {
-            Arrival::Repeat => (false, None),
-            Arrival::Fills | Arrival::First => {
-                self.stats.late += 1;
-                (true, None)
-            }
-            // Newer than anything the stream brought: the tail was lost, or the answer overtook the stream.
-            Arrival::Next | Arrival::Skips { .. } => {
-                self.stats.late += 1;
-                if let Some(tail) = self.holes.last_mut().filter(|h| h.gap == gap) {
-                    tail.to = id;
-                    return (true, None);
-                }
-                let cause = self.cause.unwrap_or(GapCause::Silent);
-                let mut mark = self.open(gap, expected, id, cause, self.last_recv, now);
-                (mark.missing, mark.why) = (id - expected + 1, format!("{} ids", id - expected + 1));
-                (true, Some(mark))
-            }
-        }
-    }
-
-    /// A row's venue time, where the span of the backlog waits for one. The mark says what lies beyond the venue's reach.
-    pub fn anchor(&mut self, event: Ts, now: Ts, gap: u64) -> Option<GapMark> {
-        let (from, to) = self.backlog.anchor(event, now)?;
-        let hole = Hole::new(gap, (0, 0), GapCause::Backlog, (from, to), now);
-        self.stats.lost += 1;
-        Some(hole.mark(
-            GapState::Lost,
-            HealSource::None,
-            0,
-            "beyond the venue's reach: it answers no further back".into(),
-        ))
-    }
-
-    #[inline]
-    pub fn wants_anchor(&self) -> bool {
-        self.backlog.is_waiting() && self.ledger.head().is_some()
-    }
-
-    /// The newest venue time held.
-    pub fn last_event(&self) -> Ts {
-        self.last_event
-    }
-
-    pub fn heard_of(&mut self, event: Ts) {
-        self.last_event = self.last_event.max(event);
-    }
-
-    /// The answer is read: `first` and `last` are the ids that it showed, `None` when it was empty. `odd` names off-book
-    /// prints that it showed. Verdicts follow.
-    pub fn after_answer(&mut self, shown: Option<(u64, u64)>, odd: &str, now: Ts) -> Vec<GapMark> {
-        let Some(asked) = self.reading.take() else { return self.close_whole(HealSource::Rest) };
-        if asked.backlog
-            && let Some(hole) = self.holes.iter().find(|h| h.gap == asked.gap)
-            && let Some(job) = self.backlog.job(hole.job)
-        {
-            job.pages += 1;
-        }
-        let mut verdicts = Vec::new();
-        match (asked.ask, shown) {
-            (Ask::Newest, _) => {}
-            (Ask::From { hole: true, .. }, None) => {
-                verdicts.extend(self.fail(asked.gap, now, "the venue answered without any trade"));
-            }
-            (_, None) => {}
-            (Ask::From { id, .. }, Some((first, last))) => self.cover(&asked, id, first, last, odd, now),
-            (Ask::At(_), Some((first, last))) => self.cover(&asked, first, first, last, odd, now),
-        }
-        if let (Ask::From { hole: true, .. }, Some(_)) = (asked.ask, shown) {
-            verdicts.extend(self.press_on(&asked, now));
-        }
-        verdicts.extend(self.close_whole(HealSource::Rest));
-        verdicts
-    }
-
-    /// What an answer that was asked from `from` and showed `[first, last]` proves about ids that it did not show.
-    fn cover(&mut self, asked: &Asked, from: u64, first: u64, last: u64, odd: &str, now: Ts) {
-        let omits = self.by.map_or("", |by| by.omits);
-        let mut settled: Vec<(u64, u64)> = Vec::new();
-        for h in self.holes.iter_mut().filter(|h| h.from <= last && h.to >= from.min(first)) {
-            let missing = self.ledger.missing(h.from.max(from.min(first)), h.to.min(last));
-            let (before, between): (Vec<_>, Vec<_>) = missing.into_iter().partition(|(lo, _)| *lo < first);
-            if !between.is_empty() {
-                if asked.at >= h.to_ts + SETTLED_AFTER {
-                    h.unpublished += count(&between);
-                    h.evidence =
-                        format!("one answer from id {first} to {last} shows neighbours and not {}", ranges(&between));
-                    for (what, text) in [(omits, "the venue's history leaves out"), (odd, "it shows")] {
-                        if !what.is_empty() {
-                            h.evidence.push_str(&format!("; {text} {what}"));
-                        }
-                    }
-                    settled.extend(between);
-                } else {
-                    h.next_at = h.next_at.max(h.to_ts + SETTLED_AFTER);
-                }
-            }
-            // The answer begins beyond the left neighbour that it was asked from.
-            if asked.left && asked.gap == h.gap && !before.is_empty() {
-                h.denials += 1;
-                h.next_at = now + Duration::from_millis(700) * h.denials;
-                if h.denials >= DENIALS {
-                    h.denials = 0;
-                    if self.ledger.holds(from) {
-                        h.beyond += count(&before);
-                        h.evidence = format!("{DENIALS} answers from id {from}, which we hold, begin at {first}");
-                    } else {
-                        h.unpublished += count(&before);
-                        h.evidence = format!("{DENIALS} answers from id {from} begin at {first}, the venue's first");
-                    }
-                    settled.extend(before);
-                }
-            }
-        }
-        self.gained += count(&settled);
-        for (lo, hi) in settled {
-            self.ledger.settle(lo, hi);
-        }
-    }
-
-    /// After a page for a hole: on at once, from its other end, later, or not at all.
-    fn press_on(&mut self, asked: &Asked, now: Ts) -> Vec<GapMark> {
-        let gained = self.gained > 0;
-        let Some(h) = self.holes.iter_mut().find(|h| h.gap == asked.gap) else { return Vec::new() };
-        if h.next_at > now {
-            // Too young to judge, or denied and asked again in a moment.
-            if gained {
-                h.failures = 0;
-            }
-            return Vec::new();
-        }
-        if gained {
-            (h.failures, h.left_first, h.next_at) = (0, false, now);
-            return Vec::new();
-        }
-        if !asked.left {
-            h.left_first = true;
-            return Vec::new();
-        }
-        self.fail(asked.gap, now, "the venue's history does not reach these ids yet")
-    }
-
-    /// No usable answer to the question of this kind and argument.
-    pub fn on_failed(
-        &mut self,
-        (kind, arg): (FetchKind, u64),
-        retry_after: Option<Duration>,
-        why: &str,
-        now: Ts,
-        gap: u64,
-    ) -> Vec<GapMark> {
-        self.begin(kind, arg);
-        let Some(asked) = self.reading.take() else { return Vec::new() };
-        if asked.is_edge() {
-            let found = self.backlog.on_failed(why, retry_after, now);
-            return self.found(found, now, gap);
-        }
-        if let Some(wait) = retry_after {
-            // Our own budget said no: that is no failure of the venue.
-            for h in self.holes.iter_mut().filter(|h| h.is_backlog() == asked.backlog) {
-                h.next_at = h.next_at.max(now + wait);
-            }
-            if !asked.backlog {
-                self.probe_at = self.probe_at.max(now + wait);
-            }
-            return Vec::new();
-        }
-        match asked.ask {
-            Ask::From { hole: true, .. } => self.fail(asked.gap, now, why),
-            // A probe without an answer has told nothing: soon again, while the stream is silent.
-            _ => {
-                self.probe_at = self.probe_at.min(now + PROBE_FIRST);
-                Vec::new()
-            }
-        }
-    }
-
-    /// The venue offers nothing of what was just asked for.
-    pub fn on_impossible(&mut self, ask: Ask, now: Ts, gap: u64) -> Vec<GapMark> {
-        self.begin_ask(ask);
-        match ask {
-            Ask::At(_) => {
-                self.reading = None;
-                let found = self.backlog.give_up("the venue offers no trades by time", now);
-                self.found(found, now, gap)
-            }
-            Ask::From { .. } | Ask::Newest => {
-                self.reading = None;
-                self.by = None;
-                self.give_up_older(Duration::ZERO, now, "impossible over REST")
-            }
-        }
-    }
-
-    fn begin_ask(&mut self, ask: Ask) {
-        for slot in [&mut self.asked, &mut self.asked_old] {
-            if slot.is_some_and(|asked| asked.ask == ask) {
-                *slot = None;
-            }
-        }
-    }
-
-    fn fail(&mut self, gap: u64, now: Ts, why: &str) -> Vec<GapMark> {
-        let mut lost = Vec::new();
-        let (ledger, backlog) = (&mut self.ledger, &mut self.backlog);
-        self.holes.retain_mut(|h| {
-            if h.gap != gap {
-                return true;
-            }
-            h.failures += 1;
-            h.back_off(now);
-            if h.failures < FAILURES_MAX {
-                return true;
-            }
-            let missing = ledger.missing_count(h.from, h.to);
-            ledger.settle(h.from, h.to);
-            if let Some(job) = backlog.job(h.job) {
-                job.lost += missing;
-            }
-            let why = format!("asked {} times: {why}", h.failures);
-            lost.push(h.mark(GapState::Lost, HealSource::Rest, missing, why));
-            false
-        });
-        self.stats.lost += lost.len() as u64;
-        lost
-    }
-
     // ---- orders of people ----
 
     /// Takes an order of people.
@@ -755,6 +496,7 @@ impl TradeFlow {
     /// Where nothing can be asked, or too many orders wait.
     pub fn order(&mut self, order: &Order, now: Ts) -> Result<(), String> {
         match self.by.filter(|_| self.heal) {
+            _ if self.overlap.is_some() => return Err("this venue's trades have no consecutive ids to fill by".into()),
             None if !self.heal => return Err("healing is off for this line".into()),
             None => return Err("this venue's past trades cannot be asked for by id".into()),
             Some(by) if !by.by_time => return Err("this venue's past trades cannot be found by time".into()),
@@ -767,6 +509,7 @@ impl TradeFlow {
         for mark in order.open.iter().filter(|m| m.from_id > 0 && m.from_id <= m.to_id) {
             if !self.holes.iter().any(|h| h.gap == mark.gap) {
                 self.holes.push(Hole::resumed(mark));
+                self.unjudged = true;
             }
         }
         Ok(())
@@ -783,7 +526,7 @@ impl TradeFlow {
     /// How far an order is.
     pub fn progress(&mut self, id: u64) -> Option<Progress> {
         let job = self.backlog.job(id)?.clone();
-        let (lo, hi) = job.ids.unwrap_or((1, 0));
+        let (lo, hi) = job.ids.filter(|ids| *ids != (0, 0)).unwrap_or((1, 0));
         let missing = if lo <= hi { self.ledger.missing_count(lo, hi) } else { 0 };
         let open = |h: &Hole| h.from <= hi && h.to >= lo && self.ledger.missing_count(h.from.max(lo), h.to.min(hi)) > 0;
         let working = lo <= hi && self.holes.iter().any(open);
@@ -791,6 +534,8 @@ impl TradeFlow {
         Some(Progress { job, missing, done })
     }
 }
+
+mod answers;
 
 #[cfg(test)]
 #[path = "trades_tests.rs"]

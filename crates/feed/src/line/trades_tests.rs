@@ -33,7 +33,7 @@ fn answer_to(f: &mut TradeFlow, asked: Ask, ids: &[u64], now: Ts) -> (Vec<u64>, 
     let mut kept = Vec::new();
     let mut marks = f.on_edge(ids.first().map(|id| (*id, event(*id))), now, 1_000);
     for id in ids {
-        let (new, mark) = f.on_late(*id, now, 999);
+        let (new, mark) = f.on_late(*id, event(*id), now, 999);
         marks.extend(mark);
         if new {
             kept.push(*id);
@@ -366,4 +366,218 @@ fn an_edge_that_cannot_be_found_is_given_up_and_tried_after_a_reconnect() {
         }
     }
     panic!("never given up");
+}
+
+fn loose(history: TradeHistory, backlog: Duration) -> TradeFlow {
+    let mut f =
+        TradeFlow::new(true, Ledger::default(), &[], Ts::ZERO).with_history(history, backlog, Ts::ZERO, Ts::ZERO);
+    f.on_open(T0);
+    f
+}
+
+/// A trade of a venue without consecutive ids: its name says nothing of its time.
+fn name(n: u64) -> u64 {
+    n.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+/// Answers with trades `from..` of one every 10 ms, a page at most; returns which were new.
+fn page_by_time(f: &mut TradeFlow, at: Ts, last: u64, page: u64, now: Ts) -> (Vec<u64>, Vec<GapMark>) {
+    f.begin(FetchKind::TradesAt, millis(at));
+    let first = at.since(T0).as_millis().div_ceil(10) as u64;
+    let shown: Vec<u64> = (first..=last).take(page as usize).collect();
+    let new = shown.iter().copied().filter(|n| f.on_late(name(*n), event(n * 10), now, 999).0).collect();
+    let ids = shown.first().map(|n| (name(*n), name(*n)));
+    (new, f.after_answer(ids, "", now))
+}
+
+const LOOSE: TradeHistory = TradeHistory::ByTimeWithOverlap {
+    page_max: 10,
+    reach: Some(Duration::from_secs(3_600)),
+    overlap: Duration::from_millis(50),
+};
+
+#[test]
+fn a_hole_without_consecutive_ids_is_whole_when_its_pages_overlap() {
+    let mut f = loose(LOOSE, Duration::ZERO);
+    for n in 100..105 {
+        assert_eq!(f.on_live(name(n), event(n * 10), event(n * 10), 1), Live::Row);
+    }
+    assert_eq!(f.on_live(name(104), event(1_040), event(1_041), 1), Live::Repeat);
+    f.on_closed();
+    let Live::AfterGap(mark) = f.on_live(name(131), event(1_310), event(1_310), 7) else { panic!("no gap") };
+    assert_eq!(
+        (mark.cause, mark.from_id, mark.from_ts, mark.to_ts),
+        (GapCause::Disconnected, 0, event(1_040), event(1_310))
+    );
+    let mut now = event(2_000);
+    let (mut new, mut verdict) = (Vec::new(), Vec::new());
+    for _ in 0..10 {
+        let Some(Ask::At(at)) = f.poll_ask(now) else { break };
+        let (rows, marks) = page_by_time(&mut f, at, 140, 10, now);
+        new.extend(rows);
+        verdict.extend(marks);
+        now = now + Duration::from_millis(20);
+    }
+    assert_eq!(new, (105..131).collect::<Vec<_>>(), "what was missing, once");
+    assert_eq!((verdict.len(), verdict[0].gap, verdict[0].state), (1, 7, GapState::Healed));
+    assert!(verdict[0].why.contains("26 rows, proven by overlap"), "{}", verdict[0].why);
+    assert_eq!((f.open_gaps(), f.poll_ask(now)), (0, None));
+}
+
+#[test]
+fn pages_that_do_not_meet_lose_the_hole_and_say_where() {
+    let mut f = loose(LOOSE, Duration::ZERO);
+    f.on_live(name(100), event(1_000), event(1_000), 1);
+    f.on_closed();
+    f.on_live(name(500), event(5_000), event(5_000), 7);
+    let now = event(6_000);
+    let Some(Ask::At(at)) = f.poll_ask(now) else { panic!("not asked") };
+    // The venue begins later than the trade that we hold.
+    let (_, marks) = page_by_time(&mut f, at + Duration::from_secs(1), 500, 10, now);
+    assert!(marks.is_empty(), "another question: {marks:?}");
+    let mut f2 = loose(LOOSE, Duration::ZERO);
+    f2.on_live(name(100), event(1_000), event(1_000), 1);
+    f2.on_closed();
+    f2.on_live(name(500), event(5_000), event(5_000), 7);
+    let Some(Ask::At(at)) = f2.poll_ask(now) else { panic!("not asked") };
+    f2.begin(FetchKind::TradesAt, millis(at));
+    f2.on_late(name(300), event(3_000), now, 9);
+    let marks = f2.after_answer(Some((1, 1)), "", now);
+    assert_eq!(marks[0].state, GapState::Lost);
+    assert!(marks[0].why.contains("left edge"), "{}", marks[0].why);
+}
+
+#[test]
+fn a_backlog_by_time_begins_at_its_first_trade() {
+    let mut f = loose(LOOSE, Duration::from_secs(2));
+    let Live::AfterGap(mark) = f.on_live(name(400), event(4_000), event(4_000), 7) else { panic!("no gap") };
+    assert_eq!(mark.cause, GapCause::Backlog);
+    assert_eq!(f.poll_ask(event(5_000)), None);
+    let (mut now, mut new) = (event(5_000), Vec::new());
+    while let Some(Ask::At(at)) = f.poll_backlog(now) {
+        let (rows, marks) = page_by_time(&mut f, at, 420, 10, now);
+        new.extend(rows);
+        now = now + Duration::from_millis(5);
+        if let Some(mark) = marks.first() {
+            assert_eq!(mark.state, GapState::Healed, "{}", mark.why);
+        }
+    }
+    assert_eq!(new, (200..400).collect::<Vec<_>>());
+}
+
+#[test]
+fn where_nothing_can_be_asked_a_hole_is_lost_and_says_so() {
+    for consecutive in [true, false] {
+        let mut f = loose(TradeHistory::Impossible { consecutive }, Duration::from_secs(60));
+        assert_eq!(f.on_live(5, event(5), event(5), 1), Live::Row);
+        f.on_closed();
+        let Live::AfterGap(mark) = f.on_live(9, event(9), event(9), 2) else { panic!("no gap") };
+        assert_eq!(f.give_up_impossible(event(10)), [], "swapped neighbours heal themselves");
+        assert_eq!((f.poll_ask(event(5_000)), f.poll_backlog(event(5_000))), (None, None));
+        let lost = f.give_up_impossible(event(5_000));
+        assert_eq!((lost.len(), lost[0].gap, lost[0].state), (1, mark.gap, GapState::Lost));
+        assert_eq!(lost[0].why, "impossible over REST");
+        assert_eq!(f.open_gaps(), 0);
+    }
+}
+
+mod whatever_comes {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    proptest! {
+        /// Ids 1..=n: some were never published, some come live (perhaps out of order or twice), the rest is REST's alone,
+        /// and REST is behind at first. Once it has caught up, each published id is held once, and every hole has a verdict.
+        #[test]
+        fn each_published_id_is_held_once_and_every_gap_gets_a_verdict(
+            fate in proptest::collection::vec(0_u8..8, 20..400),
+            behind in 0_u64..30,
+            page_max in 5_u64..60,
+            fails in proptest::collection::vec(any::<bool>(), 40),
+        ) {
+            let n = fate.len() as u64;
+            let published: Vec<u64> = (1..=n).filter(|id| fate[*id as usize - 1] > 0 || *id == 1 || *id == n).collect();
+            let history = TradeHistory::ById(ById { page_max, ..ById::default() });
+            let mut f = TradeFlow::new(true, Ledger::default(), &[], Ts::ZERO)
+                .with_history(history, Duration::from_secs(3_600), Ts::ZERO, Ts::ZERO);
+            f.on_open(T0);
+            let (mut held, mut open, mut closed) = (Vec::new(), BTreeSet::new(), Vec::new());
+            let mut gap = 10_000;
+            let mut mark = |m: &GapMark, open: &mut BTreeSet<u64>| match m.state {
+                GapState::Open => assert!(open.insert(m.gap)),
+                _ => { open.remove(&m.gap); closed.push(m.clone()); }
+            };
+            // The first third is backlog; of the rest, what fate says.
+            for id in published.iter().copied().filter(|id| *id > n / 3) {
+                if fate[id as usize - 1] < 3 && id != n {
+                    continue;
+                }
+                for _ in 0..=u8::from(fate[id as usize - 1] == 7) {
+                    gap += 1_000;
+                    match f.on_live(id, event(id), event(id), gap) {
+                        Live::Row => held.push(id),
+                        Live::AfterGap(m) => { mark(&m, &mut open); held.push(id); }
+                        Live::Filled(ms) => { held.push(id); ms.iter().for_each(|m| mark(m, &mut open)); }
+                        Live::Repeat => {}
+                    }
+                    if f.wants_anchor() {
+                        f.anchor(event(id), event(id), gap + 500);
+                    }
+                }
+            }
+            let mut now = event(n);
+            for round in 0..3_000_usize {
+                now = now + Duration::from_millis(100);
+                let caught_up = now > event(n) + Duration::from_secs(1);
+                let newest = if caught_up { n } else { n.saturating_sub(behind) };
+                for backlog in [false, true] {
+                    let ask = if backlog { f.poll_backlog(now) } else { f.poll_ask(now) };
+                    let Some(ask) = ask else { continue };
+                    let (kind, arg) = match ask {
+                        Ask::From { id, .. } => (FetchKind::TradesFrom, id),
+                        Ask::Newest => (FetchKind::NewestTrades, 1),
+                        Ask::At(at) => (FetchKind::TradesAt, millis(at)),
+                    };
+                    gap += 1_000;
+                    if fails[round % fails.len()] && round < 60 {
+                        f.on_failed((kind, arg), None, "timeout", now, gap).iter().for_each(|m| mark(m, &mut open));
+                        continue;
+                    }
+                    let from = match ask { Ask::From { id, .. } => id, Ask::Newest => newest, Ask::At(_) => 1 };
+                    let page: Vec<u64> = published.iter().copied().filter(|id| *id >= from && *id <= newest).take(page_max as usize).collect();
+                    f.begin(kind, arg);
+                    f.on_edge(page.first().map(|id| (*id, event(*id))), now, gap + 1).iter().for_each(|m| mark(m, &mut open));
+                    for id in &page {
+                        let (new, m) = f.on_late(*id, event(*id), now, gap);
+                        m.iter().for_each(|m| mark(m, &mut open));
+                        if new { held.push(*id); }
+                    }
+                    let ids = page.first().map(|first| (*first, *page.last().unwrap()));
+                    f.after_answer(ids, "", now).iter().for_each(|m| mark(m, &mut open));
+                }
+                if f.open_gaps() == 0 && caught_up && f.next_backlog().is_none() {
+                    break;
+                }
+            }
+            let mut sorted = held.clone();
+            sorted.sort_unstable();
+            prop_assert_eq!(&sorted, &published, "each published id once");
+            prop_assert!(open.is_empty(), "without a verdict: {:?}", open);
+            let never: u64 = closed.iter().filter(|m| m.state == GapState::NeverPublished).map(|m| m.missing).sum();
+            prop_assert_eq!(never, n - published.len() as u64);
+            prop_assert!(closed.iter().all(|m| m.state != GapState::Lost), "{:?}", closed);
+        }
+    }
+}
+
+#[test]
+fn a_gap_that_was_whole_before_a_crash_gets_its_verdict_after() {
+    let mut f = flow();
+    f.on_live(1, T0, T0, 1);
+    let Live::AfterGap(open) = f.on_live(4, after(1), after(1), 2) else { panic!("no gap") };
+    let mut f = TradeFlow::new(true, Ledger::from_runs(vec![(1, 4)]), &[open], T0);
+    let verdicts = f.judge_resumed();
+    assert_eq!((verdicts.len(), verdicts[0].gap, verdicts[0].state), (1, 2, GapState::Healed));
+    assert_eq!((f.judge_resumed(), f.open_gaps()), (Vec::new(), 0));
 }

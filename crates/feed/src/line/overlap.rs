@@ -1,0 +1,264 @@
+//! Trades of a venue whose ids do not follow each other: repeats vanish within a window, holes are bounded by time, and what
+//! fills them is proven by overlap.
+//!
+//! Ids cannot show what is missing, so every stretch without the stream is a hole: from the last trade before it to the first
+//! after. Its pages are asked for by time, from a little before the hole. The first must show the trade at the left edge, each
+//! further one the last trade of the one before, and some page the trade at the right edge; then nothing can be missing
+//! between, and the verdict is *healed, proven by overlap*. Where a page does not meet its neighbour the hole is lost, and
+//! says where. Unique ids are merged: a row that is held is not written again.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use wholetape_model::{GapCause, GapState, HealSource, Ts};
+
+use super::hole::{GapMark, Hole};
+use super::trades::{FAILURES_MAX, Live};
+
+/// Repeats are known for this long, by the venue's time.
+pub const WINDOW: Duration = Duration::from_secs(2 * 3_600);
+
+#[derive(Debug)]
+struct TimeHole {
+    /// Number, cause, times for marks, failures and the next attempt; its ids stay 0.
+    mark: Hole,
+    from: Ts,
+    to: Ts,
+    /// The trades at its edges, where known.
+    left: Option<u64>,
+    right: Option<u64>,
+    /// Where the next page begins, and the trade of the last page that it must show.
+    cursor: Ts,
+    bridge: Option<u64>,
+    rows: u64,
+}
+
+/// What the page that is being read has shown.
+#[derive(Debug, Default)]
+struct Page {
+    gap: u64,
+    rows: u64,
+    first: Option<Ts>,
+    last: Option<(u64, Ts)>,
+    met_left: bool,
+    met_bridge: bool,
+    met_right: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Overlap {
+    page_max: u64,
+    reach: Option<Duration>,
+    overlap: Duration,
+    span: Duration,
+    recent: HashMap<u64, Ts>,
+    order: VecDeque<(Ts, u64)>,
+    last: Option<(u64, Ts)>,
+    last_recv: Ts,
+    cause: Option<GapCause>,
+    holes: Vec<TimeHole>,
+    page: Page,
+}
+
+impl Overlap {
+    /// `held` are ids of the last hours on the tape, `newest` the time of the last of them.
+    pub fn new(
+        (page_max, reach, overlap): (u64, Option<Duration>, Duration),
+        span: Duration,
+        held: impl Iterator<Item = u64>,
+        newest: Ts,
+        open: &[GapMark],
+    ) -> Self {
+        let mut this = Self {
+            page_max,
+            reach,
+            overlap,
+            span,
+            recent: HashMap::new(),
+            order: VecDeque::new(),
+            last: None,
+            last_recv: newest,
+            cause: None,
+            holes: Vec::new(),
+            page: Page::default(),
+        };
+        for id in held {
+            this.remember(id, newest);
+            // Whichever of them was the last, its page shows all trades of that moment.
+            (this.last, this.cause) = (Some((id, newest)), Some(GapCause::Down));
+        }
+        for mark in open {
+            let mark = Hole::resumed(mark);
+            let (from, to) = (mark.from_ts, mark.to_ts);
+            this.holes.push(TimeHole {
+                cursor: from - overlap,
+                mark,
+                from,
+                to,
+                left: None,
+                right: None,
+                bridge: None,
+                rows: 0,
+            });
+        }
+        this
+    }
+
+    /// False when the id is known already.
+    fn remember(&mut self, id: u64, event: Ts) -> bool {
+        if self.recent.insert(id, event).is_some() {
+            return false;
+        }
+        self.order.push_back((event, id));
+        while let Some(&(at, old)) = self.order.front()
+            && event.since(at) > WINDOW
+        {
+            self.order.pop_front();
+            self.recent.remove(&old);
+        }
+        true
+    }
+
+    pub fn on_closed(&mut self) {
+        if self.last.is_some() {
+            self.cause.get_or_insert(GapCause::Disconnected);
+        }
+    }
+
+    pub fn open_gaps(&self) -> usize {
+        self.holes.len()
+    }
+
+    pub fn on_live(&mut self, id: u64, event: Ts, now: Ts, gap: u64) -> Live {
+        if !self.remember(id, event) {
+            return Live::Repeat;
+        }
+        let before = std::mem::replace(&mut self.last_recv, now);
+        let last = self.last.replace((id, event));
+        let (cause, from, left) = match (self.cause.take(), last) {
+            (Some(cause), Some((left, from))) => (cause, from, Some(left)),
+            (_, None) if !self.span.is_zero() => (GapCause::Backlog, event - self.span, None),
+            _ => return Live::Row,
+        };
+        let began = if before > Ts::ZERO { before } else { from };
+        let mark = Hole::new(gap, (0, 0), cause, (began, now), now + Duration::from_millis(200));
+        let open = mark.mark(GapState::Open, HealSource::None, 0, "ids do not tell how many".into());
+        self.holes.push(TimeHole {
+            mark,
+            from,
+            to: event,
+            left,
+            right: Some(id),
+            cursor: from - self.overlap,
+            bridge: None,
+            rows: 0,
+        });
+        Live::AfterGap(open)
+    }
+
+    /// The newest hole that is due: its number and the time to ask from.
+    pub fn poll(&self, backlog: bool, now: Ts) -> Option<(u64, Ts)> {
+        let due = self.holes.iter().filter(|h| h.mark.is_backlog() == backlog && h.mark.next_at <= now);
+        due.max_by_key(|h| h.to).map(|h| (h.mark.gap, h.cursor))
+    }
+
+    pub fn next(&self, backlog: bool) -> Ts {
+        let of = self.holes.iter().filter(|h| h.mark.is_backlog() == backlog);
+        of.map(|h| h.mark.next_at).min().unwrap_or(Ts::MAX)
+    }
+
+    /// A page for this hole is about to be read.
+    pub fn begin(&mut self, gap: u64) {
+        self.page = Page { gap, ..Page::default() };
+    }
+
+    /// One trade of the page: is it new?
+    pub fn on_late(&mut self, id: u64, event: Ts) -> bool {
+        let page = &mut self.page;
+        let Some(at) = self.holes.iter().position(|h| h.mark.gap == page.gap) else { return false };
+        let h = &mut self.holes[at];
+        page.rows += 1;
+        page.first.get_or_insert(event);
+        page.last = Some((id, event));
+        page.met_left |= h.left == Some(id);
+        page.met_bridge |= h.bridge == Some(id);
+        page.met_right |= h.right == Some(id) || h.right.is_none() && event > h.to;
+        if event < h.from || event > h.to || !self.remember(id, event) {
+            return false;
+        }
+        self.holes[at].rows += 1;
+        true
+    }
+
+    /// The page is read: on, whole, or lost.
+    pub fn after_page(&mut self, now: Ts) -> Vec<GapMark> {
+        let page = std::mem::take(&mut self.page);
+        let Some(at) = self.holes.iter().position(|h| h.mark.gap == page.gap) else { return Vec::new() };
+        let h = &mut self.holes[at];
+        let (Some((last_id, last_ts)), Some(first)) = (page.last, page.first) else {
+            return self.fail(page.gap, "the venue answered without any trade", now);
+        };
+        let began = h.bridge.is_some();
+        let met = if began { page.met_bridge } else { h.left.is_none() || page.met_left };
+        if !met {
+            let why = match self.reach {
+                _ if began => "two pages do not overlap".to_owned(),
+                Some(reach) if now.since(h.from) > reach => {
+                    format!("beyond the venue's reach: its history begins {} ms later", first.since(h.from).as_millis())
+                }
+                _ => "the first page does not show the trade at the left edge".to_owned(),
+            };
+            return self.lose(at, why);
+        }
+        if page.met_right {
+            let h = self.holes.remove(at);
+            let left = h.left.map_or("the left edge by time".into(), |id| format!("id {id}"));
+            let right = h.right.map_or("what followed".into(), |id| format!("id {id}"));
+            let why = format!("{} rows, proven by overlap: pages meet {left} and {right}", h.rows);
+            return vec![h.mark.mark(GapState::Healed, HealSource::Rest, 0, why)];
+        }
+        if page.rows < self.page_max {
+            return self.fail(page.gap, "the venue's history does not reach the right edge yet", now);
+        }
+        if super::trades::millis(last_ts) <= super::trades::millis(h.cursor) {
+            return self.lose(at, format!("more than {} trades in one moment", self.page_max));
+        }
+        (h.cursor, h.bridge) = (last_ts, Some(last_id));
+        (h.mark.failures, h.mark.next_at) = (0, now);
+        Vec::new()
+    }
+
+    fn lose(&mut self, at: usize, why: String) -> Vec<GapMark> {
+        let h = self.holes.remove(at);
+        vec![h.mark.mark(GapState::Lost, HealSource::Rest, 0, why)]
+    }
+
+    /// No usable answer.
+    pub fn fail(&mut self, gap: u64, why: &str, now: Ts) -> Vec<GapMark> {
+        let Some(at) = self.holes.iter().position(|h| h.mark.gap == gap) else { return Vec::new() };
+        let mark = &mut self.holes[at].mark;
+        mark.failures += 1;
+        mark.back_off(now);
+        if mark.failures < FAILURES_MAX {
+            return Vec::new();
+        }
+        self.lose(at, format!("asked {FAILURES_MAX} times: {why}"))
+    }
+
+    /// Our own budget said no.
+    pub fn wait(&mut self, gap: u64, until: Ts) {
+        if let Some(h) = self.holes.iter_mut().find(|h| h.mark.gap == gap) {
+            h.mark.next_at = h.mark.next_at.max(until);
+        }
+    }
+
+    /// Nothing can be asked: holes older than a moment are lost.
+    pub fn give_up(&mut self, why: &str, now: Ts) -> Vec<GapMark> {
+        let mut lost = Vec::new();
+        while let Some(at) = self.holes.iter().position(|h| h.mark.next_at <= now) {
+            lost.extend(self.lose(at, why.to_owned()));
+        }
+        lost
+    }
+}
