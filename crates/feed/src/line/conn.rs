@@ -21,6 +21,10 @@ pub(super) struct Conn {
     pub heard_at: Ts,
     /// How far the venue's clock was seen ahead of ours, ns: a step back leaves `last_event` in what is yet to come.
     pub ahead_ns: i64,
+    /// The least that receive time less event time ever was, and how far above it the newest reading stood, ns: what was read
+    /// last had been under way for so long, and what was published meanwhile may not have come at all.
+    least_ns: i64,
+    pub late_ns: i64,
     pub opened_at: Ts,
     open: bool,
     spoke: bool,
@@ -37,6 +41,10 @@ pub(super) struct Conn {
 
 /// A venue time further ahead of ours is a mistake and no clock.
 const AHEAD_MAX_NS: i64 = 10_000_000_000;
+/// Events that are later than this are old ones, served again.
+const LATE_MAX_NS: i64 = 60_000_000_000;
+/// Clocks that were set find each other again: the least rises by one part in so many.
+const DRIFT: i64 = 1_000;
 
 impl Conn {
     pub fn new(plan: ConnPlan) -> Self {
@@ -51,6 +59,8 @@ impl Conn {
             last_event: Ts::ZERO,
             heard_at: Ts::ZERO,
             ahead_ns: 0,
+            least_ns: i64::MAX,
+            late_ns: 0,
             opened_at: Ts::ZERO,
             open: false,
             spoke: false,
@@ -92,6 +102,10 @@ impl Conn {
     /// The newest venue time on this connection.
     #[inline]
     pub fn heard_of(&mut self, ts_event: Ts, now: Ts) {
+        let d = now.0.saturating_sub(ts_event.0);
+        let drift = if self.heard_at > Ts::ZERO { now.0.saturating_sub(self.heard_at.0) / DRIFT } else { 0 };
+        self.least_ns = self.least_ns.saturating_add(drift).min(d);
+        self.late_ns = d.saturating_sub(self.least_ns).min(LATE_MAX_NS);
         self.last_event = ts_event;
         self.heard_at = now;
         self.ahead_ns = self.ahead_ns.max((ts_event.0 - now.0).min(AHEAD_MAX_NS));

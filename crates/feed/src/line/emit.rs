@@ -91,8 +91,9 @@ impl Line {
         }
         let conn = state.conn.unwrap_or(0);
         // By a clock that may have been ahead: what is younger than that reading may have been created before it.
-        let ahead = std::time::Duration::from_nanos(u64::try_from(self.conns[conn].ahead_ns).unwrap_or(0));
-        let since = state.whole_until(since) - ahead;
+        // And what was read last may have been late: what followed it was under way when the connection ended.
+        let behind = self.conns[conn].ahead_ns.saturating_add(self.conns[conn].late_ns);
+        let since = state.whole_until(since) - Duration::from_nanos(u64::try_from(behind).unwrap_or(0));
         let gap = self.new_gap(now);
         self.topics.get(topic).losing = Some(Loss { gap, since, cause });
         self.stats.gaps_opened += 1;

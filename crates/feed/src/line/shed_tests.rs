@@ -178,3 +178,23 @@ fn a_snapshot_that_was_under_way_makes_no_shed_book_live() {
     b.take();
     assert_eq!(b.of(BOOK), [""; 0]);
 }
+
+/// Quotes without a time of their own came 2 s late, and then the connection broke: what was published in those 2 s was on its
+/// way behind them. Found by a demo: a cut within a stall.
+#[test]
+fn a_cut_behind_late_frames_is_confessed_from_when_they_were_made() {
+    let mut b = loaded();
+    for id in 2..50 {
+        // The script's trades are made at T0 + id ns.
+        b.frame(at(4), &format!("T {id}"));
+    }
+    b.frame(at(2_000), "T 50");
+    b.frame(at(2_000), "Q 2");
+    b.line.on_closed(0, at(2_001), LinkCause::Error, &mut b.out);
+    let since = b.out.rows.iter().find_map(|row| match row.body {
+        Body::Gap(gap) if b.line.topics()[row.topic as usize].kind == Kind::Quote => Some(gap.from_ts),
+        _ => None,
+    });
+    let since = since.expect("the quotes are confessed");
+    assert!(since < at(10), "{:?} after the last event", since.since(T0));
+}
