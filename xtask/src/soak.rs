@@ -52,7 +52,7 @@ pub struct Soak {
 }
 
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// Instruments of each of the two venues: with all channels they make 192 topics, and a client may have 200.
+/// Instruments of each of the two venues.
 const INSTRUMENTS: u32 = 12;
 const CLOCK_STEP_EVERY: Duration = Duration::from_secs(300);
 /// So long the disk stays full.

@@ -70,6 +70,14 @@ impl Received {
         Seen { topics, errors: Vec::new() }
     }
 
+    /// The first complaints about seqs or the protocol.
+    pub fn complaints(&self) -> Vec<String> {
+        let state = self.lock();
+        let topics =
+            state.seen.topics.iter().flat_map(|(name, one)| one.broken.iter().map(move |why| format!("{name}: {why}")));
+        state.seen.errors.iter().cloned().chain(topics).take(20).collect()
+    }
+
     /// Gaps without a verdict, and faults of seq or of the protocol.
     pub fn faults(&self) -> (u64, u64) {
         let state = self.lock();

@@ -21,6 +21,8 @@ use crate::demo::client::{self, Received};
 use crate::signals;
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Topics of one connection: well within what a gateway allows, and soon subscribed.
+const TOPICS_MAX: usize = 60;
 const SAY_EVERY: Duration = Duration::from_secs(10);
 /// Lines of truth taken in at a time.
 const LINES: usize = 100_000;
@@ -45,8 +47,11 @@ async fn follow(args: &cli::Verdict, feed: &FeedConfig, url: &str) -> anyhow::Re
     let topics: Vec<String> = topics.collect();
     let received = Received::default();
     let listening = CancellationToken::new();
-    let plan = client::Plan { url: url.to_owned(), topics, spoil: false };
-    let client = tokio::task::spawn(client::listen(plan, received.clone(), listening.clone()));
+    let mut clients = tokio::task::JoinSet::new();
+    for topics in topics.chunks(TOPICS_MAX) {
+        let plan = client::Plan { url: url.to_owned(), topics: topics.to_vec(), spoil: false };
+        clients.spawn(client::listen(plan, received.clone(), listening.clone()));
+    }
     let (mut sums, started, mut said) = (Sums::default(), Instant::now(), Instant::now());
     let mut finished: Option<Instant> = None;
     loop {
@@ -72,11 +77,12 @@ async fn follow(args: &cli::Verdict, feed: &FeedConfig, url: &str) -> anyhow::Re
         }
     }
     listening.cancel();
-    drop(client);
+    clients.abort_all();
     look(&mut matchers, &mut tails, &received, &mut sums)?;
     let now = figures::wall_ns();
     matchers.iter_mut().for_each(|m| m.expire(now, true, &mut sums));
     tally(&matchers, &received, &mut sums);
+    sums.examples.extend(received.complaints());
     say("verdict", &sums, started);
     Ok(ExitCode::from(u8::from(!sums.whole())))
 }
