@@ -6,44 +6,14 @@
 
 mod common;
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Dice, Heads, Running, every_record_is_readable, heads, last_json, wholetape};
+use common::{Dice, Heads, SOON, every_record_is_readable, heads, judged, last_json, pipeline, venues};
 use serde_json::Value;
 use wholetape_tape::Tape;
 
-const SOON: Duration = Duration::from_secs(30);
 /// The last process gets this long to become whole.
 const WHOLE_WITHIN: Duration = Duration::from_secs(40);
-
-/// Simulated venues that take commands, and a configuration that reaches them.
-fn venues(dir: &Path, seed: u64) -> (Running, PathBuf) {
-    let seed = seed.to_string();
-    let args = ["sim", "--json", "--faults", "rough", "--seed", &seed, "--wait", "--control", "--data"];
-    let sim = Running::start(wholetape().args(args).arg(dir.join("sim")).stdin(Stdio::piped()));
-    let started = sim.json(SOON);
-    let config = dir.join("wholetape.toml");
-    // Seconds are short here: what is a minute between two tries elsewhere would outlive the next kill.
-    let pace = "backoff = \"200ms\"\nbackoff_max = \"2s\"\nopen_timeout = \"2s\"\nrest_timeout = \"4s\"\nbook_depth = 1000\napproved";
-    let lines = started["config"].as_str().expect("a configuration").replace("approved", pace);
-    let text = format!("data = {:?}\n{lines}", dir.join("data"));
-    std::fs::File::create(&config).and_then(|mut file| file.write_all(text.as_bytes())).expect("written");
-    (sim, config)
-}
-
-fn pipeline(dir: &Path, config: &Path) -> Running {
-    let log = std::fs::OpenOptions::new().create(true).append(true).open(dir.join("log")).expect("a log");
-    Running::start(wholetape().args(["run", "--port", "0", "--json", "-c"]).arg(config).stderr(log))
-}
-
-fn judged(dir: &Path, config: &Path) -> Output {
-    let mut verdict = wholetape();
-    verdict.args(["verdict", "--json", "--truth"]).arg(dir.join("sim")).arg("-c").arg(config);
-    verdict.output().expect("the binary starts")
-}
 
 #[test]
 fn fifty_kills_under_rough_faults_lose_nothing_and_repeat_nothing() {
@@ -55,7 +25,7 @@ fn fifty_kills_under_rough_faults_lose_nothing_and_repeat_nothing() {
     }
     let mut dice = Dice::new(20_261_121);
     let seed = dice.range(1, 1 << 30);
-    let (mut sim, config) = venues(dir.path(), seed);
+    let (mut sim, config) = venues(dir.path(), &["--faults", "rough"], seed);
     let tape = dir.path().join("data/tape");
     let mut before = Heads::new();
     let begin = Instant::now();

@@ -382,13 +382,13 @@ impl LineConfig {
         if self.channels.is_empty() {
             problems.add("channels", "[]", "name at least one, e.g. [\"trade\", \"book\"]");
         }
-        // The chosen source of trades is recorded whenever trades are.
-        if self.trade_source == TradeSource::Trade
-            && channels.contains(&Channel::Trade)
-            && !channels.contains(&Channel::TradeRaw)
-        {
+        // The chosen source of trades is recorded whenever trades are. Aggregates beside it are left out: a session that
+        // carries both heals by the aggregates' ids, and holes of single matches would stay open for ever.
+        if self.trade_source == TradeSource::Trade && channels.contains(&Channel::Trade) {
             channels.retain(|c| *c != Channel::Trade);
-            channels.push(Channel::TradeRaw);
+            if !channels.contains(&Channel::TradeRaw) {
+                channels.push(Channel::TradeRaw);
+            }
         }
         if self.trade_source == TradeSource::AggTrade
             && channels.contains(&Channel::TradeRaw)

@@ -381,7 +381,8 @@ impl Inner {
             && let Some(armed) = self.gate.take(FaultKind::ClockStep)
         {
             let size = 500 + self.gate.dice().range(0, 2_500);
-            let step = if self.gate.dice().chance(0.5) { size } else { -size };
+            let drawn = if self.gate.dice().chance(0.5) { size } else { -size };
+            let step = armed.step_ms.unwrap_or(drawn);
             let before = self.now();
             self.step_ms = step;
             self.step_back_at_ms = Some(self.run_ms + armed.millis.unwrap_or(4_000));

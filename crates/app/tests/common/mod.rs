@@ -4,13 +4,16 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use serde_json::Value;
 use wholetape_tape::{Delivery, From, ReaderOptions, Tape};
+
+/// Whatever is started says so within this.
+pub const SOON: Duration = Duration::from_secs(30);
 
 /// The binary under test, without the environment's configuration.
 pub fn wholetape() -> Command {
@@ -192,4 +195,32 @@ pub fn every_record_is_readable(tape_dir: &Path) -> u64 {
         assert_eq!(last, state.head, "{}", state.topic);
     }
     records
+}
+
+/// Simulated venues that take commands, and a configuration that reaches them.
+pub fn venues(dir: &Path, more: &[&str], seed: u64) -> (Running, PathBuf) {
+    let seed = seed.to_string();
+    let args = ["sim", "--json", "--seed", &seed, "--wait", "--control", "--data"];
+    let sim = Running::start(wholetape().args(args).arg(dir.join("sim")).args(more).stdin(Stdio::piped()));
+    let started = sim.json(SOON);
+    let config = dir.join("wholetape.toml");
+    // Seconds are short here: what is a minute between two tries elsewhere would outlive the next kill.
+    let pace = "backoff = \"200ms\"\nbackoff_max = \"2s\"\nopen_timeout = \"2s\"\nrest_timeout = \"4s\"\nbook_depth = 1000\napproved";
+    let lines = started["config"].as_str().expect("a configuration").replace("approved", pace);
+    let text = format!("data = {:?}\n{lines}", dir.join("data"));
+    std::fs::File::create(&config).and_then(|mut file| file.write_all(text.as_bytes())).expect("written");
+    (sim, config)
+}
+
+/// The pipeline as a process; its log goes to a file.
+pub fn pipeline(dir: &Path, config: &Path) -> Running {
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(dir.join("log")).expect("a log");
+    Running::start(wholetape().args(["run", "--port", "0", "--json", "-c"]).arg(config).stderr(log))
+}
+
+/// What `wholetape verdict` says of the tape so far.
+pub fn judged(dir: &Path, config: &Path) -> Output {
+    let mut verdict = wholetape();
+    verdict.args(["verdict", "--json", "--truth"]).arg(dir.join("sim")).arg("-c").arg(config);
+    verdict.output().expect("the binary starts")
 }

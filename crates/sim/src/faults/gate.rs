@@ -17,6 +17,7 @@ pub struct Armed {
     pub left: u32,
     pub every: u32,
     pub millis: Option<u64>,
+    pub step_ms: Option<i64>,
     seen: u32,
     /// Injected faults strike at once; scheduled ones at a seeded frame, so that they do not all hit the busiest stream.
     eager: bool,
@@ -87,6 +88,7 @@ impl Gate {
                     left,
                     every,
                     millis: None,
+                    step_ms: None,
                     seen: 0,
                     eager: false,
                 });
@@ -102,6 +104,7 @@ impl Gate {
             left: injection.count.max(1),
             every: injection.every.max(1),
             millis: injection.millis,
+            step_ms: injection.step_ms,
             seen: 0,
             eager: true,
         });

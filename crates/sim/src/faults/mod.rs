@@ -178,6 +178,9 @@ pub struct Injection {
     /// How long (stall, slow answers, bans, blackhole, garbage flood), ms; by default as the schedule does.
     #[serde(default)]
     pub millis: Option<u64>,
+    /// For `clock_step`: by how much, ms; drawn between 0.5 and 3 s either way when absent.
+    #[serde(default)]
+    pub step_ms: Option<i64>,
     /// For `garbage`: so many frames a second for `millis`, instead of `count` single ones.
     #[serde(default)]
     pub per_second: Option<u32>,
@@ -197,6 +200,7 @@ impl Injection {
             count: 1,
             every: 1,
             millis: None,
+            step_ms: None,
             per_second: None,
         }
     }
