@@ -11,7 +11,7 @@ use wholetape_venue::{BookRule, Channel, ConnectionPlan, PlanError, Session};
 use super::books::BookFlow;
 use super::ledger::Ledger;
 use super::out::ConnIx;
-use super::topics::{Loss, Topics};
+use super::topics::{LAG_MAX, Loss, Topics};
 use super::trades::{GapMark, TradeFlow};
 use super::{Line, LineTopic};
 
@@ -79,6 +79,17 @@ pub struct Resume {
     pub topics: BTreeMap<String, TopicResume>,
     /// How far back trades are to be made whole; zero: not at all.
     pub backlog: Duration,
+}
+
+impl Resume {
+    /// How late the last rows before the restart were, by those of them that bear a venue time: a process that was killed
+    /// while a stalled connection caught up had not yet seen what was behind them.
+    pub(super) fn lag(&self) -> Duration {
+        let newest = self.topics.values().map(|t| t.last_recv).max().unwrap_or(Ts::ZERO);
+        let of_late = self.topics.values().filter(|t| newest.since(t.last_recv) < Duration::from_secs(1));
+        let lags = of_late.filter(|t| t.last_event > Ts::ZERO).map(|t| t.last_recv.since(t.last_event));
+        lags.filter(|lag| *lag < LAG_MAX).max().unwrap_or_default()
+    }
 }
 
 /// One topic as the tape knows it.
@@ -207,6 +218,7 @@ impl Line {
         if let Some(pace) = learned {
             self.topics.get(at).pace = pace;
         }
+        let lag = self.plan.resume.lag();
         if let Some(resume) = resume.filter(|r| r.last_recv > Ts::ZERO || !r.open_gaps.is_empty()) {
             let state = self.topics.get(at);
             state.last_recv = resume.last_recv;
@@ -217,7 +229,11 @@ impl Line {
                 state.losing =
                     Some(match resume.open_gaps.iter().rfind(|g| kind != Kind::TradeRaw || g.from_id == 0) {
                         Some(open) => Loss { gap: open.gap, since: open.from_ts, cause: open.cause },
-                        None => Loss { gap: 0, since: resume.last_recv.min(resume.last_event), cause: GapCause::Down },
+                        None => Loss {
+                            gap: 0,
+                            since: resume.last_recv.min(resume.last_event).min(resume.last_recv - lag),
+                            cause: GapCause::Down,
+                        },
                     });
             }
         }

@@ -14,6 +14,8 @@ use super::out::{ConnIx, LineTopic};
 use super::silence::{SUSPECT_MIN, Watch};
 use super::sockets::Owed;
 
+/// A venue time further behind our receive time than this is another clock, and no delay.
+pub const LAG_MAX: Duration = Duration::from_secs(60);
 /// Silence shorter than this is never remarked on.
 pub const SILENT_MIN: Duration = Duration::from_secs(5);
 /// What the instrument's other streams must have said meanwhile, before a silence counts as one.
@@ -124,9 +126,11 @@ impl TopicState {
             || self.last_recv < self.open_since
             || heard.since(last) < self.patience().max(self.patience_at(heard))
         {
-            // Not the earlier of both: `heard` may be a reading of a venue clock that is far behind (a recording served
-            // again), and the connection cannot have been heard last before its own stream was.
-            own
+            // A row without a venue time may have waited in a stalled connection for as long as its siblings with one have;
+            // what the venue created meanwhile was behind it. But `heard` may be a reading of a venue clock that is far behind
+            // (a recording served again), and says nothing then.
+            let spoke = self.last_recv >= self.open_since;
+            if spoke && heard < own && own.since(heard) < LAG_MAX { heard } else { own }
         } else {
             heard
         }
@@ -273,6 +277,17 @@ mod tests {
     }
 
     const S: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn rows_without_a_venue_time_are_as_late_as_their_siblings() {
+        let mut t = state(Kind::Quote);
+        t.opened(Ts(1), 0);
+        let late = Ts(1) + S * 10;
+        t.spoke(late, late, 1);
+        // A stall: what came at 10 s was created until 9 s, as the siblings' times tell.
+        assert_eq!(t.whole_until(Ts(1) + S * 9), Ts(1) + S * 9);
+        assert_eq!(t.whole_until(Ts(1) - S * 90_000), late, "another clock says nothing");
+    }
 
     #[test]
     fn silence_needs_evidence() {
