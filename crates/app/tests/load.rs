@@ -50,7 +50,7 @@ fn cuts_without_healing_are_told() {
 #[test]
 fn t11_all_connections_of_a_hundred_instruments_closed_at_once() {
     let dir = tempfile::tempdir().unwrap();
-    let args = ["--instruments", "100", "--close-all", "10", "--seconds", "40", "--faults", "none", "--seed", "2"];
+    let args = ["--instruments", "100", "--close-all", "25", "--seconds", "45", "--faults", "none", "--seed", "2"];
     let output = demo(dir.path(), &args);
     let verdict = last_json(&output);
     assert!(verdict["complete"] == true && output.status.success(), "{}", said(&output));
