@@ -14,6 +14,7 @@ mod page;
 mod purity;
 mod run;
 mod running;
+mod sim;
 mod soak;
 mod steps;
 mod tools;
@@ -79,6 +80,23 @@ enum Chore {
     },
     /// Run the release binary against simulated venues for hours, with trouble, and judge memory, handles, disk and truth.
     Soak(soak::Soak),
+    /// Run seeds of the deterministic world, each a history of faults with its checkers.
+    Sim {
+        #[arg(long, default_value_t = 200)]
+        seeds: u64,
+        /// The first of them.
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        /// This seed alone, with everything that it drew.
+        #[arg(long, conflicts_with_all = ["seeds", "from"])]
+        seed: Option<u64>,
+        /// Threads; by default one for each core.
+        #[arg(long)]
+        jobs: Option<usize>,
+        /// Use the ordinary build: slower, but there after the tests.
+        #[arg(long)]
+        dev: bool,
+    },
     /// Fuzz every target, or one, from a corpus made of the recordings.
     Fuzz {
         /// Seconds for each target.
@@ -125,6 +143,9 @@ fn chore(chore: Chore) -> Result<()> {
         Chore::Live { venue, seconds } => return live::live(venue, seconds),
         Chore::Soak(args) => return soak::soak(&args),
         Chore::Bench { full, filter } => return bench::run_benches(full, filter.as_deref()),
+        Chore::Sim { seeds, from, seed, jobs, dev } => {
+            return sim::run_seeds(&sim::Seeds { seeds, from, seed, jobs, dev });
+        }
         Chore::Fuzz { seconds, target } => fuzz::steps(&mut steps, seconds, target.as_deref(), captures().as_deref())?,
     }
     steps.finish()

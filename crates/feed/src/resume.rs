@@ -26,7 +26,9 @@ const MARGIN: Duration = Duration::from_secs(600);
 pub fn read(tape: &Tape, topics: &[Topic], backlog: Duration) -> Result<Resume, TapeError> {
     let mut resume = Resume { backlog, ..Resume::default() };
     for topic in topics {
-        let Some(head) = tape.head(topic).filter(|head| *head > 0) else { continue };
+        if tape.head(topic).is_none_or(|head| head == 0) {
+            continue;
+        }
         let from = match topic.kind() {
             Kind::Trade => match newest(tape, topic)? {
                 Some(ts) => From::Time(ts - backlog - MARGIN),
@@ -38,8 +40,9 @@ pub fn read(tape: &Tape, topics: &[Topic], backlog: Duration) -> Result<Resume, 
                 None => From::Earliest,
             },
             // What a line wrote down for itself: see `line::memory`.
-            Kind::Quality => From::Seq(head.saturating_sub(256)),
-            _ => From::Seq(head.saturating_sub(64)),
+            Kind::Quality => From::Last(256),
+            // By records, not by seqs: a mark of a power loss spans 2^20 of them.
+            _ => From::Last(64),
         };
         resume.topics.insert(topic.as_str().to_owned(), read_from(tape, topic, from)?);
     }

@@ -1,29 +1,130 @@
-//! What must hold of a world, whatever went wrong in it. Each check returns what does not hold, in words.
+//! What must hold of a world in the end, whatever went wrong in it: held ∪ confessed = truth, each thing once, every book the
+//! venue's, every reader told. Each check returns what does not hold, in words.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use wholetape_book::OrderBook;
-use wholetape_model::{BookAction, Gap, GapState, Kind, Level, Levels, Scales, Side, Ts, ValidityState};
+use wholetape_model::{BookAction, Gap, GapState, Kind, Level, Levels, Scales, Side, Topic, Ts, ValidityState};
 
-use crate::world::{Kept, World};
+use crate::market::{Flat, Market};
+use crate::outside::SECOND;
+use crate::witness::{Gone, Kept, Row};
+use crate::world::World;
 
 /// Every check.
 ///
 /// # Errors
 /// The first thing that does not hold.
-pub fn all(world: &World) -> Result<(), String> {
-    trades_are_the_venues(world)?;
-    gaps_have_verdicts(world)?;
-    books_are_the_venues(world)?;
-    quotes_are_held_or_confessed(world)?;
-    requests_are_few(world)
+pub fn all(world: &mut World) -> Result<(), String> {
+    for market in 0..world.o.markets.len() {
+        let view = View::of(world, market);
+        let name = world.instrument(market);
+        let all = || -> Result<[u64; 4], String> {
+            gaps_have_verdicts(&view.trades)?;
+            gaps_have_verdicts(&view.books)?;
+            gaps_have_verdicts(&view.quotes)?;
+            let trades = trades_are_the_venues(&view)?;
+            let (updates, splices) = books_are_the_venues(&view)?;
+            let quotes = quotes_are_held_or_confessed(&view, &world.offsets)?;
+            Ok([trades, updates, splices, quotes])
+        };
+        let [trades, updates, splices, quotes] = all().map_err(|why| format!("{name}: {why}"))?;
+        let m = &world.o.markets[market];
+        let f = &mut world.figures;
+        f.trades += m.trades.len() as u64;
+        f.updates += m.updates.len() as u64;
+        f.quotes += m.quotes.len() as u64;
+        f.trades_lost += trades;
+        f.updates_lost += updates;
+        f.splices += splices;
+        f.quotes_lost += quotes;
+    }
+    let removed = |log: &crate::witness::Log| log.gone.values().filter(|g| **g == Gone::Space).count() as u64;
+    world.figures.removed = world.witness.topics.values().map(removed).sum();
+    for cursor in &world.cursors {
+        cursor.check(&world.witness)?;
+    }
+    budget_was_kept(world)
 }
 
-fn gaps(rows: &[Kept]) -> impl Iterator<Item = &Gap<String>> {
-    rows.iter().filter_map(|r| match r {
+/// One topic: what the tape holds, and what it held and named as gone.
+pub struct TopicView<'a> {
+    pub name: String,
+    pub rows: &'a [Row],
+    pub missed: &'a [(u64, u64)],
+    pub gone: Vec<(&'a Row, Gone)>,
+}
+
+/// All that one instrument's checks need.
+pub struct View<'a> {
+    pub market: &'a Market,
+    pub trades: TopicView<'a>,
+    pub books: TopicView<'a>,
+    pub quotes: TopicView<'a>,
+}
+
+impl<'a> View<'a> {
+    pub fn of(world: &'a World, market: usize) -> Self {
+        let id = world.instrument(market);
+        let topic = |kind| {
+            let name = Topic::new(kind, id).as_str().to_owned();
+            let held = world.held.get(&name);
+            TopicView {
+                rows: held.map_or(&[], |w| &w.rows),
+                missed: held.map_or(&[], |w| &w.missed),
+                gone: world.witness.gone(&name).collect(),
+                name,
+            }
+        };
+        Self {
+            market: &world.o.markets[market],
+            trades: topic(Kind::Trade),
+            books: topic(Kind::Book),
+            quotes: topic(Kind::Quote),
+        }
+    }
+}
+
+impl TopicView<'_> {
+    /// The rows that `wanted` says matter, in short, for people.
+    fn story(&self, wanted: impl Fn(&Kept) -> bool) -> String {
+        let mut text = String::new();
+        for row in self.rows.iter().filter(|r| wanted(&r.kept)).take(60) {
+            let at = (row.ts_recv.0 - crate::outside::START) as f64 / 1e9;
+            let what = match &row.kept {
+                Kept::Trade(t, _) => format!("trade {}", t.id),
+                Kept::Quote(q, _) => format!("quote {}", q.update_id),
+                Kept::Book { action, first, last, .. } => format!("{action:?} {first} to {last}"),
+                Kept::Gap(g) => {
+                    let (from, to) = (g.from_ts.0 - crate::outside::START, g.to_ts.0 - crate::outside::START);
+                    let times = format!("{:.3} to {:.3} s", from as f64 / 1e9, to as f64 / 1e9);
+                    format!("gap {:?} {:?} ids {} to {}, {times}: {}", g.state, g.cause, g.from_id, g.to_id, g.why)
+                }
+                Kept::Validity(state, id) => format!("{state:?} at {id}"),
+                Kept::Other => "other".into(),
+            };
+            text.push_str(&format!("\n    seq {} (after {}) at {at:.3} s: {what}", row.seq, row.prev));
+        }
+        text
+    }
+
+    /// Gap marks on the tape.
+    fn gaps(&self) -> impl Iterator<Item = &Gap<String>> {
+        self.rows.iter().filter_map(|r| gap(&r.kept))
+    }
+
+    /// Gap marks that went with their segment: they were told, and so was their going.
+    fn gone_gaps(&self) -> impl Iterator<Item = &Gap<String>> {
+        self.gone.iter().filter_map(|(r, _)| gap(&r.kept))
+    }
+}
+
+fn gap(kept: &Kept) -> Option<&Gap<String>> {
+    match kept {
         Kept::Gap(g) => Some(g),
         _ => None,
-    })
+    }
 }
 
 fn fits(raw: i64, scale: u8, truth: i64, truth_scale: u8) -> bool {
@@ -31,67 +132,101 @@ fn fits(raw: i64, scale: u8, truth: i64, truth_scale: u8) -> bool {
 }
 
 /// P1 and P2 for trades: from the first one held on, each id once, all fields the venue's; what is missing was never
-/// published, and a verdict says so.
-pub fn trades_are_the_venues(world: &World) -> Result<(), String> {
+/// published, and a verdict says so. Returns how many are lost for ever.
+pub fn trades_are_the_venues(view: &View<'_>) -> Result<u64, String> {
     let mut held = BTreeMap::new();
-    for row in world.of(Kind::Trade) {
-        if let Kept::Trade(trade, scales, ts, _) = row
-            && held.insert(trade.id, (*trade, *scales, *ts)).is_some()
+    for row in view.trades.rows {
+        if let Kept::Trade(trade, scales) = &row.kept
+            && held.insert(trade.id, (*trade, *scales, row.ts_event)).is_some()
         {
-            return Err(format!("trade {} appended twice", trade.id));
+            return Err(format!("P2: trade {} is on the tape twice", trade.id));
         }
     }
-    let Some((&first, _)) = held.iter().next() else { return Err("no trade at all".into()) };
-    let mut never: BTreeSet<u64> = BTreeSet::new();
-    for gap in gaps(world.of(Kind::Trade)).filter(|g| g.state == GapState::NeverPublished) {
-        never.extend(gap.from_id..=gap.to_id);
+    let gone: BTreeSet<u64> = view
+        .trades
+        .gone
+        .iter()
+        .filter_map(|(r, _)| match &r.kept {
+            Kept::Trade(t, _) => Some(t.id),
+            _ => None,
+        })
+        .collect();
+    let Some(first) = held.keys().chain(&gone).min().copied() else { return Err("no trade at all".into()) };
+    let (mut never, mut confessed): (BTreeSet<u64>, Vec<(u64, u64)>) = (BTreeSet::new(), Vec::new());
+    for gap in view.trades.gaps().chain(view.trades.gone_gaps()) {
+        match gap.state {
+            GapState::NeverPublished => never.extend(gap.from_id..=gap.to_id),
+            GapState::Lost if gap.from_id > 0 => confessed.push((gap.from_id, gap.to_id)),
+            _ => {}
+        }
     }
-    for t in world.venue.trades.iter().filter(|t| t.id >= first) {
-        let Some((trade, scales, ts)) = held.remove(&t.id) else { return Err(format!("trade {} is missing", t.id)) };
+    // Told of, and then the telling went with its segment.
+    confessed.extend(view.trades.gone_gaps().filter(|g| g.from_id > 0).map(|g| (g.from_id, g.to_id)));
+    let mut lost = 0;
+    for t in view.market.trades.iter().filter(|t| t.id >= first) {
+        let Some((trade, scales, ts)) = held.remove(&t.id) else {
+            if gone.contains(&t.id) {
+                continue;
+            }
+            if confessed.iter().any(|(lo, hi)| (*lo..=*hi).contains(&t.id)) {
+                lost += 1;
+                continue;
+            }
+            let seconds = (t.time_ms * 1_000_000 - crate::outside::START) as f64 / 1e9;
+            let near = view.trades.story(|kept| match kept {
+                Kept::Trade(r, _) => r.id.abs_diff(t.id) <= 3,
+                Kept::Gap(g) => g.from_id <= t.id + 10 && g.to_id + 10 >= t.id,
+                _ => false,
+            });
+            return Err(format!(
+                "P1: trade {} of {seconds:.3} s is missing and nothing says so; near it: {near}",
+                t.id
+            ));
+        };
         let same = fits(trade.price.0, scales.price, t.price, 2)
             && fits(trade.size.0, scales.size, t.size, 3)
             && ts == Ts::from_millis(t.time_ms)
             && (trade.aggressor == Some(Side::Sell)) == t.buyer_is_maker;
         if !same {
-            return Err(format!("trade {} differs: {trade:?} is not {t:?}", t.id));
+            return Err(format!("P2: trade {} differs: {trade:?} is not {t:?}", t.id));
         }
     }
     if let Some(id) = held.keys().next() {
-        return Err(format!("trade {id} was invented"));
+        return Err(format!("P2: trade {id} was invented"));
     }
-    match world.venue.skipped.iter().find(|id| **id > first && !never.contains(id)) {
-        Some(id) if world.venue.trades.last().is_some_and(|t| t.id > *id) => {
-            let about: Vec<_> =
-                gaps(world.of(Kind::Trade)).filter(|g| g.from_id <= *id + 1 && g.to_id + 1 >= *id).collect();
-            Err(format!("id {id} was never published, and no verdict says so; what is said of it: {about:?}"))
+    match view.market.skipped.iter().find(|id| **id > first && !never.contains(id)) {
+        Some(id) if view.market.trades.last().is_some_and(|t| t.id > *id) => {
+            if confessed.iter().any(|(lo, hi)| (*lo..=*hi).contains(id)) || gone.range(*id..).next().is_some() {
+                return Ok(lost);
+            }
+            let about: Vec<_> = view.trades.gaps().filter(|g| g.from_id <= *id + 1 && g.to_id + 1 >= *id).collect();
+            Err(format!("P1: id {id} was never published, and no verdict says so; what is said of it: {about:?}"))
         }
-        _ => Ok(()),
+        _ => Ok(lost),
     }
 }
 
 /// No gap leaves without a verdict.
-pub fn gaps_have_verdicts(world: &World) -> Result<(), String> {
-    for (topic, rows) in &world.rows {
-        let mut open = BTreeMap::new();
-        for gap in gaps(rows) {
-            match gap.state {
-                GapState::Open if open.insert(gap.gap, gap).is_some() => {
-                    return Err(format!("{topic}: gap {} opened twice", gap.gap));
-                }
-                GapState::Open => {}
-                _ => {
-                    open.remove(&gap.gap);
-                }
+pub fn gaps_have_verdicts(topic: &TopicView<'_>) -> Result<(), String> {
+    let mut open = BTreeMap::new();
+    for gap in topic.gaps() {
+        match gap.state {
+            GapState::Open if open.insert(gap.gap, gap).is_some() => {
+                return Err(format!("P1: {}: gap {} opened twice", topic.name, gap.gap));
+            }
+            GapState::Open => {}
+            _ => {
+                open.remove(&gap.gap);
             }
         }
-        if let Some(gap) = open.values().next() {
-            return Err(format!("{topic}: no verdict for {gap:?}"));
-        }
     }
-    Ok(())
+    match open.values().next() {
+        Some(gap) => Err(format!("P1: {}: no verdict for {gap:?}", topic.name)),
+        None => Ok(()),
+    }
 }
 
-fn side(book: &OrderBook, side: Side) -> Vec<(i64, i64)> {
+fn side(book: &OrderBook, side: Side) -> Flat {
     let mut levels: Vec<Level> = Vec::new();
     book.all(side, &mut levels);
     let Scales { price, size } = book.scales();
@@ -100,96 +235,177 @@ fn side(book: &OrderBook, side: Side) -> Vec<(i64, i64)> {
 }
 
 /// P3: the book that the rows make is the venue's at every update between `live` and `syncing`, and live in the end; what is
-/// published and not held lies in a confessed range of ids.
-pub fn books_are_the_venues(world: &World) -> Result<(), String> {
+/// published and not held lies in a confessed range of ids. Returns how many updates are confessed, and how many times the
+/// book became right.
+pub fn books_are_the_venues(view: &View<'_>) -> Result<(u64, u64), String> {
+    let topic = &view.books;
     let mut book = OrderBook::new(100_000);
-    let mut live = false;
-    let mut at = 0;
+    // Known from a snapshot or checkpoint on; unknown again behind a hole.
+    let (mut known, mut live, mut splices) = (false, false, 0);
+    let (mut at, mut seq) = (0, 0);
     let mut held = BTreeSet::new();
     let mut first = None;
-    for row in world.of(Kind::Book) {
-        match row {
-            Kept::Book { action, first: from, last, scales, bids, asks, .. } => {
+    for row in topic.rows {
+        if row.prev != row.seq - 1 || topic.missed.iter().any(|(prev, to)| *prev >= seq && *to < row.seq) {
+            known = false;
+        }
+        seq = row.seq;
+        match &row.kept {
+            Kept::Book { action, first: from, last, scales, bids, asks } => {
                 let (b, a) = (Levels::Native(bids), Levels::Native(asks));
                 match action {
-                    BookAction::Checkpoint => continue,
-                    BookAction::Snapshot => book.replace(b, a, *scales).map_err(|e| e.to_string())?,
+                    BookAction::Snapshot | BookAction::Checkpoint => {
+                        if *action == BookAction::Checkpoint && known {
+                            let mut same = OrderBook::new(100_000);
+                            same.replace(b, a, *scales).map_err(|e| e.to_string())?;
+                            if side(&same, Side::Buy) != side(&book, Side::Buy) {
+                                return Err(format!("P3: the checkpoint at seq {seq} is not the book"));
+                            }
+                        }
+                        book.replace(b, a, *scales).map_err(|e| e.to_string())?;
+                        known = true;
+                    }
                     BookAction::Delta => {
                         if !held.insert((*from, *last)) {
-                            return Err(format!("update {last} appended twice"));
+                            return Err(format!("P2: update {last} is on the tape twice"));
                         }
-                        book.apply(b, a, *scales).map_err(|e| e.to_string())?;
+                        if known {
+                            book.apply(b, a, *scales).map_err(|e| e.to_string())?;
+                        }
                     }
                 }
                 first.get_or_insert(*last);
                 at = *last;
-                if let (BookAction::Delta, Some(truth)) = (action, world.venue.history.get(last)) {
-                    let bids: Vec<_> = truth.bids.iter().rev().map(|(p, s)| (*p, *s)).collect();
-                    let asks: Vec<_> = truth.asks.iter().map(|(p, s)| (*p, *s)).collect();
-                    if side(&book, Side::Buy) != bids || side(&book, Side::Sell) != asks {
-                        return Err(format!("book differs from the venue's at update {last}"));
-                    }
+                if known
+                    && let (BookAction::Delta, Some((bids, asks))) = (action, view.market.history.get(last))
+                    && (side(&book, Side::Buy) != *bids || side(&book, Side::Sell) != *asks)
+                {
+                    return Err(format!("P3: the book differs from the venue's at update {last} (seq {seq})"));
                 }
             }
-            Kept::Validity(state, _) => live = *state == ValidityState::Live,
+            Kept::Validity(state, _) => {
+                live = *state == ValidityState::Live;
+                splices += u64::from(live);
+            }
             _ => {}
         }
     }
-    let newest = world.venue.updates.last().map_or(0, |u| u.1);
+    let newest = view.market.updates.last().map_or(0, |u| u.last);
     if !live || at < newest {
-        return Err(format!("book ends {} at {at}, the venue's at {newest}", if live { "live" } else { "not live" }));
+        let state = if live { "live" } else { "not live" };
+        return Err(format!("P3: the book ends {state} at {at}, the venue's at {newest}"));
     }
-    let confessed: Vec<(u64, u64)> = gaps(world.of(Kind::Book)).map(|g| (g.from_id, g.to_id)).collect();
-    let first = first.unwrap_or(0);
-    for update in world.venue.updates.iter().filter(|u| u.0 > first) {
-        let in_gap = confessed.iter().any(|(lo, hi)| update.0 <= *hi && update.1 >= *lo);
-        if !held.contains(update) && !in_gap {
-            return Err(format!("update {update:?} is neither held nor confessed"));
+    let confessed: Vec<(u64, u64)> = topic.gaps().chain(topic.gone_gaps()).map(|g| (g.from_id, g.to_id)).collect();
+    let gone: BTreeSet<u64> = topic
+        .gone
+        .iter()
+        .filter_map(|(r, _)| match &r.kept {
+            Kept::Book { last, .. } => Some(*last),
+            _ => None,
+        })
+        .collect();
+    let first = gone.iter().next().copied().into_iter().chain(first).min().unwrap_or(0);
+    let mut lost = 0;
+    for update in view.market.updates.iter().filter(|u| u.first > first) {
+        if held.contains(&(update.first, update.last)) || gone.contains(&update.last) {
+            continue;
         }
+        if !confessed.iter().any(|(lo, hi)| update.first <= *hi && update.last >= *lo) {
+            let seconds = (update.ms * 1_000_000 - crate::outside::START) as f64 / 1e9;
+            let near = topic.story(|kept| match kept {
+                Kept::Book { first, last, .. } => *first <= update.last + 20 && *last + 20 >= update.first,
+                Kept::Gap(g) => g.from_id <= update.last + 60 && g.to_id + 60 >= update.first,
+                Kept::Validity(_, id) => *id + 60 >= update.first && *id <= update.last + 60,
+                _ => false,
+            });
+            return Err(format!(
+                "P1: update {} to {} of {seconds:.3} s is neither held nor confessed; near it: {near}",
+                update.first, update.last
+            ));
+        }
+        lost += 1;
     }
-    Ok(())
+    Ok((lost, splices))
 }
 
-/// P1 for what no id protects: each quote is held, or was published in a confessed stretch of time.
-pub fn quotes_are_held_or_confessed(world: &World) -> Result<(), String> {
-    let rows = world.of(Kind::Quote);
-    let mut held = BTreeSet::new();
-    for row in rows {
-        if let Kept::Quote(q, scales) = row {
+/// P1 for what no id protects: each quote is held, or was published in a confessed stretch of time. Returns how many are
+/// confessed. `offsets`: our clock against the truth, for stretches are told in ours.
+pub fn quotes_are_held_or_confessed(view: &View<'_>, offsets: &[(i64, i64)]) -> Result<u64, String> {
+    let topic = &view.quotes;
+    let exact = |kept: &Kept| match kept {
+        Kept::Quote(q, scales) => {
             let raw = |v: i64, from: u8, to: u8| wholetape_model::decimal::rescale_raw(v, from, to).unwrap_or(i64::MIN);
-            let quote = (
+            Some((
                 q.update_id,
                 raw(q.bid.0, scales.price, 2),
                 raw(q.bid_size.0, scales.size, 3),
                 raw(q.ask.0, scales.price, 2),
                 raw(q.ask_size.0, scales.size, 3),
-            );
-            held.insert(quote);
+            ))
+        }
+        _ => None,
+    };
+    let gone: BTreeSet<_> = topic.gone.iter().filter_map(|(r, _)| exact(&r.kept)).collect();
+    let mut held = BTreeSet::new();
+    for row in topic.rows {
+        if let Some(quote) = exact(&row.kept)
+            && !held.insert(quote)
+        {
+            return Err(format!("P2: quote {quote:?} is on the tape twice"));
         }
     }
-    let Some(first) = held.iter().next().map(|q| q.0) else { return Ok(()) };
-    let lost: Vec<(Ts, Ts)> = gaps(rows).filter(|g| g.state != GapState::Open).map(|g| (g.from_ts, g.to_ts)).collect();
-    for (ms, quote) in world.venue.quotes.iter().filter(|(_, q)| q.0 > first) {
+    let Some(first) = held.iter().chain(&gone).map(|q| q.0).min() else { return Ok(0) };
+    let verdict = |g: &&Gap<String>| g.state != GapState::Open;
+    let lost: Vec<(Ts, Ts)> =
+        topic.gaps().filter(verdict).chain(topic.gone_gaps()).map(|g| (g.from_ts, g.to_ts)).collect();
+    let mut confessed = 0;
+    for (ms, quote) in view.market.quotes.iter().filter(|(_, q)| q.0 > first) {
+        if held.contains(quote) || gone.contains(quote) {
+            continue;
+        }
         let at = Ts::from_millis(*ms);
-        // A frame is 2 ms on its way.
-        let slack = std::time::Duration::from_millis(4);
-        let confessed = lost.iter().any(|(from, to)| *from - slack <= at && at <= *to);
-        if !held.remove(quote) && !confessed {
-            let ms = |ts: Ts| ts.millis() - crate::world::START_MS;
-            let lost: Vec<_> = lost.iter().map(|(from, to)| (ms(*from), ms(*to))).collect();
-            let at = ms(at);
+        // Venue times are whole milliseconds.
+        let slack = Duration::from_millis(4);
+        let skews = skews(offsets, at.0);
+        let named = |at: Ts| lost.iter().any(|(from, to)| *from - slack <= at && at <= *to + slack);
+        if !skews.iter().any(|skew| named(Ts(at.0 + skew))) {
+            let near: Vec<_> = lost
+                .iter()
+                .filter(|(from, to)| (from.0 - at.0).abs().min((to.0 - at.0).abs()) < 20 * SECOND)
+                .map(|(from, to)| ((from.0 - at.0) / 1_000_000, (to.0 - at.0) / 1_000_000))
+                .collect();
+            let seconds = (at.0 - crate::outside::START) as f64 / 1e9;
             return Err(format!(
-                "quote {quote:?} of {at} ms is neither held nor confessed, of which there are {lost:?}"
+                "P1: quote {} published at {seconds:.3} s is neither held nor confessed; near it are (ms) {near:?}",
+                quote.0
             ));
+        }
+        confessed += 1;
+    }
+    Ok(confessed)
+}
+
+/// How far our clock may have been ahead when a stretch around `at` was told.
+fn skews(offsets: &[(i64, i64)], at: i64) -> BTreeSet<i64> {
+    let mut all = BTreeSet::from([0]);
+    for (i, (since, ahead)) in offsets.iter().enumerate() {
+        let until = offsets.get(i + 1).map_or(i64::MAX, |(next, _)| *next);
+        if *since <= at.saturating_add(90 * SECOND) && until >= at.saturating_sub(90 * SECOND) {
+            all.insert(*ahead);
+        }
+    }
+    all
+}
+
+/// The REST budget was never overrun by a process that could know, and nobody asked on after being told to wait.
+pub fn budget_was_kept(world: &World) -> Result<(), String> {
+    for (host, h) in world.o.hosts.iter().enumerate() {
+        if h.overrun > 0 {
+            return Err(format!("REST: host {host} was overrun {} times (limit {} a minute)", h.overrun, h.limit));
+        }
+        if h.defied > 0 {
+            return Err(format!("REST: host {host} was asked {} times after it had told us to wait", h.defied));
         }
     }
     Ok(())
-}
-
-/// Healing and resync never storm: requests are bounded by time and by what went wrong.
-pub fn requests_are_few(world: &World) -> Result<(), String> {
-    let total: u64 = world.fetches.values().sum();
-    let seconds = (world.now().millis() - crate::world::START_MS) as u64 / 1_000;
-    let bound = 40 + seconds * 6;
-    if total > bound { Err(format!("{total} requests in {seconds} s: {:?}", world.fetches)) } else { Ok(()) }
 }

@@ -1,23 +1,37 @@
-//! The deterministic world: a line, a simulated venue, network and clock as plain functions on one thread, no async runtime
-//! and no real time. A seed is a whole history: the same seed gives the same rows.
+//! The deterministic world: lines, their lanes on a disk in memory, simulated venues, network and clock as plain functions of
+//! one event heap on one thread; no async runtime and no real time. A seed is a whole history: two runs of it are equal.
 //!
-//! [`World::new`] draws everything from its seed; [`World::run`] lets it happen; [`check`] says what does not hold. A failing
-//! seed is printed and reruns alone: `SEED=… cargo test -p wholetape-lab`.
+//! Inside is what ships: `feed::line`, `feed::resume`, the budgets, gates and backoffs, and the tape with its recovery, driven
+//! by hand. Around it, made of what the documents say: venues with their truth ([`market`], [`outside`]), a disk that loses what
+//! was not synced ([`disk`]), a process that is killed between any two events and within any step of the disk ([`process`],
+//! [`world`]), readers that come and go ([`readers`]), a witness of everything that was ever served ([`witness`]).
+//!
+//! [`World::run`] returns what does not hold ([`check`], [`bounds`]). `cargo xtask sim --seed S` reruns one seed;
+//! `docs/simulation.md` is the manual.
 
+pub mod bounds;
 pub mod check;
 pub mod dice;
+pub mod disk;
 pub mod faults;
-pub mod venue;
+pub mod figures;
+pub mod market;
+pub mod outside;
+pub mod process;
+pub mod readers;
+pub mod witness;
 pub mod world;
 
 pub use faults::Faults;
-pub use world::{Kept, World};
+pub use figures::Figures;
+pub use world::{Plan, World};
 
-/// The seeds to try: `SEED` alone where it is set, else `0..SEEDS`, else `0..n`.
-pub fn seeds(n: u64) -> Vec<u64> {
-    let number = |name| std::env::var(name).ok().and_then(|s| s.parse().ok());
-    match number("SEED") {
-        Some(seed) => vec![seed],
-        None => (0..number("SEEDS").unwrap_or(n)).collect(),
-    }
+/// Runs one seed.
+///
+/// # Errors
+/// What does not hold in it.
+pub fn run(plan: Plan) -> Result<(Figures, u64), String> {
+    let mut world = World::new(plan);
+    world.run()?;
+    Ok((world.figures, world.witness.trace.0))
 }

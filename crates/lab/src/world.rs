@@ -1,300 +1,399 @@
-//! One line, one venue, one network, one clock, in steps of a millisecond.
+//! One seed's world: markets and network outside, a process and its disk inside, a witness beside them.
+//!
+//! [`World::run`] lets everything happen that the seed drew, then ends the faults and gives the process its time to become
+//! whole; [`crate::check::all`] says what does not hold. The trace hash covers every record that was served, in order.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use wholetape_feed::line::{ConnMeta, ConnPlan, Line, LineAction, LineOut, LinePlan, Resume};
-use wholetape_model::{
-    Body, BookAction, Gap, InstrumentId, Kind, Level, LinkCause, RowFlags, Scales, Topic, Trade, Ts, ValidityState,
-};
-use wholetape_venue::{Channel, FetchFailure, FetchId, FetchKind, Frame, Reply, SplitLimits};
+use wholetape_feed::{FeedConfig, LineConfig};
+use wholetape_model::InstrumentId;
+use wholetape_tape::{Tape, TapeError};
 
+use crate::bounds;
 use crate::dice::Dice;
+use crate::disk::MemDisk;
 use crate::faults::Faults;
-use crate::venue::{SYMBOL, Venue};
+use crate::figures::{Figures, Recovery};
+use crate::market::Variant;
+use crate::outside::{Event, MS, Outside, SECOND, START, Timed};
+use crate::process::{DIR, Process, Setup, WorldTime};
+use crate::readers::Cursor;
+use crate::witness::{End, Whole, Witness, read_whole};
 
-/// The first millisecond.
-pub const START_MS: i64 = 1_700_000_000_000;
-
-/// A row as the tape would keep it, in the topic's order.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Kept {
-    Trade(Trade, Scales, Ts, RowFlags),
-    Quote(wholetape_model::Quote, Scales),
-    Book {
-        action: BookAction,
-        first: u64,
-        last: u64,
-        scales: Scales,
-        bids: Vec<Level>,
-        asks: Vec<Level>,
-        flags: RowFlags,
-    },
-    Gap(Gap<String>),
-    Validity(ValidityState, u64),
-    Other,
+/// What a world is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    pub seed: u64,
+    pub faults: Faults,
+    pub heal: bool,
+    /// How long faults happen, s.
+    pub seconds: i64,
 }
 
-enum Answer {
-    Body(Vec<u8>),
-    Failed(FetchFailure),
+impl Plan {
+    /// What the seed says; every 64th world is ten minutes long.
+    pub fn of(seed: u64) -> Self {
+        let mut dice = Dice::new(seed);
+        let faults = Faults::drawn_from(&mut dice);
+        Self { seed, faults, heal: true, seconds: if seed % 64 == 63 { 600 } else { 60 } }
+    }
+
+    pub fn without_faults(seed: u64) -> Self {
+        Self { seed, faults: Faults::default(), heal: true, seconds: 60 }
+    }
 }
+
+/// Without faults the market goes on for this long, and then as long again only the clock does.
+const AFTERMATH: i64 = 75 * SECOND;
+const QUIET: i64 = 150 * SECOND;
 
 /// See the module.
 pub struct World {
-    pub seed: u64,
-    pub line: Line,
-    pub venue: Venue,
-    pub faults: Faults,
-    /// What the seed drew.
-    pub drawn: Faults,
-    pub rows: BTreeMap<String, Vec<Kept>>,
-    /// Requests by kind, to bound.
-    pub fetches: BTreeMap<FetchKind, u64>,
-    pub silences: u64,
-    pub cuts: u64,
-    /// Frames on their way: due time, stream, text.
-    wire: VecDeque<(i64, String)>,
-    answers: Vec<(i64, FetchId, Answer)>,
+    pub plan: Plan,
+    pub o: Outside,
+    pub setup: Setup,
+    pub process: Option<Process>,
+    pub witness: Witness,
+    pub cursors: Vec<Cursor>,
+    pub figures: Figures,
+    /// What the tape held in the end, by topic.
+    pub held: std::collections::BTreeMap<String, Whole>,
+    /// Our clock against the truth: since when (true ns), and by how much it is ahead.
+    pub offsets: Vec<(i64, i64)>,
+    recoveries: Vec<Recovery>,
+    wrong: Option<String>,
+    life: u64,
+    boot: u32,
+    /// A start is on the heap.
+    starting: bool,
+    last_end: End,
     dice: Dice,
-    out: LineOut,
-    ms: i64,
-    frozen: bool,
-    conn: Conn,
-    numbers: u32,
-}
-
-#[derive(Default)]
-struct Conn {
-    open: bool,
-    opens_at: i64,
-    /// Streams that the venue serves.
-    serves: Vec<String>,
 }
 
 impl World {
-    pub fn new(seed: u64) -> Self {
-        let mut dice = Dice::new(seed);
-        let faults = Faults::drawn_from(&mut dice);
-        Self::with(seed, faults, true, Resume::default())
-    }
-
-    pub fn with(seed: u64, faults: Faults, heal: bool, resume: Resume) -> Self {
-        let mut dice = Dice::new(seed ^ 0x5eed);
-        let venue = Venue::new(&mut dice);
-        let instruments = [(0, SYMBOL.to_owned())];
-        let channels = [Channel::Trade, Channel::Book, Channel::Quote];
-        let conns = wholetape_venue::connections("binance-spot", &instruments, &channels, &SplitLimits::default())
-            .expect("a valid plan")
-            .iter()
-            .map(|plan| ConnPlan::of(plan).expect("a valid plan"))
-            .collect();
-        let line = Line::new(LinePlan {
-            name: "world".into(),
-            instruments: vec![InstrumentId::new(SYMBOL, "BINANCE")],
-            conns,
-            trade_source: Kind::Trade,
-            heal,
-            discover: None,
-            checks: wholetape_quality::CheckConfig::default(),
-            resume,
-        });
-        Self {
-            seed,
-            line,
-            venue,
-            faults,
-            drawn: faults,
-            rows: BTreeMap::new(),
-            fetches: BTreeMap::new(),
-            silences: 0,
-            cuts: 0,
-            wire: VecDeque::new(),
-            answers: Vec::new(),
-            dice,
-            out: LineOut::default(),
-            ms: START_MS,
-            frozen: false,
-            conn: Conn::default(),
-            numbers: 0,
-        }
-    }
-
-    pub fn now(&self) -> Ts {
-        Ts::from_millis(self.ms)
-    }
-
-    /// Lets `ms` milliseconds happen.
-    pub fn run(&mut self, ms: i64) {
-        for _ in 0..ms {
-            self.step();
-        }
-    }
-
-    /// The venue creates nothing more but goes on serving; faults end. Then the line has its time to become whole.
-    pub fn settle(&mut self, ms: i64) {
-        let mut frames = Vec::new();
-        // The last update arrives: a lost tail of a book shows only when the book moves again.
-        self.faults = Faults::NONE;
-        self.frozen = true;
-        let (before, mut dice) = (self.venue.updates.len(), Dice::new(1));
-        while self.venue.updates.len() == before {
-            self.ms += 100 - self.ms % 100;
-            self.venue.tick(self.ms, &mut dice, 0, &mut frames);
-        }
-        self.deliver(frames);
-        self.run(ms);
-    }
-
-    fn step(&mut self) {
-        self.ms += 1;
-        if !self.conn.open && self.ms >= self.conn.opens_at {
-            self.numbers += 1;
-            self.conn.open = true;
-            self.line.on_open(0, ConnMeta { number: self.numbers }, self.now(), &mut self.out);
-            self.take();
-        }
-        if !self.frozen {
-            let mut frames = Vec::new();
-            self.venue.tick(self.ms, &mut self.dice, self.faults.skipped_ids, &mut frames);
-            self.deliver(frames);
-            if self.conn.open && self.dice.one_in(self.faults.cut) {
-                self.close(LinkCause::Closed);
-            }
-        }
-        while self.wire.front().is_some_and(|(due, _)| *due <= self.ms) {
-            let Some((_, text)) = self.wire.pop_front() else { break };
-            if self.conn.open {
-                self.line.on_frame(0, Ts::from_millis(self.ms), Frame::Text(text.as_bytes()), &mut self.out);
-                self.take();
-            }
-        }
-        self.answer();
-        if self.line.next_timer().is_some_and(|at| at <= self.now()) {
-            self.line.on_timer(self.now(), &mut self.out);
-            self.take();
-        }
-    }
-
-    /// Puts the venue's frames on the wire, with what the wire does to them.
-    fn deliver(&mut self, frames: Vec<(&'static str, serde_json::Value)>) {
-        for (stream, data) in frames {
-            if !self.conn.open || !self.conn.serves.iter().any(|s| s == stream) {
-                continue;
-            }
-            let sequenced = stream != "btcusdt@bookTicker";
-            if sequenced && self.dice.one_in(self.faults.drop) {
-                continue;
-            }
-            let text = serde_json::json!({"stream": stream, "data": data}).to_string();
-            let due = self.ms + 2;
-            if self.dice.one_in(self.faults.garbage) {
-                self.wire.push_back((due, text[..text.len() / 2].to_owned()));
-            }
-            if self.dice.one_in(self.faults.duplicate) {
-                self.wire.push_back((due, text.clone()));
-            }
-            self.wire.push_back((due, text));
-            if sequenced && self.dice.one_in(self.faults.swap) && self.wire.len() > 1 {
-                let last = self.wire.len() - 1;
-                self.wire.swap(last, last - 1);
-            }
-        }
-    }
-
-    fn close(&mut self, cause: LinkCause) {
-        self.cuts += 1;
-        self.wire.clear();
-        self.conn = Conn { open: false, opens_at: self.ms + self.dice.between(50, 3_000) as i64, serves: Vec::new() };
-        self.line.on_closed(0, self.now(), cause, &mut self.out);
-        self.take();
-    }
-
-    fn answer(&mut self) {
-        let mut i = 0;
-        while i < self.answers.len() {
-            if self.answers[i].0 > self.ms {
-                i += 1;
-                continue;
-            }
-            let (_, id, answer) = self.answers.remove(i);
-            let reply = match &answer {
-                Answer::Body(body) => Reply::Answer { status: 200, body },
-                Answer::Failed(failure) => Reply::Failed(failure),
-            };
-            self.line.on_fetched(0, Ts::from_millis(self.ms), id, reply, &mut self.out);
-            self.take();
-        }
-    }
-
-    /// Carries out what the line asks for, as a shell would.
-    fn take(&mut self) {
-        for row in &self.out.rows {
-            let topic = self.line.topics()[row.topic as usize].topic.as_str().to_owned();
-            let kept = match self.out.arena().view(&row.body) {
-                Body::Trade(t) => Kept::Trade(t, row.scales, row.ts_event, row.flags),
-                Body::Quote(q) => Kept::Quote(q, row.scales),
-                Body::Book(b) => Kept::Book {
-                    action: b.action,
-                    first: b.first_id,
-                    last: b.last_id,
-                    scales: row.scales,
-                    bids: b.bids.iter().collect(),
-                    asks: b.asks.iter().collect(),
-                    flags: row.flags,
-                },
-                Body::Gap(g) => Kept::Gap(g.map(str::to_owned)),
-                Body::Validity(v) => Kept::Validity(v.state, v.update_id),
-                _ => Kept::Other,
-            };
-            self.rows.entry(topic).or_default().push(kept);
-        }
-        let actions = std::mem::take(&mut self.out.actions);
-        self.out.clear();
-        for action in actions {
-            match action {
-                LineAction::Send(_, text) => self.subscribe(&text),
-                LineAction::Fetch(_, id, ..) => self.fetch(id),
-                LineAction::Reconnect(_, cause, _) if self.conn.open => self.close(cause),
-                LineAction::Silent(..) => self.silences += 1,
-                _ => {}
-            }
-        }
-    }
-
-    fn subscribe(&mut self, text: &str) {
-        let Ok(message) = serde_json::from_str::<serde_json::Value>(text) else { return };
-        let asked = message["params"].as_array().cloned().unwrap_or_default();
-        let silent = self.dice.one_in(self.faults.silent).then(|| self.dice.between(0, asked.len() as u64) as usize);
-        for (i, stream) in asked.iter().enumerate() {
-            if silent != Some(i) {
-                self.conn.serves.extend(stream.as_str().map(str::to_owned));
-            }
-        }
-        self.wire.push_back((self.ms + 2, serde_json::json!({"result": null, "id": message["id"]}).to_string()));
-    }
-
-    fn fetch(&mut self, id: FetchId) {
-        *self.fetches.entry(id.kind).or_default() += 1;
-        let due = self.ms + self.dice.between(5, 400) as i64;
-        let answer = if self.dice.one_in(self.faults.rest_fails) {
-            Answer::Failed(FetchFailure::Timeout)
-        } else if self.dice.one_in(self.faults.rest_budget) {
-            Answer::Failed(FetchFailure::Budget { retry_after: std::time::Duration::from_millis(700) })
-        } else {
-            let body = match id.kind {
-                FetchKind::BookSnapshot => self.venue.depth(self.dice.one_in(self.faults.rest_stale)),
-                FetchKind::TradesFrom => self.venue.trades_from(id.arg),
-                FetchKind::NewestTrades => self.venue.newest_trades(id.arg as usize),
-                _ => return,
-            };
-            Answer::Body(body.to_string().into_bytes())
+    pub fn new(plan: Plan) -> Self {
+        let seed = plan.seed;
+        let mut dice = Dice::new(seed ^ 0x776f_726c);
+        let markets = [("BTCUSDT", Variant::Spot), ("ETHUSDT", Variant::Spot), ("BTCUSDT", Variant::UsdM)];
+        let instruments = vec![vec![0, 1], vec![2]];
+        // Little enough to matter, enough for the work: a spot snapshot weighs 50, a page of USD-M trades 20.
+        let limits = [dice.between(600, 6_000) as u32, dice.between(400, 2_400) as u32];
+        let line = |venue: &str, names: &[&str], weight_per_minute| LineConfig {
+            venue: venue.into(),
+            instruments: names.iter().map(|n| (*n).to_owned()).collect(),
+            heal: plan.heal,
+            weight_per_minute,
+            ..LineConfig::default()
         };
-        self.answers.push((due, id, answer));
+        let config = FeedConfig {
+            workers: 1,
+            line: vec![
+                line("binance-spot", &["BTCUSDT", "ETHUSDT"], limits[0]),
+                line("binance-usdm", &["BTCUSDT"], limits[1]),
+            ],
+        };
+        let feed = config.plan(&|_| Vec::new()).unwrap_or_else(|p| panic!("the lab's own configuration: {p:?}"));
+        let disk = MemDisk::new(Path::new(DIR), seed ^ 0x6469_736b);
+        disk.set_faults(plan.faults.disk);
+        let setup = Setup {
+            plan: feed,
+            disk,
+            time: Arc::new(WorldTime::default()),
+            segment_bytes: dice.between(12 << 10, 200 << 10),
+            unsynced_records_max: dice.between(20, 2_000) as u32,
+            instruments,
+            variants: vec![Variant::Spot, Variant::UsdM],
+        };
+        let lines = setup.plan.lines.len();
+        let o = Outside::new(seed, plan.faults, &markets, &limits);
+        let mut world = Self {
+            plan,
+            o,
+            setup,
+            process: None,
+            witness: Witness::default(),
+            cursors: (0..4).map(Cursor::new).collect(),
+            figures: Figures::default(),
+            held: std::collections::BTreeMap::new(),
+            offsets: vec![(i64::MIN, 0)],
+            recoveries: (0..lines).map(|_| Recovery::default()).collect(),
+            wrong: None,
+            life: 0,
+            boot: 1,
+            starting: true,
+            last_end: End::Kill,
+            dice,
+        };
+        world.schedule();
+        world
     }
 
-    /// The rows of one topic of the world's instrument.
-    pub fn of(&self, kind: Kind) -> &[Kept] {
-        let topic = Topic::new(kind, &InstrumentId::new(SYMBOL, "BINANCE"));
-        self.rows.get(topic.as_str()).map_or(&[], Vec::as_slice)
+    fn schedule(&mut self) {
+        for ix in 0..self.o.markets.len() {
+            self.o.after(ix as i64 * MS, Event::Move(ix));
+            self.o.after(100 * MS + ix as i64 * 7 * MS, Event::Flush(ix));
+        }
+        for ix in 0..self.cursors.len() {
+            self.o.after(SECOND + ix as i64 * 37 * MS, Event::Read(ix));
+        }
+        self.o.after(0, Event::Start);
+        self.o.after(100 * MS, Event::Sync);
+        self.o.after(500 * MS, Event::Keep);
+        self.o.after(SECOND, Event::Second);
+        let t = self.plan.faults.timed;
+        let kinds = [
+            (t.cut, Timed::Cut),
+            (t.stall, Timed::Stall),
+            (t.vanish, Timed::Vanish),
+            (t.clock, Timed::Clock),
+            (t.full, Timed::Full),
+            (t.crash, Timed::Crash),
+            (t.die, Timed::Die),
+            (t.power, Timed::Power),
+        ];
+        for (mean, kind) in kinds.into_iter().filter(|(mean, _)| *mean > 0) {
+            let mut at = START;
+            loop {
+                at += self.dice.between(mean * 100, mean * 1_900) as i64 * 1_000;
+                if at >= START + self.plan.seconds * SECOND {
+                    break;
+                }
+                self.o.at(at, Event::Fault(kind));
+            }
+        }
+    }
+
+    /// The whole history of the seed, and what did not hold in it.
+    ///
+    /// # Errors
+    /// The first thing that does not hold.
+    pub fn run(&mut self) -> Result<(), String> {
+        self.until(START + self.plan.seconds * SECOND)?;
+        self.o.faults = self.o.faults.ended();
+        self.setup.disk.set_faults(crate::disk::DiskFaults::default());
+        self.setup.disk.set_room(None);
+        self.setup.disk.die_at(None);
+        let end = self.o.now.max(START + self.plan.seconds * SECOND) + AFTERMATH;
+        self.until(end)?;
+        self.o.freeze();
+        self.until(end + QUIET)?;
+        self.finish()?;
+        crate::check::all(self)
+    }
+
+    fn until(&mut self, end: i64) -> Result<(), String> {
+        while let Some(event) = self.o.next(end) {
+            self.step(event);
+            if let Some(why) = self.wrong.take().or_else(|| self.witness.wrong.take()) {
+                return Err(why);
+            }
+        }
+        self.o.now = end;
+        Ok(())
+    }
+
+    fn tell_time(&mut self) {
+        self.setup.time.wall.store(self.o.wall(), Ordering::Relaxed);
+        self.setup.time.mono.store(self.o.now - START, Ordering::Relaxed);
+        self.setup.disk.set_now(self.o.wall());
+    }
+
+    fn step(&mut self, event: Event) {
+        self.tell_time();
+        let Self { o, setup, process, cursors, .. } = self;
+        match (event, process) {
+            (Event::Move(ix), _) => return o.on_move(ix),
+            (Event::Flush(ix), _) => return o.on_flush(ix),
+            (Event::ToVenue(id, text), _) => return o.on_venue(id, &text),
+            (Event::RestAsked(ask), _) => return o.on_asked(ask, &setup.instruments[ask.line]),
+            (Event::Fault(kind), _) => return self.fault(kind),
+            (Event::Start, _) => self.start(),
+            (Event::ToUs(id, text), Some(p)) => p.on_text(o, id, &text),
+            (Event::Gone(id, why), Some(p)) => p.on_gone(o, id, why),
+            (Event::Opened { line, slot, attempt, good }, Some(p)) => p.on_opened(o, setup, line, slot, attempt, good),
+            (Event::RestAnswered(ask, answer), Some(p)) => p.on_answer(o, ask, answer),
+            (Event::Wake, Some(p)) => p.on_wake(o, setup),
+            (Event::Sync, p) => {
+                o.after(100 * MS, Event::Sync);
+                if let Some(p) = p {
+                    p.on_sync();
+                }
+            }
+            (Event::Keep, p) => {
+                o.after(500 * MS, Event::Keep);
+                if let Some(p) = p {
+                    p.tape.check_space();
+                }
+            }
+            (Event::Read(ix), p) => {
+                if let Some(p) = p {
+                    cursors[ix].turn(&p.tape, &mut o.dice);
+                }
+                let next = o.between_ms(5, 900);
+                o.after(next, Event::Read(ix));
+            }
+            (Event::Second, p) => {
+                o.after(SECOND, Event::Second);
+                if let Some(p) = p {
+                    p.on_second(o);
+                    let ahead = p.ahead(o);
+                    if self.offsets.last().is_none_or(|(_, last)| *last != ahead) {
+                        self.offsets.push((o.now, ahead));
+                    }
+                    if let Err(why) = bounds::look(p, setup, &mut self.figures) {
+                        self.wrong.get_or_insert(why);
+                    }
+                }
+            }
+            (_, None) => return,
+        }
+        self.after_event();
+    }
+
+    /// What was served is witnessed; a process that died is buried.
+    fn after_event(&mut self) {
+        if self.setup.disk.is_dead() {
+            let power = self.dice.one_in(3);
+            return self.end(if power { End::Power } else { End::Kill });
+        }
+        let Some(p) = &mut self.process else { return };
+        self.witness.look(&p.tape, p.topics_known());
+        for line in 0..self.recoveries.len() {
+            self.recoveries[line].look(line, p, &self.o, &self.setup, &mut self.figures);
+        }
+        if p.fatal.is_some() {
+            self.figures.fatals += 1;
+            self.end(End::Kill);
+        }
+    }
+
+    fn fault(&mut self, kind: Timed) {
+        match kind {
+            Timed::Cut => self.o.cut(),
+            Timed::Stall => self.o.stall(),
+            Timed::Vanish => self.o.vanish(),
+            Timed::Clock => {
+                self.o.wall_offset += self.dice.between(0, 4_000) as i64 * MS - 2 * SECOND;
+            }
+            Timed::Full => {
+                let room = self.dice.between(0, 30 << 10);
+                self.setup.disk.set_room(Some(room));
+                let later = self.o.between_ms(500, 8_000);
+                self.o.after(later, Event::Fault(Timed::Room));
+            }
+            Timed::Room => self.setup.disk.set_room(None),
+            Timed::Crash => self.end(End::Kill),
+            Timed::Power => self.end(End::Power),
+            Timed::Die => {
+                let at = self.setup.disk.steps() + self.dice.between(1, 60);
+                self.setup.disk.die_at(Some(at));
+            }
+        }
+    }
+
+    /// The process is gone; another one will start.
+    fn end(&mut self, end: End) {
+        let was_up = self.process.is_some();
+        if !was_up && !self.setup.disk.is_dead() && end == End::Kill {
+            return;
+        }
+        if let Some(p) = self.process.take() {
+            self.witness.note_synced(&p.tape);
+            self.figures.deaths += 1;
+            for r in &mut self.recoveries {
+                r.broken(self.o.now);
+            }
+        }
+        self.witness.let_go();
+        self.cursors.iter_mut().for_each(Cursor::let_go);
+        self.o.conns.clear();
+        match end {
+            End::Kill => self.setup.disk.crash(),
+            End::Power => {
+                self.setup.disk.power_loss(&mut self.dice);
+                self.boot += 1;
+                self.figures.power_losses += 1;
+            }
+        }
+        // A second misfortune before the next start counts as the worse.
+        if end == End::Power || was_up {
+            self.last_end = match (self.last_end, was_up) {
+                (End::Power, false) => End::Power,
+                _ => end,
+            };
+        }
+        if !self.starting {
+            self.starting = true;
+            let later = self.o.between_ms(100, 4_000);
+            self.o.after(later, Event::Start);
+        }
+    }
+
+    fn start(&mut self) {
+        self.starting = false;
+        self.life += 1;
+        match Process::start(&mut self.o, &self.setup, self.life, self.boot) {
+            Ok(mut p) => {
+                if let Err(why) = self.witness.compare(&p.tape, self.last_end) {
+                    self.wrong.get_or_insert(why);
+                }
+                self.last_end = End::Kill;
+                p.begin(&mut self.o, &self.setup);
+                let ahead = p.ahead(&self.o);
+                self.offsets.push((self.o.now, ahead));
+                self.process = Some(p);
+            }
+            Err(e @ (TapeError::Format { .. } | TapeError::Locked { .. })) => {
+                self.wrong.get_or_insert(format!("P4: the tape does not open: {e}"));
+            }
+            Err(_) => {
+                self.starting = true;
+                if self.setup.disk.is_dead() {
+                    let end = if self.dice.one_in(3) { End::Power } else { End::Kill };
+                    self.end(end);
+                }
+                let later = self.o.between_ms(200, 3_000);
+                self.o.after(later, Event::Start);
+            }
+        }
+    }
+
+    /// A clean end, a new start, and the tape read whole.
+    fn finish(&mut self) -> Result<(), String> {
+        let Some(p) = self.process.take() else { return Err("nothing runs in the end".into()) };
+        self.figures.take(&p, &self.o);
+        self.witness.let_go();
+        self.cursors.iter_mut().for_each(Cursor::let_go);
+        let tape = p.into_tape();
+        tape.close().map_err(|e| format!("P4: the tape does not close: {e}"))?;
+        let tape = Tape::open(Path::new(DIR), self.setup.tape_config(self.boot)).map_err(|e| format!("P4: {e}"))?;
+        self.witness.compare(&tape, End::Kill)?;
+        for state in tape.topics() {
+            let whole = read_whole(&tape, &state.topic)?;
+            for row in &whole.rows {
+                self.witness.trace.add(&row.hash.to_le_bytes());
+            }
+            self.held.insert(state.topic.as_str().to_owned(), whole);
+        }
+        for cursor in &mut self.cursors {
+            for _ in 0..2_000 {
+                cursor.turn(&tape, &mut self.o.dice);
+            }
+            cursor.let_go();
+        }
+        self.figures.resumes = self.cursors.iter().map(|c| c.resumed).sum();
+        self.figures.worlds = 1;
+        self.figures.rows = self.witness.rows;
+        self.figures.disk = self.setup.disk.counts();
+        Ok(())
+    }
+
+    /// The instrument that the topics name, of a market.
+    pub fn instrument(&self, market: usize) -> &InstrumentId {
+        let find = |(line, list): (usize, &Vec<usize>)| Some((line, list.iter().position(|m| *m == market)?));
+        let (line, at) = self.setup.instruments.iter().enumerate().find_map(find).unwrap_or((0, 0));
+        &self.setup.plan.lines[line].instruments[at]
     }
 }

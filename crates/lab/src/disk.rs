@@ -1,0 +1,608 @@
+//! A file system in memory that knows what a crash keeps and what a power loss takes.
+//!
+//! Of each file it keeps the bytes that were written (the page cache) and those that an fsync made durable; of each directory
+//! the names, and the names that a directory fsync made durable. [`MemDisk::crash`] is `kill -9`: everything written stays,
+//! handles and locks go. [`MemDisk::power_loss`] keeps what is durable, plus, as the dice say, some of what was not: all of it,
+//! none, a torn beginning, or single sectors here and there; of the names a beginning of the changes. A kernel promises less
+//! than most file systems do in practice, and so does this.
+//!
+//! A failed fsync drops the dirty pages, as Linux does: reads still show them, a later fsync succeeds, and the disk never gets
+//! them unless they are written anew.
+//!
+//! Every change counts as one step; [`MemDisk::die_at`] lets the process die within any of them: half of a write, and from then
+//! on nothing more, which is how a crash in the middle of a commit, a seal or a recovery is made.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use wholetape_tape::{Access, Disk, DiskFile, Listed, Locking, Meta};
+
+use crate::dice::Dice;
+
+const SECTOR: usize = 512;
+
+/// How often the disk misbehaves: "once in n", 0 = never.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DiskFaults {
+    /// A write that takes only a part of the bytes.
+    pub short_write: u64,
+    pub failed_sync: u64,
+    /// A sync that says yes and does nothing. Never drawn: it breaks what every promise rests on, and shows that the checkers see.
+    pub lies: u64,
+}
+
+/// See the module. Clones are the same disk.
+#[derive(Debug, Clone)]
+pub struct MemDisk(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    files: BTreeMap<u64, Inode>,
+    dirs: BTreeMap<PathBuf, Directory>,
+    next: u64,
+    dice: Dice,
+    now: i64,
+    faults: DiskFaults,
+    /// Bytes that all files together may hold.
+    capacity: u64,
+    used: u64,
+    steps: u64,
+    dies_at: Option<u64>,
+    dead: bool,
+    /// Handles and locks of earlier lives are void.
+    life: u64,
+    locked: bool,
+    counts: DiskCounts,
+}
+
+/// What happened to it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DiskCounts {
+    pub writes: u64,
+    pub syncs: u64,
+    pub short_writes: u64,
+    pub failed_syncs: u64,
+    pub full: u64,
+    /// Files of which a power loss took something.
+    pub torn: u64,
+}
+
+#[derive(Debug, Default)]
+struct Inode {
+    data: Vec<u8>,
+    durable: Vec<u8>,
+    /// Written since the last fsync: byte ranges, in any order.
+    dirty: Vec<(usize, usize)>,
+    modified: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Node {
+    File(u64),
+    Dir,
+}
+
+#[derive(Debug, Clone)]
+enum NameOp {
+    Put(String, Node),
+    Take(String),
+    Move(String, String),
+}
+
+#[derive(Debug, Default)]
+struct Directory {
+    names: BTreeMap<String, Node>,
+    durable: BTreeMap<String, Node>,
+    pending: Vec<NameOp>,
+}
+
+fn apply(names: &mut BTreeMap<String, Node>, op: &NameOp) {
+    match op {
+        NameOp::Put(name, node) => {
+            names.insert(name.clone(), *node);
+        }
+        NameOp::Take(name) => {
+            names.remove(name);
+        }
+        NameOp::Move(from, to) => {
+            if let Some(node) = names.remove(from) {
+                names.insert(to.clone(), node);
+            }
+        }
+    }
+}
+
+impl Directory {
+    fn change(&mut self, op: NameOp) {
+        apply(&mut self.names, &op);
+        self.pending.push(op);
+    }
+}
+
+fn dead() -> io::Error {
+    io::Error::other("the process is dead")
+}
+
+fn split(path: &Path) -> io::Result<(PathBuf, String)> {
+    let name = path.file_name().and_then(|n| n.to_str()).ok_or(io::ErrorKind::InvalidInput)?;
+    Ok((path.parent().unwrap_or(Path::new("/")).to_owned(), name.to_owned()))
+}
+
+impl State {
+    /// Counts one step. True when the process dies within it; `Err` when it is dead already.
+    fn begin(&mut self) -> io::Result<bool> {
+        if self.dead {
+            return Err(dead());
+        }
+        self.steps += 1;
+        self.dead = self.dies_at.is_some_and(|at| self.steps >= at);
+        Ok(self.dead)
+    }
+
+    /// A step that is whole or not at all.
+    fn step(&mut self) -> io::Result<()> {
+        if self.begin()? { Err(dead()) } else { Ok(()) }
+    }
+
+    fn find(&self, path: &Path) -> io::Result<u64> {
+        let (dir, name) = split(path)?;
+        match self.dirs.get(&dir).and_then(|d| d.names.get(&name)) {
+            Some(Node::File(ino)) => Ok(*ino),
+            Some(Node::Dir) => Err(io::ErrorKind::IsADirectory.into()),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn dir(&mut self, path: &Path) -> io::Result<&mut Directory> {
+        self.dirs.get_mut(path).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn inode(&mut self, ino: u64) -> io::Result<&mut Inode> {
+        self.files.get_mut(&ino).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn count_used(&mut self) {
+        let linked = self.dirs.values().flat_map(|d| d.names.values());
+        let len = |node: &Node| match node {
+            Node::File(ino) => self.files.get(ino).map_or(0, |f| f.data.len() as u64),
+            Node::Dir => 0,
+        };
+        self.used = linked.map(len).sum();
+    }
+
+    fn write(&mut self, ino: u64, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        let offset = usize::try_from(offset).map_err(io::Error::other)?;
+        let mut n = bytes.len();
+        let dying = self.begin()?;
+        let (capacity, used, now) = (self.capacity, self.used, self.now);
+        if dying {
+            // The kill comes in the middle of it.
+            n = self.dice.between(0, n as u64 + 1) as usize;
+        } else if n > 1 && self.dice.one_in(self.faults.short_write) {
+            n = self.dice.between(1, n as u64) as usize;
+            self.counts.short_writes += 1;
+        }
+        let file = self.inode(ino)?;
+        let grows = (offset + n).saturating_sub(file.data.len()) as u64;
+        if grows > capacity.saturating_sub(used) {
+            n = (n as u64 - (grows - capacity.saturating_sub(used)).min(n as u64)) as usize;
+            if n == 0 {
+                self.counts.full += 1;
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+        }
+        let file = self.inode(ino)?;
+        let before = file.data.len();
+        if before < offset + n {
+            file.data.resize(offset + n, 0);
+        }
+        file.data[offset..offset + n].copy_from_slice(&bytes[..n]);
+        let from = offset.min(before);
+        match file.dirty.last_mut() {
+            Some(last) if last.1 == from => last.1 = offset + n,
+            _ => file.dirty.push((from, offset + n)),
+        }
+        file.modified = now;
+        self.used += (file.data.len() - before) as u64;
+        self.counts.writes += 1;
+        if dying { Err(dead()) } else { Ok(n) }
+    }
+
+    fn sync(&mut self, ino: u64) -> io::Result<()> {
+        self.step()?;
+        if self.dice.one_in(self.faults.lies) {
+            return Ok(());
+        }
+        let fails = self.dice.one_in(self.faults.failed_sync);
+        self.counts.syncs += 1;
+        self.counts.failed_syncs += u64::from(fails);
+        let file = self.inode(ino)?;
+        let dirty = std::mem::take(&mut file.dirty);
+        if fails {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        let len = file.data.len();
+        file.durable.resize(len, 0);
+        for (from, to) in dirty {
+            let (from, to) = (from.min(len), to.min(len));
+            file.durable[from..to].copy_from_slice(&file.data[from..to]);
+        }
+        Ok(())
+    }
+
+    fn set_len(&mut self, ino: u64, len: u64) -> io::Result<()> {
+        self.step()?;
+        let len = usize::try_from(len).map_err(io::Error::other)?;
+        let file = self.inode(ino)?;
+        let before = file.data.len();
+        file.data.resize(len, 0);
+        file.dirty.push((before.min(len), before.max(len)));
+        self.count_used();
+        Ok(())
+    }
+}
+
+impl Inode {
+    /// What is left of it when the power goes. True when something was taken.
+    fn lose_power(&mut self, dice: &mut Dice) -> bool {
+        let (old, new) = (self.durable.len(), self.data.len());
+        let dirty = std::mem::take(&mut self.dirty);
+        let mut left = self.durable.clone();
+        let all = old.max(new);
+        let mode = dice.between(0, 4);
+        // Up to here the changes came, where they came in order.
+        let edge = dice.between(0, all as u64 + 1) as usize;
+        let len = match mode {
+            0 => old,
+            1 => new,
+            2 if new > old => edge.clamp(old, new),
+            _ if dice.one_in(2) => old,
+            _ => new,
+        };
+        left.resize(all, 0);
+        for sector in 0..all.div_ceil(SECTOR) {
+            let (from, to) = (sector * SECTOR, ((sector + 1) * SECTOR).min(all));
+            if !dirty.iter().any(|(a, b)| *a < to && *b > from) {
+                continue;
+            }
+            let came = match mode {
+                0 => false,
+                1 => true,
+                2 => from < edge,
+                _ => dice.one_in(2),
+            };
+            if came {
+                let have = to.min(new);
+                if from < have {
+                    left[from..have].copy_from_slice(&self.data[from..have]);
+                }
+            }
+        }
+        left.resize(len, 0);
+        let torn = left != self.data;
+        self.data.clone_from(&left);
+        self.durable = left;
+        torn
+    }
+}
+
+impl MemDisk {
+    /// An empty disk with the directory `dir`.
+    pub fn new(dir: &Path, seed: u64) -> Self {
+        let mut dirs = BTreeMap::new();
+        dirs.insert(dir.to_owned(), Directory::default());
+        Self(Arc::new(Mutex::new(State {
+            files: BTreeMap::new(),
+            dirs,
+            next: 1,
+            dice: Dice::new(seed),
+            now: 1,
+            faults: DiskFaults::default(),
+            capacity: u64::MAX,
+            used: 0,
+            steps: 0,
+            dies_at: None,
+            dead: false,
+            life: 0,
+            locked: false,
+            counts: DiskCounts::default(),
+        })))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn set_faults(&self, faults: DiskFaults) {
+        self.state().faults = faults;
+    }
+
+    /// The wall clock, for the ages of files.
+    pub fn set_now(&self, now: i64) {
+        self.state().now = now;
+    }
+
+    /// Room for `more` bytes beyond those that are used; `None` = as much as anybody wants.
+    pub fn set_room(&self, more: Option<u64>) {
+        let mut s = self.state();
+        s.count_used();
+        s.capacity = more.map_or(u64::MAX, |more| s.used + more);
+    }
+
+    pub fn used(&self) -> u64 {
+        self.state().used
+    }
+
+    /// Changes so far.
+    pub fn steps(&self) -> u64 {
+        self.state().steps
+    }
+
+    /// The process dies within the change number `steps` (see [`MemDisk::steps`]).
+    pub fn die_at(&self, steps: Option<u64>) {
+        self.state().dies_at = steps;
+    }
+
+    /// It died; `crash` or `power_loss` comes next.
+    pub fn is_dead(&self) -> bool {
+        self.state().dead
+    }
+
+    pub fn counts(&self) -> DiskCounts {
+        self.state().counts
+    }
+
+    /// `kill -9`: the page cache stays.
+    pub fn crash(&self) {
+        let mut s = self.state();
+        s.dead = false;
+        s.dies_at = None;
+        s.locked = false;
+        s.life += 1;
+    }
+
+    /// The machine stops; what comes up again is what the disk had, and some more.
+    pub fn power_loss(&self, dice: &mut Dice) {
+        self.crash();
+        let mut s = self.state();
+        let s = &mut *s;
+        for dir in s.dirs.values_mut() {
+            let keep = dice.between(0, dir.pending.len() as u64 + 1) as usize;
+            for op in std::mem::take(&mut dir.pending).iter().take(keep) {
+                apply(&mut dir.durable, op);
+            }
+            dir.names.clone_from(&dir.durable);
+        }
+        // What no name leads to any more is gone.
+        let known = |dirs: &BTreeMap<PathBuf, Directory>, path: &Path| match (path.parent(), path.file_name()) {
+            (Some(parent), Some(name)) => {
+                dirs.get(parent).is_none_or(|d| name.to_str().is_some_and(|n| d.names.get(n) == Some(&Node::Dir)))
+            }
+            _ => true,
+        };
+        loop {
+            let lost: Vec<PathBuf> = s.dirs.keys().filter(|path| !known(&s.dirs, path)).cloned().collect();
+            if lost.is_empty() {
+                break;
+            }
+            for path in lost {
+                s.dirs.remove(&path);
+            }
+        }
+        let mut torn = 0;
+        for file in s.files.values_mut() {
+            torn += u64::from(file.lose_power(dice));
+        }
+        s.counts.torn += torn;
+        let live: Vec<u64> = s
+            .dirs
+            .values()
+            .flat_map(|d| d.names.values())
+            .filter_map(|n| match n {
+                Node::File(ino) => Some(*ino),
+                Node::Dir => None,
+            })
+            .collect();
+        s.files.retain(|ino, _| live.contains(ino));
+        s.count_used();
+    }
+
+    /// Flips bits of a byte of a file, as a bad disk does.
+    pub fn flip(&self, path: &Path, at: usize, mask: u8) {
+        let mut s = self.state();
+        if let Ok(ino) = s.find(path)
+            && let Ok(file) = s.inode(ino)
+            && let Some(byte) = file.data.get_mut(at)
+        {
+            *byte ^= mask;
+            if let Some(byte) = file.durable.get_mut(at) {
+                *byte ^= mask;
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct MemFile {
+    disk: MemDisk,
+    ino: u64,
+    life: u64,
+    writable: bool,
+}
+
+impl MemFile {
+    fn state(&self) -> io::Result<MutexGuard<'_, State>> {
+        let s = self.disk.state();
+        if s.dead || s.life != self.life { Err(dead()) } else { Ok(s) }
+    }
+
+    fn for_write(&self) -> io::Result<MutexGuard<'_, State>> {
+        if self.writable { self.state() } else { Err(io::ErrorKind::PermissionDenied.into()) }
+    }
+}
+
+impl DiskFile for MemFile {
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut s = self.state()?;
+        let data = &s.inode(self.ino)?.data;
+        let from = usize::try_from(offset).map_err(io::Error::other)?.min(data.len());
+        let n = bytes.len().min(data.len() - from);
+        bytes[..n].copy_from_slice(&data[from..from + n]);
+        Ok(n)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.for_write()?.write(self.ino, bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.state()?.sync(self.ino)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.for_write()?.set_len(self.ino, len)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.state()?.inode(self.ino)?.data.len() as u64)
+    }
+}
+
+struct Lock {
+    disk: MemDisk,
+    life: u64,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let mut s = self.disk.state();
+        if s.life == self.life {
+            s.locked = false;
+        }
+    }
+}
+
+impl Disk for MemDisk {
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn DiskFile>> {
+        let mut s = self.state();
+        if s.dead {
+            return Err(dead());
+        }
+        let found = s.find(path);
+        let ino = match (access, found) {
+            (Access::Create, Ok(ino)) => {
+                s.set_len(ino, 0)?;
+                ino
+            }
+            (Access::Create, Err(e)) if e.kind() == io::ErrorKind::NotFound => {
+                s.step()?;
+                let (dir, name) = split(path)?;
+                let (ino, now) = (s.next, s.now);
+                s.dir(&dir)?.change(NameOp::Put(name, Node::File(ino)));
+                s.next += 1;
+                s.files.insert(ino, Inode { modified: now, ..Inode::default() });
+                ino
+            }
+            (_, found) => found?,
+        };
+        let life = s.life;
+        drop(s);
+        Ok(Arc::new(MemFile { disk: self.clone(), ino, life, writable: access != Access::Read }))
+    }
+
+    fn meta(&self, path: &Path) -> io::Result<Meta> {
+        let mut s = self.state();
+        let ino = s.find(path)?;
+        let file = s.inode(ino)?;
+        Ok(Meta { len: file.data.len() as u64, modified: file.modified })
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut s = self.state();
+        s.find(from)?;
+        s.step()?;
+        let ((dir, from), (into, to)) = (split(from)?, split(to)?);
+        if dir != into {
+            return Err(io::ErrorKind::CrossesDevices.into());
+        }
+        s.dir(&dir)?.change(NameOp::Move(from, to));
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut s = self.state();
+        let ino = s.find(path)?;
+        s.step()?;
+        let (dir, name) = split(path)?;
+        s.dir(&dir)?.change(NameOp::Take(name));
+        // Its room is free at once; the bytes stay for handles, and for a power loss that brings the name back.
+        let len = s.inode(ino)?.data.len() as u64;
+        s.used = s.used.saturating_sub(len);
+        Ok(())
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        let mut s = self.state();
+        let mut missing: Vec<PathBuf> =
+            path.ancestors().take_while(|p| !s.dirs.contains_key(*p)).map(Path::to_owned).collect();
+        if missing.is_empty() {
+            return if s.dead { Err(dead()) } else { Ok(()) };
+        }
+        missing.reverse();
+        for dir in missing {
+            s.step()?;
+            let (parent, name) = split(&dir)?;
+            s.dir(&parent)?.change(NameOp::Put(name, Node::Dir));
+            s.dirs.insert(dir, Directory::default());
+        }
+        Ok(())
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<Listed>> {
+        let mut s = self.state();
+        if s.dead {
+            return Err(dead());
+        }
+        let names = &s.dir(dir)?.names;
+        Ok(names.iter().map(|(n, node)| Listed { path: dir.join(n), is_dir: *node == Node::Dir }).collect())
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut s = self.state();
+        s.step()?;
+        let d = s.dir(dir)?;
+        d.durable.clone_from(&d.names);
+        d.pending.clear();
+        Ok(())
+    }
+
+    fn free_bytes(&self, _dir: &Path) -> io::Result<u64> {
+        let s = self.state();
+        if s.dead { Err(dead()) } else { Ok(s.capacity.saturating_sub(s.used)) }
+    }
+
+    fn lock(&self, _path: &Path) -> io::Result<Locking> {
+        let mut s = self.state();
+        if s.dead {
+            return Err(dead());
+        }
+        if std::mem::replace(&mut s.locked, true) {
+            return Ok(Locking::Taken(None));
+        }
+        let life = s.life;
+        drop(s);
+        let held: Box<dyn Any + Send + Sync> = Box::new(Lock { disk: self.clone(), life });
+        Ok(Locking::Held(held))
+    }
+
+    fn random(&self, bytes: &mut [u8]) -> io::Result<()> {
+        let mut s = self.state();
+        for b in bytes {
+            *b = s.dice.draw() as u8;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,501 @@
+//! Everything beyond the process: the event heap, the markets, the network between, and the venues' REST hosts.
+//!
+//! Nothing here knows our crates but their vocabulary. A connection delivers in order (TCP); what goes wrong with it is drawn
+//! frame by frame from the seed. A host counts the weight of each minute of its own clock and answers 429 when it is overrun,
+//! 418 to whoever goes on asking; both are counted, for neither may ever be our doing.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::time::Duration;
+
+use wholetape_venue::{FetchId, FetchKind};
+
+use crate::dice::Dice;
+use crate::faults::Faults;
+use crate::market::{Frame, Market, Stream, Variant};
+
+pub const MS: i64 = 1_000_000;
+pub const SECOND: i64 = 1_000 * MS;
+/// The first moment of every world.
+pub const START: i64 = 1_700_000_000 * SECOND;
+
+/// What can happen.
+#[derive(Debug)]
+pub enum Event {
+    /// The market of an instrument moves; its depth update falls due.
+    Move(usize),
+    Flush(usize),
+    /// A text of ours arrives at the venue; one of the venue's at us.
+    ToVenue(u64, String),
+    ToUs(u64, String),
+    /// An opening ends.
+    Opened {
+        line: usize,
+        slot: usize,
+        attempt: u64,
+        good: bool,
+    },
+    /// The connection is seen to be gone.
+    Gone(u64, Gone),
+    /// A request arrives at the venue; its answer at us; nothing came within the time limit.
+    RestAsked(RestAsk),
+    RestAnswered(RestAsk, Answer),
+    /// Something falls due in the process.
+    Wake,
+    Sync,
+    Keep,
+    /// A reader takes its turn.
+    Read(usize),
+    /// Bounds are looked at, and the wall clock.
+    Second,
+    Start,
+    Fault(Timed),
+}
+
+/// Why a connection is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gone {
+    Closed,
+    /// Nobody answers our pings.
+    NoPong,
+}
+
+/// Faults of a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timed {
+    Cut,
+    Stall,
+    Vanish,
+    Clock,
+    Full,
+    Room,
+    Crash,
+    Die,
+    Power,
+}
+
+/// A request on its way.
+#[derive(Debug, Clone, Copy)]
+pub struct RestAsk {
+    pub line: usize,
+    pub conn: usize,
+    pub id: FetchId,
+    pub weight: u32,
+    pub host: usize,
+    /// The life of the process that asked: answers to a former one go nowhere.
+    pub life: u64,
+    /// Of the line within that life.
+    pub generation: u64,
+    pub sent: i64,
+}
+
+#[derive(Debug, Clone)]
+pub enum Answer {
+    Body { status: u16, body: String, used: u32 },
+    TryLater { status: u16, after: Duration, used: u32 },
+    Timeout,
+}
+
+struct Queued {
+    at: i64,
+    turn: u64,
+    event: Event,
+}
+
+impl PartialEq for Queued {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.turn) == (other.at, other.turn)
+    }
+}
+impl Eq for Queued {}
+impl PartialOrd for Queued {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Queued {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.turn).cmp(&(other.at, other.turn))
+    }
+}
+
+/// One connection as the venue sees it.
+#[derive(Debug)]
+pub struct VenueConn {
+    pub line: usize,
+    pub slot: usize,
+    variant: Variant,
+    serves: Vec<(usize, Stream)>,
+    latency: i64,
+    /// Nothing arrives before.
+    not_before: i64,
+    /// Everything is swallowed.
+    pub vanished: bool,
+    held_back: Option<String>,
+    /// Closed by us or the venue: what is under way still arrives nowhere.
+    pub closed: bool,
+}
+
+/// A venue's REST host.
+#[derive(Debug, Default)]
+pub struct VenueHost {
+    pub limit: u32,
+    minute: i64,
+    used: u32,
+    /// Weight of this minute that former lives of the process took.
+    former: u32,
+    life: u64,
+    wait_until: i64,
+    /// Which life was told to wait, and when it knew.
+    told: Option<(u64, i64)>,
+    pub requests: u64,
+    pub snapshots: u64,
+    /// 429 for overrunning the limit, by a process that could know; and by one that had just been started.
+    pub overrun: u64,
+    pub overrun_after_restart: u64,
+    /// Requests sent although the venue had told this very process to wait.
+    pub defied: u64,
+    pub told_to_wait: u64,
+}
+
+/// See the module.
+pub struct Outside {
+    pub now: i64,
+    pub wall_offset: i64,
+    pub markets: Vec<Market>,
+    pub hosts: Vec<VenueHost>,
+    pub conns: BTreeMap<u64, VenueConn>,
+    pub faults: Faults,
+    pub frozen: bool,
+    pub dice: Dice,
+    pub cuts: u64,
+    pub frames: u64,
+    heap: BinaryHeap<Reverse<Queued>>,
+    turns: u64,
+    next_conn: u64,
+    market_dice: Dice,
+}
+
+impl Outside {
+    pub fn new(seed: u64, faults: Faults, markets: &[(&str, Variant)], limits: &[u32]) -> Self {
+        let mut market_dice = Dice::new(seed ^ 0x6d61_726b);
+        let markets = markets.iter().map(|(s, v)| Market::new(s, *v, &mut market_dice)).collect();
+        Self {
+            now: START,
+            wall_offset: 0,
+            markets,
+            hosts: limits.iter().map(|limit| VenueHost { limit: *limit, ..VenueHost::default() }).collect(),
+            conns: BTreeMap::new(),
+            faults,
+            frozen: false,
+            dice: Dice::new(seed ^ 0x6e65_7477),
+            cuts: 0,
+            frames: 0,
+            heap: BinaryHeap::new(),
+            turns: 0,
+            next_conn: 0,
+            market_dice,
+        }
+    }
+
+    pub fn ms(&self) -> i64 {
+        self.now / MS
+    }
+
+    pub fn wall(&self) -> i64 {
+        self.now + self.wall_offset
+    }
+
+    pub fn at(&mut self, at: i64, event: Event) {
+        self.turns += 1;
+        self.heap.push(Reverse(Queued { at: at.max(self.now), turn: self.turns, event }));
+    }
+
+    pub fn after(&mut self, ns: i64, event: Event) {
+        self.at(self.now + ns, event);
+    }
+
+    /// The next event not after `end`, with the clock moved to it.
+    pub fn next(&mut self, end: i64) -> Option<Event> {
+        if self.heap.peek().is_none_or(|q| q.0.at > end) {
+            return None;
+        }
+        let Reverse(q) = self.heap.pop()?;
+        self.now = self.now.max(q.at);
+        Some(q.event)
+    }
+
+    pub fn between_ms(&mut self, lo: i64, hi: i64) -> i64 {
+        self.dice.between(lo as u64 * 1_000, hi as u64 * 1_000) as i64 * 1_000
+    }
+
+    /// The market moves, and will again.
+    pub fn on_move(&mut self, ix: usize) {
+        if self.frozen {
+            return;
+        }
+        let mut frames = Vec::new();
+        let ms = self.ms();
+        self.markets[ix].happen(ms, &mut self.market_dice, self.faults.skipped_ids, &mut frames);
+        self.publish(ix, frames);
+        let next = self.market_dice.between(2_000, 50_000) as i64 * 1_000;
+        self.after(next, Event::Move(ix));
+    }
+
+    pub fn on_flush(&mut self, ix: usize) {
+        if self.frozen {
+            return;
+        }
+        self.flush_now(ix);
+        self.after(100 * MS, Event::Flush(ix));
+    }
+
+    /// The last depth update, so that a lost tail of a book shows.
+    pub fn freeze(&mut self) {
+        for ix in 0..self.markets.len() {
+            let before = self.markets[ix].updates.len();
+            while self.markets[ix].updates.len() == before {
+                let mut frames = Vec::new();
+                let ms = self.ms();
+                self.markets[ix].happen(ms, &mut self.market_dice, 0, &mut frames);
+                self.publish(ix, frames);
+                self.flush_now(ix);
+            }
+        }
+        self.frozen = true;
+    }
+
+    fn flush_now(&mut self, ix: usize) {
+        let mut frames = Vec::new();
+        let ms = self.ms();
+        self.markets[ix].flush(ms, &mut frames);
+        self.publish(ix, frames);
+    }
+
+    fn publish(&mut self, ix: usize, frames: Vec<Frame>) {
+        for (stream, data) in frames {
+            let name = stream.name(&self.markets[ix].symbol);
+            let text = format!(r#"{{"stream":"{name}","data":{data}}}"#);
+            let to: Vec<u64> =
+                self.conns.iter().filter(|(_, c)| c.serves.contains(&(ix, stream))).map(|(id, _)| *id).collect();
+            for conn in to {
+                self.deliver(conn, stream != Stream::Quote, &name, &text);
+            }
+        }
+    }
+
+    /// Puts a frame on the wire, with what the wire does to it.
+    fn deliver(&mut self, id: u64, sequenced: bool, name: &str, text: &str) {
+        self.frames += 1;
+        let f = self.faults;
+        if sequenced && self.dice.one_in(f.drop) {
+            return;
+        }
+        let swap = sequenced && self.dice.one_in(f.swap);
+        let mut list = Vec::new();
+        if self.dice.one_in(f.garbage) {
+            list.push(text[..text.len() / 2].to_owned());
+        }
+        if self.dice.one_in(f.unknown) {
+            let ms = self.ms();
+            list.push(format!(r#"{{"stream":"{name}","data":{{"e":"somethingNew","E":{ms},"kind":"odd"}}}}"#));
+        }
+        if self.dice.one_in(f.duplicate) {
+            list.push(text.to_owned());
+        }
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let held = conn.held_back.take();
+        if swap && held.is_none() {
+            conn.held_back = Some(text.to_owned());
+        } else {
+            list.push(text.to_owned());
+            list.extend(held);
+        }
+        for text in list {
+            self.to_us(id, text);
+        }
+    }
+
+    fn to_us(&mut self, id: u64, text: String) {
+        let jitter = if self.dice.one_in(20) { self.between_ms(1, 15) } else { 0 };
+        let now = self.now;
+        let Some(conn) = self.conns.get_mut(&id).filter(|c| !c.vanished && !c.closed) else { return };
+        let at = (now + conn.latency + jitter).max(conn.not_before);
+        conn.not_before = at;
+        self.at(at, Event::ToUs(id, text));
+    }
+
+    /// We dial: what will come of it is drawn now.
+    pub fn dial(&mut self, line: usize, slot: usize, attempt: u64) {
+        let (refused, silent) = (self.dice.one_in(self.faults.refused), self.dice.one_in(self.faults.blackhole));
+        let wait = match (silent, refused) {
+            (true, _) => 10 * SECOND,
+            (_, true) => self.between_ms(2, 400),
+            _ => self.between_ms(5, 300),
+        };
+        self.after(wait, Event::Opened { line, slot, attempt, good: !silent && !refused });
+    }
+
+    /// The handshake is done.
+    pub fn opened(&mut self, line: usize, slot: usize, variant: Variant) -> u64 {
+        self.next_conn += 1;
+        let latency = self.between_ms(1, 8);
+        let conn = VenueConn {
+            line,
+            slot,
+            variant,
+            serves: Vec::new(),
+            latency,
+            not_before: 0,
+            vanished: false,
+            held_back: None,
+            closed: false,
+        };
+        self.conns.insert(self.next_conn, conn);
+        self.next_conn
+    }
+
+    pub fn close(&mut self, id: u64) {
+        self.conns.remove(&id);
+    }
+
+    pub fn to_venue(&mut self, id: u64, text: String) {
+        if let Some(latency) = self.conns.get(&id).map(|c| c.latency) {
+            self.after(latency, Event::ToVenue(id, text));
+        }
+    }
+
+    /// A subscription arrives at the venue.
+    pub fn on_venue(&mut self, id: u64, text: &str) {
+        let Ok(message) = serde_json::from_str::<serde_json::Value>(text) else { return };
+        let asked: Vec<&str> = message["params"].as_array().into_iter().flatten().filter_map(|v| v.as_str()).collect();
+        let silent = self.dice.one_in(self.faults.silent).then(|| self.dice.between(0, asked.len() as u64) as usize);
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        for (i, name) in asked.iter().enumerate() {
+            if silent == Some(i) {
+                continue;
+            }
+            for (ix, market) in self.markets.iter().enumerate().filter(|(_, m)| m.variant == conn.variant) {
+                let streams = [Stream::Trade, Stream::Quote, Stream::Depth];
+                conn.serves.extend(streams.into_iter().filter(|s| s.name(&market.symbol) == *name).map(|s| (ix, s)));
+            }
+        }
+        let ack = serde_json::json!({"result": null, "id": message["id"]}).to_string();
+        self.to_us(id, ack);
+    }
+
+    /// Some connection, drawn.
+    fn some_conn(&mut self) -> Option<u64> {
+        let ids: Vec<u64> = self.conns.iter().filter(|(_, c)| !c.closed).map(|(id, _)| *id).collect();
+        let at = self.dice.between(0, ids.len() as u64) as usize;
+        ids.get(at).copied()
+    }
+
+    pub fn cut(&mut self) {
+        let Some(id) = self.some_conn() else { return };
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.closed = true;
+            let latency = conn.latency;
+            self.after(latency, Event::Gone(id, Gone::Closed));
+        }
+    }
+
+    pub fn stall(&mut self) {
+        let Some(id) = self.some_conn() else { return };
+        let until = self.now + self.between_ms(500, 12_000);
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.not_before = conn.not_before.max(until);
+        }
+    }
+
+    pub fn vanish(&mut self) {
+        let Some(id) = self.some_conn() else { return };
+        let noticed = self.between_ms(10_000, 30_000);
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.vanished = true;
+            self.after(noticed, Event::Gone(id, Gone::NoPong));
+        }
+    }
+
+    /// A request leaves us.
+    pub fn ask(&mut self, ask: RestAsk) {
+        let latency = self.between_ms(1, 60);
+        self.after(latency, Event::RestAsked(ask));
+    }
+
+    /// It arrives at the venue.
+    pub fn on_asked(&mut self, ask: RestAsk, instruments: &[usize]) {
+        let minute = self.now / (60 * SECOND);
+        let (now, f) = (self.now, self.faults);
+        let host = &mut self.hosts[ask.host];
+        if host.minute != minute {
+            (host.minute, host.used, host.former) = (minute, 0, 0);
+        }
+        if host.life != ask.life {
+            (host.life, host.former) = (ask.life, host.used);
+        }
+        host.used += ask.weight;
+        host.requests += 1;
+        host.snapshots += u64::from(ask.id.kind == FetchKind::BookSnapshot);
+        let used = host.used;
+        let mut answer = None;
+        if now < host.wait_until {
+            // Two requests may be under way when the first is told to wait, and a later life does not know.
+            let late = host.wait_until - now;
+            host.defied += u64::from(host.told.is_some_and(|(life, at)| life == ask.life && ask.sent > at));
+            answer = Some(Answer::TryLater { status: 429, after: Duration::from_nanos(late as u64), used });
+        } else if host.used > host.limit {
+            if host.former > 0 {
+                host.overrun_after_restart += 1
+            } else {
+                host.overrun += 1
+            }
+            let left = (minute + 1) * 60 * SECOND - now;
+            answer = Some(Answer::TryLater { status: 429, after: Duration::from_nanos(left as u64), used });
+        } else if self.dice.one_in(f.rest_429) {
+            let wait = self.dice.between(1, 5);
+            let host = &mut self.hosts[ask.host];
+            host.told_to_wait += 1;
+            host.wait_until = now + wait as i64 * SECOND;
+            host.told = None;
+            answer = Some(Answer::TryLater { status: 429, after: Duration::from_secs(wait), used });
+        }
+        let mut wait = self.between_ms(1, 60);
+        let answer = match answer {
+            Some(answer) => answer,
+            None if self.dice.one_in(f.rest_fails) => {
+                wait = 10 * SECOND;
+                Answer::Timeout
+            }
+            None if self.dice.one_in(f.rest_5xx) => Answer::Body { status: 503, body: "busy".into(), used },
+            None => {
+                if self.dice.one_in(f.rest_late) {
+                    wait = self.between_ms(200, 6_000);
+                }
+                self.serve(ask, instruments, used)
+            }
+        };
+        self.after(wait, Event::RestAnswered(ask, answer));
+    }
+
+    fn serve(&mut self, ask: RestAsk, instruments: &[usize], used: u32) -> Answer {
+        let ms = self.ms();
+        let stale = ask.id.kind == FetchKind::BookSnapshot && self.dice.one_in(self.faults.rest_stale);
+        let Some(market) = instruments.get(ask.id.instrument as usize).map(|ix| &self.markets[*ix]) else {
+            return Answer::Body { status: 200, body: format!(r#"{{"serverTime":{ms}}}"#), used };
+        };
+        let body = match ask.id.kind {
+            FetchKind::BookSnapshot => market.depth(stale, ms),
+            FetchKind::TradesFrom => market.trades_from(ask.id.arg),
+            FetchKind::NewestTrades => market.newest_trades(ask.id.arg as usize),
+            _ => return Answer::Body { status: 404, body: "{}".into(), used },
+        };
+        Answer::Body { status: 200, body, used }
+    }
+
+    /// The answer with which a host told us to wait has arrived: from now on we know.
+    pub fn told(&mut self, host: usize, life: u64) {
+        let now = self.now;
+        self.hosts[host].told.get_or_insert((life, now));
+    }
+}

@@ -1,0 +1,60 @@
+//! Seeds of the deterministic world: 200 of them, and what must hold of the world itself.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use wholetape_lab::{Faults, Plan, World, run};
+
+/// `SEED` alone where it is set, else `0..SEEDS`, else 200.
+#[test]
+fn heals_or_confesses() {
+    let number = |name| std::env::var(name).ok().and_then(|s| s.parse::<u64>().ok());
+    let (from, count) = number("SEED").map_or((0, number("SEEDS").unwrap_or(200)), |seed| (seed, 1));
+    let next = AtomicU64::new(from);
+    let failed = Mutex::new(Vec::new());
+    let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).min(8);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= from + count {
+                        return;
+                    }
+                    if let Err(why) = run(Plan::of(seed)) {
+                        failed.lock().unwrap().push(format!("cargo xtask sim --seed {seed} reruns this alone: {why}"));
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().unwrap();
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+#[test]
+fn two_runs_of_a_seed_are_equal() {
+    for seed in [11, 12] {
+        let trace = || run(Plan { seconds: 15, ..Plan::of(seed) }).unwrap().1;
+        assert_eq!(trace(), trace(), "seed {seed}");
+    }
+    let other = run(Plan { seconds: 15, ..Plan::of(13) }).unwrap().1;
+    assert_ne!(run(Plan { seconds: 15, ..Plan::of(11) }).unwrap().1, other, "the hash sees differences");
+}
+
+#[test]
+fn without_faults_nothing_is_confessed() {
+    let mut world = World::new(Plan { seconds: 20, ..Plan::without_faults(7) });
+    world.run().unwrap();
+    let f = &world.figures;
+    assert_eq!((f.trades_lost, f.updates_lost, f.quotes_lost, f.cuts, f.deaths), (0, 0, 0, 0, 0), "{f}");
+    assert!(f.trades > 500 && f.quotes > 500 && f.rows > 2_000, "{f}");
+}
+
+#[test]
+fn without_healing_a_dropped_trade_is_lost_and_said_to_be() {
+    let faults = Faults { drop: 30, ..Faults::default() };
+    let mut world = World::new(Plan { faults, heal: false, seconds: 20, ..Plan::without_faults(3) });
+    world.run().unwrap();
+    assert!(world.figures.trades_lost > 5, "{}", world.figures);
+}

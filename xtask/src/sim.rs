@@ -1,0 +1,36 @@
+//! Runs seeds of the deterministic world: many on all cores, or one alone.
+
+use crate::run::{cargo_command, run};
+use anyhow::Result;
+
+/// What to run.
+pub struct Seeds {
+    pub seeds: u64,
+    pub from: u64,
+    /// This one alone, with all that it drew.
+    pub seed: Option<u64>,
+    pub jobs: Option<usize>,
+    /// With the ordinary build, which the tests have made already, rather than with the quick one.
+    pub dev: bool,
+}
+
+/// Builds the laboratory and runs it.
+///
+/// # Errors
+/// When it does not build, or a seed fails.
+pub fn run_seeds(what: &Seeds) -> Result<()> {
+    let profile = if what.dev { "dev" } else { "sim" };
+    let mut args: Vec<String> =
+        ["run", "--quiet", "--profile", profile, "-p", "wholetape-lab", "--bin", "wholetape-lab", "--"]
+            .map(String::from)
+            .to_vec();
+    match what.seed {
+        Some(seed) => args.extend(["--seed".into(), seed.to_string()]),
+        None => args.extend(["--seeds".into(), what.seeds.to_string(), "--from".into(), what.from.to_string()]),
+    }
+    if let Some(jobs) = what.jobs {
+        args.extend(["--jobs".into(), jobs.to_string()]);
+    }
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    run(&mut cargo_command(&args))
+}
