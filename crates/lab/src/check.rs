@@ -26,7 +26,7 @@ pub fn all(world: &mut World) -> Result<(), String> {
             gaps_have_verdicts(&view.quotes)?;
             let trades = trades_are_the_venues(&view)?;
             let (updates, splices) = books_are_the_venues(&view)?;
-            let quotes = quotes_are_held_or_confessed(&view, &world.offsets)?;
+            let quotes = quotes_are_held_or_confessed(&view, &world.readings)?;
             Ok([trades, updates, splices, quotes])
         };
         let [trades, updates, splices, quotes] = all().map_err(|why| format!("{name}: {why}"))?;
@@ -42,6 +42,7 @@ pub fn all(world: &mut World) -> Result<(), String> {
     }
     let removed = |log: &crate::witness::Log| log.gone.values().filter(|g| **g == Gone::Space).count() as u64;
     world.figures.removed = world.witness.topics.values().map(removed).sum();
+    world.witness.removals_are_named()?;
     for cursor in &world.cursors {
         cursor.check(&world.witness)?;
     }
@@ -49,6 +50,7 @@ pub fn all(world: &mut World) -> Result<(), String> {
 }
 
 /// One topic: what the tape holds, and what it held and named as gone.
+#[derive(Clone)]
 pub struct TopicView<'a> {
     pub name: String,
     pub rows: &'a [Row],
@@ -221,7 +223,14 @@ pub fn gaps_have_verdicts(topic: &TopicView<'_>) -> Result<(), String> {
         }
     }
     match open.values().next() {
-        Some(gap) => Err(format!("P1: {}: no verdict for {gap:?}", topic.name)),
+        Some(gap) => {
+            let near = topic.story(|kept| match kept {
+                Kept::Trade(t, _) => gap.from_id <= t.id + 2 && t.id <= gap.to_id + 2,
+                Kept::Gap(g) => g.gap == gap.gap || (g.from_id <= gap.to_id + 3 && g.to_id + 3 >= gap.from_id),
+                _ => false,
+            });
+            Err(format!("P1: {}: no verdict for gap {}; near it: {near}", topic.name, gap.gap))
+        }
         None => Ok(()),
     }
 }
@@ -255,6 +264,8 @@ pub fn books_are_the_venues(view: &View<'_>) -> Result<(u64, u64), String> {
                 let (b, a) = (Levels::Native(bids), Levels::Native(asks));
                 match action {
                     BookAction::Snapshot | BookAction::Checkpoint => {
+                        // Only a live book is appended whole as a checkpoint: the mark may have gone with its segment.
+                        live |= *action == BookAction::Checkpoint;
                         if *action == BookAction::Checkpoint && known {
                             let mut same = OrderBook::new(100_000);
                             same.replace(b, a, *scales).map_err(|e| e.to_string())?;
@@ -293,7 +304,10 @@ pub fn books_are_the_venues(view: &View<'_>) -> Result<(u64, u64), String> {
     let newest = view.market.updates.last().map_or(0, |u| u.last);
     if !live || at < newest {
         let state = if live { "live" } else { "not live" };
-        return Err(format!("P3: the book ends {state} at {at}, the venue's at {newest}"));
+        let tail = topic.rows.len().saturating_sub(12);
+        let from = topic.rows.get(tail).map_or(0, |r| r.seq);
+        let story = TopicView { rows: &topic.rows[tail..], ..topic.clone() }.story(|_| true);
+        return Err(format!("P3: the book ends {state} at {at}, the venue's at {newest}; from seq {from} on: {story}"));
     }
     let confessed: Vec<(u64, u64)> = topic.gaps().chain(topic.gone_gaps()).map(|g| (g.from_id, g.to_id)).collect();
     let gone: BTreeSet<u64> = topic
@@ -329,8 +343,8 @@ pub fn books_are_the_venues(view: &View<'_>) -> Result<(u64, u64), String> {
 }
 
 /// P1 for what no id protects: each quote is held, or was published in a confessed stretch of time. Returns how many are
-/// confessed. `offsets`: our clock against the truth, for stretches are told in ours.
-pub fn quotes_are_held_or_confessed(view: &View<'_>, offsets: &[(i64, i64)]) -> Result<u64, String> {
+/// confessed. `readings`: our clock against the truth, for stretches are told in ours.
+pub fn quotes_are_held_or_confessed(view: &View<'_>, readings: &[(i64, i64)]) -> Result<u64, String> {
     let topic = &view.quotes;
     let exact = |kept: &Kept| match kept {
         Kept::Quote(q, scales) => {
@@ -366,9 +380,10 @@ pub fn quotes_are_held_or_confessed(view: &View<'_>, offsets: &[(i64, i64)]) -> 
         let at = Ts::from_millis(*ms);
         // Venue times are whole milliseconds.
         let slack = Duration::from_millis(4);
-        let skews = skews(offsets, at.0);
-        let named = |at: Ts| lost.iter().any(|(from, to)| *from - slack <= at && at <= *to + slack);
-        if !skews.iter().any(|skew| named(Ts(at.0 + skew))) {
+        let (low, high) = reading(readings, at.0);
+        let named = |low: Ts, high: Ts| lost.iter().any(|(from, to)| *from - slack <= high && low <= *to + slack);
+        // A stretch may begin at a time of the venue and end at one of ours.
+        if !named(at, at) && !named(Ts(low), Ts(high)) {
             let near: Vec<_> = lost
                 .iter()
                 .filter(|(from, to)| (from.0 - at.0).abs().min((to.0 - at.0).abs()) < 20 * SECOND)
@@ -385,16 +400,15 @@ pub fn quotes_are_held_or_confessed(view: &View<'_>, offsets: &[(i64, i64)]) -> 
     Ok(confessed)
 }
 
-/// How far our clock may have been ahead when a stretch around `at` was told.
-fn skews(offsets: &[(i64, i64)], at: i64) -> BTreeSet<i64> {
-    let mut all = BTreeSet::from([0]);
-    for (i, (since, ahead)) in offsets.iter().enumerate() {
-        let until = offsets.get(i + 1).map_or(i64::MAX, |(next, _)| *next);
-        if *since <= at.saturating_add(90 * SECOND) && until >= at.saturating_sub(90 * SECOND) {
-            all.insert(*ahead);
-        }
+/// What our clock may have read at the true time `at`: exactly one thing while it ran evenly, and anything between two readings
+/// where it was set or nobody ran.
+fn reading(readings: &[(i64, i64)], at: i64) -> (i64, i64) {
+    let next = readings.partition_point(|(truth, _)| *truth <= at);
+    match (next.checked_sub(1).and_then(|i| readings.get(i)), readings.get(next)) {
+        (Some((t, ours)), Some((next_t, next_ours))) if ours - t != next_ours - next_t => (*ours, *next_ours),
+        (Some((t, ours)), _) => (at + ours - t, at + ours - t),
+        (None, _) => (at, at),
     }
-    all
 }
 
 /// The REST budget was never overrun by a process that could know, and nobody asked on after being told to wait.

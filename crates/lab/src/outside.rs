@@ -326,10 +326,10 @@ impl Outside {
     }
 
     /// We dial: what will come of it is drawn now.
-    pub fn dial(&mut self, line: usize, slot: usize, attempt: u64) {
+    pub fn dial(&mut self, line: usize, slot: usize, attempt: u64, timeout: Duration) {
         let (refused, silent) = (self.dice.one_in(self.faults.refused), self.dice.one_in(self.faults.blackhole));
         let wait = match (silent, refused) {
-            (true, _) => 10 * SECOND,
+            (true, _) => timeout.as_nanos() as i64,
             (_, true) => self.between_ms(2, 400),
             _ => self.between_ms(5, 300),
         };

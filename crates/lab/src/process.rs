@@ -442,7 +442,7 @@ impl Process {
                     }
                     let any = due || !dials.is_empty();
                     for conn in dials {
-                        self.dial(o, line, conn, now);
+                        self.dial(o, setup, line, conn, now);
                     }
                     if any {
                         self.end_turn(o, line);
@@ -458,14 +458,14 @@ impl Process {
         self.plan_wake(o);
     }
 
-    fn dial(&mut self, o: &mut Outside, line: usize, conn: usize, now: Ts) {
+    fn dial(&mut self, o: &mut Outside, setup: &Setup, line: usize, conn: usize, now: Ts) {
         let passed = self.gates[self.lines[line].host].pass(now);
         let LineState::Running(r) = &mut self.lines[line].state else { return };
         match passed {
             Ok(()) => {
                 self.attempts += 1;
                 r.slots[conn].phase = Phase::Opening(self.attempts);
-                o.dial(line, conn, self.attempts);
+                o.dial(line, conn, self.attempts, setup.plan.lines[line].limits.open);
             }
             Err((_, wait)) => {
                 let wait = wait.min(Duration::from_secs(300)) + Duration::from_millis(250).mul_f64(fraction(o));
@@ -496,17 +496,17 @@ impl Process {
                     checkpoint_at: now + CHECKPOINT_EVERY,
                     slots,
                 }));
-                self.on_wake_line(o, line);
+                self.on_wake_line(o, setup, line);
             }
             Err(_) => self.line_failed(o, line),
         }
     }
 
-    fn on_wake_line(&mut self, o: &mut Outside, line: usize) {
+    fn on_wake_line(&mut self, o: &mut Outside, setup: &Setup, line: usize) {
         let now = self.now(o);
         let count = self.running(line).map_or(0, |r| r.slots.len());
         for conn in 0..count {
-            self.dial(o, line, conn, now);
+            self.dial(o, setup, line, conn, now);
         }
         self.end_turn(o, line);
     }
@@ -652,11 +652,6 @@ impl Process {
 
     pub fn on_second(&mut self, o: &Outside) {
         self.clock.check(o.now, o.wall());
-    }
-
-    /// How far its clock is ahead of the truth, ns.
-    pub fn ahead(&mut self, o: &Outside) -> i64 {
-        self.now(o).0 - o.now
     }
 }
 

@@ -6,7 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use wholetape_model::{Body, BookAction, Gap, Level, Quote, Record, RowFlags, Scales, Topic, Trade, Ts, ValidityState};
+use wholetape_model::{
+    Body, BookAction, Gap, GapCause, Level, Quote, Record, RowFlags, Scales, Topic, Trade, Ts, ValidityState,
+};
 use wholetape_tape::{Delivery, From, Reader, ReaderOptions, Tape};
 
 /// A row as a reader sees it.
@@ -120,6 +122,8 @@ pub struct Witness {
     pub trace: Hash,
     pub rows: u64,
     pub wrong: Option<String>,
+    /// The disk was full at some time, so whole segments may have gone.
+    pub space_ran_out: bool,
     known: u64,
     batch: Vec<Delivery>,
 }
@@ -261,7 +265,8 @@ impl Witness {
                     }
                     Some(_) => return Err(format!("P5: {name}: seq {seq} is another record than was shown")),
                     None if log.gone.contains_key(seq) => {}
-                    None if seq < oldest => {
+                    // The segment sealed first goes, of whichever lane: where a topic was handed over that may be its middle.
+                    None if self.space_ran_out && (seq < oldest || named(*seq)) && *seq <= log.synced.max(*oldest) => {
                         log.gone.insert(*seq, Gone::Space);
                     }
                     None if end == End::Power && *seq > log.synced && named(*seq) => {
@@ -280,9 +285,39 @@ impl Witness {
         Ok(())
     }
 
+    /// What went for want of space was confessed: a mark of its topic names its seq.
+    ///
+    /// # Errors
+    /// The first that no mark names.
+    pub fn removals_are_named(&self) -> Result<(), String> {
+        for (name, log) in &self.topics {
+            let named: Vec<(u64, u64)> = log
+                .rows
+                .values()
+                .filter_map(|r| match &r.kept {
+                    Kept::Gap(g) if g.cause == GapCause::Disk => range_in(&g.why),
+                    _ => None,
+                })
+                .collect();
+            let silent = |seq: &u64| !named.iter().any(|(from, to)| from <= seq && seq <= to);
+            let mut space = log.gone.iter().filter(|(_, why)| **why == Gone::Space).map(|(seq, _)| *seq);
+            if let Some(seq) = space.find(silent) {
+                return Err(format!("P1: {name}: seq {seq} went for want of space and no mark says so, but {named:?}"));
+            }
+        }
+        Ok(())
+    }
+
     /// Rows that were shown and went, of one topic.
     pub fn gone<'a>(&'a self, topic: &str) -> impl Iterator<Item = (&'a Row, Gone)> + use<'a> {
         let log = self.topics.get(topic);
         log.into_iter().flat_map(|l| l.gone.iter().filter_map(|(seq, why)| Some((l.rows.get(seq)?, *why))))
     }
+}
+
+/// `…: seq 5 to 9`
+fn range_in(why: &str) -> Option<(u64, u64)> {
+    let (from, to) = why.rsplit_once("seq ")?.1.split_once(" to ")?;
+    let digits = |s: &str| s.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok();
+    Some((digits(from)?, digits(to)?))
 }

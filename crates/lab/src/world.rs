@@ -60,8 +60,8 @@ pub struct World {
     pub figures: Figures,
     /// What the tape held in the end, by topic.
     pub held: std::collections::BTreeMap<String, Whole>,
-    /// Our clock against the truth: since when (true ns), and by how much it is ahead.
-    pub offsets: Vec<(i64, i64)>,
+    /// Our clock against the truth: what it read at which true time (ns).
+    pub readings: Vec<(i64, i64)>,
     recoveries: Vec<Recovery>,
     wrong: Option<String>,
     life: u64,
@@ -70,6 +70,8 @@ pub struct World {
     starting: bool,
     last_end: End,
     dice: Dice,
+    /// Prints what becomes of the process and its disk: for looking at one seed.
+    pub verbose: bool,
 }
 
 impl World {
@@ -117,7 +119,7 @@ impl World {
             cursors: (0..4).map(Cursor::new).collect(),
             figures: Figures::default(),
             held: std::collections::BTreeMap::new(),
-            offsets: vec![(i64::MIN, 0)],
+            readings: Vec::new(),
             recoveries: (0..lines).map(|_| Recovery::default()).collect(),
             wrong: None,
             life: 0,
@@ -125,6 +127,7 @@ impl World {
             starting: true,
             last_end: End::Kill,
             dice,
+            verbose: false,
         };
         world.schedule();
         world
@@ -194,6 +197,13 @@ impl World {
         Ok(())
     }
 
+    fn tell(&self, what: impl FnOnce() -> String) {
+        if self.verbose {
+            let at = (self.o.now - START) as f64 / 1e9;
+            println!("{at:9.3} s  {}  ({:?})", what(), self.setup.disk.counts());
+        }
+    }
+
     fn tell_time(&mut self) {
         self.setup.time.wall.store(self.o.wall(), Ordering::Relaxed);
         self.setup.time.mono.store(self.o.now - START, Ordering::Relaxed);
@@ -238,10 +248,7 @@ impl World {
                 o.after(SECOND, Event::Second);
                 if let Some(p) = p {
                     p.on_second(o);
-                    let ahead = p.ahead(o);
-                    if self.offsets.last().is_none_or(|(_, last)| *last != ahead) {
-                        self.offsets.push((o.now, ahead));
-                    }
+                    self.readings.push((o.now, p.now(o).0));
                     if let Err(why) = bounds::look(p, setup, &mut self.figures) {
                         self.wrong.get_or_insert(why);
                     }
@@ -270,6 +277,7 @@ impl World {
     }
 
     fn fault(&mut self, kind: Timed) {
+        self.tell(|| format!("fault {kind:?}"));
         match kind {
             Timed::Cut => self.o.cut(),
             Timed::Stall => self.o.stall(),
@@ -278,6 +286,7 @@ impl World {
                 self.o.wall_offset += self.dice.between(0, 4_000) as i64 * MS - 2 * SECOND;
             }
             Timed::Full => {
+                self.witness.space_ran_out = true;
                 let room = self.dice.between(0, 30 << 10);
                 self.setup.disk.set_room(Some(room));
                 let later = self.o.between_ms(500, 8_000);
@@ -296,10 +305,12 @@ impl World {
     /// The process is gone; another one will start.
     fn end(&mut self, end: End) {
         let was_up = self.process.is_some();
+        self.tell(|| format!("the process ends: {end:?}, was up {was_up}, dead {}", self.setup.disk.is_dead()));
         if !was_up && !self.setup.disk.is_dead() && end == End::Kill {
             return;
         }
-        if let Some(p) = self.process.take() {
+        if let Some(mut p) = self.process.take() {
+            self.readings.push((self.o.now, p.now(&self.o).0));
             self.witness.note_synced(&p.tape);
             self.figures.deaths += 1;
             for r in &mut self.recoveries {
@@ -336,19 +347,30 @@ impl World {
         self.life += 1;
         match Process::start(&mut self.o, &self.setup, self.life, self.boot) {
             Ok(mut p) => {
+                self.tell(|| {
+                    format!(
+                        "life {}, boot {} after {:?}: {} power marks, {} torn bytes, {} holes",
+                        self.life,
+                        self.boot,
+                        self.last_end,
+                        p.tape.stats().power_marks,
+                        p.tape.stats().torn_bytes,
+                        p.tape.stats().holes
+                    )
+                });
                 if let Err(why) = self.witness.compare(&p.tape, self.last_end) {
                     self.wrong.get_or_insert(why);
                 }
                 self.last_end = End::Kill;
                 p.begin(&mut self.o, &self.setup);
-                let ahead = p.ahead(&self.o);
-                self.offsets.push((self.o.now, ahead));
+                self.readings.push((self.o.now, p.now(&self.o).0));
                 self.process = Some(p);
             }
             Err(e @ (TapeError::Format { .. } | TapeError::Locked { .. })) => {
                 self.wrong.get_or_insert(format!("P4: the tape does not open: {e}"));
             }
-            Err(_) => {
+            Err(e) => {
+                self.tell(|| format!("life {} does not start: {e}: {:?}", self.life, std::error::Error::source(&e)));
                 self.starting = true;
                 if self.setup.disk.is_dead() {
                     let end = if self.dice.one_in(3) { End::Power } else { End::Kill };

@@ -37,9 +37,10 @@ fn args() -> Result<Args, String> {
 }
 
 /// A panic of ours is a finding like any other.
-fn run(seed: u64) -> (Result<Figures, String>, u64) {
+fn run(seed: u64, verbose: bool) -> (Result<Figures, String>, u64) {
     let done = std::panic::catch_unwind(|| {
         let mut world = World::new(Plan::of(seed));
+        world.verbose = verbose;
         let result = world.run();
         let trace = world.witness.trace.0;
         (result.map(|()| std::mem::take(&mut world.figures)), trace)
@@ -62,7 +63,7 @@ fn main() -> ExitCode {
     if let Some(seed) = args.one {
         let plan = Plan::of(seed);
         println!("seed {seed}: {} s, {:#?}", plan.seconds, plan.faults);
-        let (result, trace) = run(seed);
+        let (result, trace) = run(seed, true);
         println!("trace {trace:016x}");
         return match result {
             Ok(figures) => {
@@ -87,7 +88,7 @@ fn main() -> ExitCode {
                         return;
                     }
                     let seed = args.from + at;
-                    let (result, _) = run(seed);
+                    let (result, _) = run(seed, false);
                     let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
                     total.2 += 1;
                     match result {
