@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use wholetape_model::{Body, GapState, Kind, Record, Topic, Ts};
+use wholetape_model::{Body, GapState, Kind, Record, RowFlags, Topic, Ts};
 use wholetape_tape::{From, Policy, ReaderOptions, Tape, TapeError};
 
 use crate::line::trades::GapMark;
@@ -103,6 +103,14 @@ fn take(record: &Record<'_>, state: &mut TopicResume, open: &mut BTreeMap<u64, G
         Body::Validity(_) | Body::Retract(_) => return,
         Body::Raw(raw) => state.notes.push((raw.channel.to_owned(), raw.text.to_owned())),
         Body::Trade(trade) => {
+            // A late row above all others is of the tail that a probe found: its gap was opened at its first row and grew
+            // with the page, so after a crash in between the mark alone knows too little.
+            if record.flags().has(RowFlags::LATE_REST)
+                && let Some(newest) = state.held.iter().map(|h| h.1).max().filter(|newest| trade.id > *newest)
+                && let Some(tail) = open.values_mut().find(|gap| gap.to_id == newest)
+            {
+                tail.to_id = trade.id;
+            }
             settle(state, trade.id, trade.id);
             let event = record.ts_event();
             state.oldest = if state.oldest == Ts::ZERO { event } else { state.oldest.min(event) };
@@ -199,5 +207,59 @@ mod tests {
         assert_eq!(ledger.runs(), &[(1, 3), (5, 8)]);
         assert_eq!(state.open_gaps.iter().map(|g| g.gap).collect::<Vec<_>>(), [9]);
         assert_eq!(state.last_recv, Ts(1_007));
+    }
+
+    fn write(tape: &Tape, topic: &Topic, rows: &[(RowFlags, Body<wholetape_model::Levels<'static>, &'static str>)]) {
+        let mut lane = tape.lane("t").unwrap();
+        let no = lane.topic(topic).unwrap();
+        for (i, (flags, body)) in rows.iter().enumerate() {
+            let ts = Ts(1_000 + i as i64);
+            let row = Row {
+                ts_event: ts,
+                ts_recv: ts,
+                conn: 1,
+                frame: 1,
+                flags: *flags,
+                scales: Scales::default(),
+                body: body.clone(),
+            };
+            lane.append(no, &row).unwrap();
+        }
+        lane.commit().unwrap();
+    }
+
+    #[test]
+    fn a_mark_that_spans_a_million_seqs_hides_nothing_that_came_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let topic = Topic::new(Kind::Book, &InstrumentId::new("BTCUSDT", "BINANCE"));
+        let config = |boot: &str| TapeConfig { boot_id: Some(boot.into()), ..TapeConfig::default() };
+        let book = Body::Book(wholetape_model::Book {
+            action: wholetape_model::BookAction::Delta,
+            first_id: 76,
+            last_id: 77,
+            prev_id: 0,
+            bids: wholetape_model::Levels::Native(&[]),
+            asks: wholetape_model::Levels::Native(&[]),
+        });
+        write(&Tape::open(dir.path(), config("one")).unwrap(), &topic, &[(RowFlags::default(), book)]);
+        // No clean end, and another boot: the tape marks what a power loss may have cost.
+        let tape = Tape::open(dir.path(), config("two")).unwrap();
+        assert!(tape.head(&topic).unwrap() > 1 << 20);
+        let resume = read(&tape, std::slice::from_ref(&topic), Duration::from_secs(60)).unwrap();
+        let state = &resume.topics[topic.as_str()];
+        assert_eq!((state.last_update_id, state.last_event), (77, Ts(1_000)));
+    }
+
+    #[test]
+    fn a_tail_whose_mark_was_cut_off_from_its_page_is_known_as_far_as_its_rows_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let topic = Topic::new(Kind::Trade, &InstrumentId::new("BTCUSDT", "BINANCE"));
+        let (live, late) = (RowFlags::default(), RowFlags::LATE_REST);
+        let tape = Tape::open(dir.path(), TapeConfig::default()).unwrap();
+        let rows = [(live, trade(10)), (live, gap(1, GapState::Open, 11, 11)), (late, trade(11)), (late, trade(13))];
+        write(&tape, &topic, &rows);
+        let resume = read(&tape, std::slice::from_ref(&topic), Duration::from_secs(60)).unwrap();
+        let open = &resume.topics[topic.as_str()].open_gaps;
+        assert_eq!(open.iter().map(|g| (g.from_id, g.to_id)).collect::<Vec<_>>(), [(11, 13)], "12 is still to be asked for");
     }
 }

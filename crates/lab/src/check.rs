@@ -365,7 +365,8 @@ pub fn quotes_are_held_or_confessed(view: &View<'_>, readings: &[(i64, i64)]) ->
         if let Some(quote) = exact(&row.kept)
             && !held.insert(quote)
         {
-            return Err(format!("P2: quote {quote:?} is on the tape twice"));
+            let near = topic.story(|kept| matches!(kept, Kept::Quote(q, _) if q.update_id.abs_diff(quote.0) <= 3));
+            return Err(format!("P2: quote {} is on the tape twice: {near}", quote.0));
         }
     }
     let Some(first) = held.iter().chain(&gone).map(|q| q.0).min() else { return Ok(0) };
@@ -390,8 +391,13 @@ pub fn quotes_are_held_or_confessed(view: &View<'_>, readings: &[(i64, i64)]) ->
                 .map(|(from, to)| ((from.0 - at.0) / 1_000_000, (to.0 - at.0) / 1_000_000))
                 .collect();
             let seconds = (at.0 - crate::outside::START) as f64 / 1e9;
+            let story = topic.story(|kept| match kept {
+                Kept::Quote(q, _) => q.update_id.abs_diff(quote.0) <= 60,
+                Kept::Gap(g) => (g.from_ts.0 - at.0).abs().min((g.to_ts.0 - at.0).abs()) < 20 * SECOND,
+                _ => false,
+            });
             return Err(format!(
-                "P1: quote {} published at {seconds:.3} s is neither held nor confessed; near it are (ms) {near:?}",
+                "P1: quote {} published at {seconds:.3} s is neither held nor confessed; near it are (ms) {near:?}; {story}",
                 quote.0
             ));
         }
