@@ -93,6 +93,9 @@ enum Chore {
         /// Threads; by default one for each core.
         #[arg(long)]
         jobs: Option<usize>,
+        /// Sockets that carry the same streams of a line.
+        #[arg(long, default_value_t = 1)]
+        sockets: usize,
         /// Use the ordinary build: slower, but there after the tests.
         #[arg(long)]
         dev: bool,
@@ -143,8 +146,8 @@ fn chore(chore: Chore) -> Result<()> {
         Chore::Live { venue, seconds } => return live::live(venue, seconds),
         Chore::Soak(args) => return soak::soak(&args),
         Chore::Bench { full, filter } => return bench::run_benches(full, filter.as_deref()),
-        Chore::Sim { seeds, from, seed, jobs, dev } => {
-            return sim::run_seeds(&sim::Seeds { seeds, from, seed, jobs, dev });
+        Chore::Sim { seeds, from, seed, jobs, sockets, dev } => {
+            return sim::run_seeds(&sim::Seeds { seeds, from, seed, jobs, sockets, dev });
         }
         Chore::Fuzz { seconds, target } => fuzz::steps(&mut steps, seconds, target.as_deref(), captures().as_deref())?,
     }
@@ -172,6 +175,7 @@ fn test(steps: &mut Steps) {
         }
         proven(run(&mut cargo))
     });
+    steps.step("simulation", || proven(sim::run_seeds(&sim::Seeds::some(200))));
     page::step(steps, "none", None);
     docs::steps(steps);
 }

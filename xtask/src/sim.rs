@@ -10,8 +10,17 @@ pub struct Seeds {
     /// This one alone, with all that it drew.
     pub seed: Option<u64>,
     pub jobs: Option<usize>,
+    /// Sockets that carry the same streams of a line.
+    pub sockets: usize,
     /// With the ordinary build, which the tests have made already, rather than with the quick one.
     pub dev: bool,
+}
+
+impl Seeds {
+    /// The first `n`.
+    pub fn some(n: u64) -> Self {
+        Self { seeds: n, from: 0, seed: None, jobs: None, sockets: 1, dev: false }
+    }
 }
 
 /// Builds the laboratory and runs it.
@@ -28,6 +37,7 @@ pub fn run_seeds(what: &Seeds) -> Result<()> {
         Some(seed) => args.extend(["--seed".into(), seed.to_string()]),
         None => args.extend(["--seeds".into(), what.seeds.to_string(), "--from".into(), what.from.to_string()]),
     }
+    args.extend(["--sockets".into(), what.sockets.to_string()]);
     if let Some(jobs) = what.jobs {
         args.extend(["--jobs".into(), jobs.to_string()]);
     }

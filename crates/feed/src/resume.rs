@@ -260,6 +260,10 @@ mod tests {
         write(&tape, &topic, &rows);
         let resume = read(&tape, std::slice::from_ref(&topic), Duration::from_secs(60)).unwrap();
         let open = &resume.topics[topic.as_str()].open_gaps;
-        assert_eq!(open.iter().map(|g| (g.from_id, g.to_id)).collect::<Vec<_>>(), [(11, 13)], "12 is still to be asked for");
+        assert_eq!(
+            open.iter().map(|g| (g.from_id, g.to_id)).collect::<Vec<_>>(),
+            [(11, 13)],
+            "12 is still to be asked for"
+        );
     }
 }

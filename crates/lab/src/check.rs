@@ -222,6 +222,10 @@ pub fn gaps_have_verdicts(topic: &TopicView<'_>) -> Result<(), String> {
             }
         }
     }
+    // A verdict that went with its segment was told, and so was its going.
+    for gap in topic.gone_gaps().filter(|g| g.state != GapState::Open) {
+        open.remove(&gap.gap);
+    }
     match open.values().next() {
         Some(gap) => {
             let near = topic.story(|kept| match kept {

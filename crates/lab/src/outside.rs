@@ -167,6 +167,8 @@ pub struct Outside {
     pub conns: BTreeMap<u64, VenueConn>,
     pub faults: Faults,
     pub frozen: bool,
+    /// The market moves this many times slower.
+    pub pace: i64,
     pub dice: Dice,
     pub cuts: u64,
     pub frames: u64,
@@ -188,6 +190,7 @@ impl Outside {
             conns: BTreeMap::new(),
             faults,
             frozen: false,
+            pace: 1,
             dice: Dice::new(seed ^ 0x6e65_7477),
             cuts: 0,
             frames: 0,
@@ -239,7 +242,7 @@ impl Outside {
         self.markets[ix].happen(ms, &mut self.market_dice, self.faults.skipped_ids, &mut frames);
         self.publish(ix, frames);
         let next = self.market_dice.between(2_000, 50_000) as i64 * 1_000;
-        self.after(next, Event::Move(ix));
+        self.after(next * self.pace, Event::Move(ix));
     }
 
     pub fn on_flush(&mut self, ix: usize) {

@@ -114,6 +114,8 @@ struct Slot {
     phase: Phase,
     backoff: Backoff,
     subscribed: bool,
+    /// The spare of a set is not wanted: planned replacements are beyond a world's sixty seconds.
+    wanted: bool,
 }
 
 pub struct Running {
@@ -128,7 +130,7 @@ pub struct Running {
 impl Running {
     /// Every connection is open and every stream acknowledged.
     pub fn is_subscribed(&self) -> bool {
-        self.slots.iter().all(|s| matches!(s.phase, Phase::Open(_)) && s.subscribed)
+        self.slots.iter().filter(|s| s.wanted).all(|s| matches!(s.phase, Phase::Open(_)) && s.subscribed)
     }
 }
 
@@ -480,13 +482,13 @@ impl Process {
         self.lines[line].restart.on_up(now);
         match spec.line(&self.tape) {
             Ok(made) => {
-                let slots = (0..made.connections())
-                    .map(|_| Slot {
-                        phase: Phase::Waiting(now),
-                        backoff: Backoff::new(spec.backoff),
-                        subscribed: false,
-                    })
-                    .collect();
+                let members = made.members();
+                let slot = |conn: usize| {
+                    let wanted = members == 1 || conn % members + 1 < members;
+                    let phase = Phase::Waiting(if wanted { now } else { Ts::MAX });
+                    Slot { phase, backoff: Backoff::new(spec.backoff), subscribed: false, wanted }
+                };
+                let slots = (0..made.connections()).map(slot).collect();
                 let lane = &self.lanes[self.lines[line].lane];
                 self.lines[line].state = LineState::Running(Box::new(Running {
                     line: made,
@@ -504,8 +506,11 @@ impl Process {
 
     fn on_wake_line(&mut self, o: &mut Outside, setup: &Setup, line: usize) {
         let now = self.now(o);
-        let count = self.running(line).map_or(0, |r| r.slots.len());
-        for conn in 0..count {
+        let wanted: Vec<usize> = match self.running(line) {
+            Some(r) => (0..r.slots.len()).filter(|c| r.slots[*c].wanted).collect(),
+            None => Vec::new(),
+        };
+        for conn in wanted {
             self.dial(o, setup, line, conn, now);
         }
         self.end_turn(o, line);

@@ -30,6 +30,8 @@ pub struct Plan {
     pub heal: bool,
     /// How long faults happen, s.
     pub seconds: i64,
+    /// Sockets that carry the same streams.
+    pub sockets: usize,
 }
 
 impl Plan {
@@ -37,11 +39,11 @@ impl Plan {
     pub fn of(seed: u64) -> Self {
         let mut dice = Dice::new(seed);
         let faults = Faults::drawn_from(&mut dice);
-        Self { seed, faults, heal: true, seconds: if seed % 64 == 63 { 600 } else { 60 } }
+        Self { seed, faults, heal: true, seconds: if seed % 64 == 63 { 600 } else { 60 }, sockets: 1 }
     }
 
     pub fn without_faults(seed: u64) -> Self {
-        Self { seed, faults: Faults::default(), heal: true, seconds: 60 }
+        Self { seed, faults: Faults::default(), heal: true, seconds: 60, sockets: 1 }
     }
 }
 
@@ -87,6 +89,7 @@ impl World {
             instruments: names.iter().map(|n| (*n).to_owned()).collect(),
             heal: plan.heal,
             weight_per_minute,
+            sockets: plan.sockets,
             ..LineConfig::default()
         };
         let config = FeedConfig {
@@ -175,6 +178,7 @@ impl World {
     pub fn run(&mut self) -> Result<(), String> {
         self.until(START + self.plan.seconds * SECOND)?;
         self.o.faults = self.o.faults.ended();
+        self.o.pace = 4;
         self.setup.disk.set_faults(crate::disk::DiskFaults::default());
         self.setup.disk.set_room(None);
         self.setup.disk.die_at(None);

@@ -1,6 +1,6 @@
 //! Runs seeds of the deterministic world, on several threads, and prints what failed and the figures.
 //!
-//! `wholetape-lab --seeds N [--from S] [--seed S] [--jobs J]`: `cargo xtask sim` is the way to call it.
+//! `wholetape-lab --seeds N [--from S] [--seed S] [--jobs J] [--sockets N]`: `cargo xtask sim` is the way to call it.
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,11 +15,12 @@ struct Args {
     one: Option<u64>,
     jobs: usize,
     failures_max: usize,
+    sockets: usize,
 }
 
 fn args() -> Result<Args, String> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let mut args = Args { seeds: 200, from: 0, one: None, jobs: cores, failures_max: 20 };
+    let mut args = Args { seeds: 200, from: 0, one: None, jobs: cores, failures_max: 20, sockets: 1 };
     let mut given = std::env::args().skip(1);
     while let Some(name) = given.next() {
         let value = given.next().ok_or_else(|| format!("{name} needs a number"))?;
@@ -29,6 +30,7 @@ fn args() -> Result<Args, String> {
             "--from" => args.from = number,
             "--seed" => args.one = Some(number),
             "--jobs" => args.jobs = (number as usize).max(1),
+            "--sockets" => args.sockets = (number as usize).max(1),
             "--failures" => args.failures_max = (number as usize).max(1),
             _ => return Err(format!("{name}: not known")),
         }
@@ -37,9 +39,9 @@ fn args() -> Result<Args, String> {
 }
 
 /// A panic of ours is a finding like any other.
-fn run(seed: u64, verbose: bool) -> (Result<Figures, String>, u64) {
+fn run(seed: u64, sockets: usize, verbose: bool) -> (Result<Figures, String>, u64) {
     let done = std::panic::catch_unwind(|| {
-        let mut world = World::new(Plan::of(seed));
+        let mut world = World::new(Plan { sockets, ..Plan::of(seed) });
         world.verbose = verbose;
         let result = world.run();
         let trace = world.witness.trace.0;
@@ -63,7 +65,7 @@ fn main() -> ExitCode {
     if let Some(seed) = args.one {
         let plan = Plan::of(seed);
         println!("seed {seed}: {} s, {:#?}", plan.seconds, plan.faults);
-        let (result, trace) = run(seed, true);
+        let (result, trace) = run(seed, args.sockets, true);
         println!("trace {trace:016x}");
         return match result {
             Ok(figures) => {
@@ -88,7 +90,7 @@ fn main() -> ExitCode {
                         return;
                     }
                     let seed = args.from + at;
-                    let (result, _) = run(seed, false);
+                    let (result, _) = run(seed, args.sockets, false);
                     let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
                     total.2 += 1;
                     match result {
