@@ -581,17 +581,3 @@ fn a_gap_that_was_whole_before_a_crash_gets_its_verdict_after() {
     assert_eq!((verdicts.len(), verdicts[0].gap, verdicts[0].state), (1, 2, GapState::Healed));
     assert_eq!((f.judge_resumed(), f.open_gaps()), (Vec::new(), 0));
 }
-
-#[test]
-fn a_gap_that_a_crash_left_without_its_verdict_gets_it_and_blocks_nothing() {
-    let mut open = flow();
-    open.on_live(10, T0, 1);
-    let Live::AfterGap(mark) = open.on_live(12, after(5), 2) else { panic!("no gap") };
-    // The tape holds the mark and all ids, and not the verdict.
-    let mut f = TradeFlow::new(true, Ledger::from_runs(vec![(10, 12)]), &[mark], after(5));
-    let verdicts = f.judge_resumed();
-    assert_eq!(verdicts.iter().map(|v| (v.gap, v.state)).collect::<Vec<_>>(), [(2, GapState::Healed)]);
-    assert_eq!((f.open_gaps(), f.judge_resumed().len()), (0, 0));
-    f.on_open(after(10));
-    assert!(f.poll_ask(after(3_000)).is_some(), "the probe is not held up");
-}
