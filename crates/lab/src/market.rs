@@ -283,6 +283,12 @@ impl Market {
         page(self.trades[start..].iter().take(1_000))
     }
 
+    /// REST `aggTrades?startTime=…`
+    pub fn trades_at(&self, ms: i64) -> String {
+        let start = self.trades.partition_point(|t| t.time_ms < ms);
+        page(self.trades[start..].iter().take(1_000))
+    }
+
     pub fn newest_trades(&self, n: usize) -> String {
         page(self.trades[self.trades.len().saturating_sub(n)..].iter())
     }

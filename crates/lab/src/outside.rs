@@ -490,6 +490,7 @@ impl Outside {
         let body = match ask.id.kind {
             FetchKind::BookSnapshot => market.depth(stale, ms),
             FetchKind::TradesFrom => market.trades_from(ask.id.arg),
+            FetchKind::TradesAt => market.trades_at(ask.id.arg as i64),
             FetchKind::NewestTrades => market.newest_trades(ask.id.arg as usize),
             _ => return Answer::Body { status: 404, body: "{}".into(), used },
         };
