@@ -415,7 +415,10 @@ pub fn quotes_are_held_or_confessed(view: &View<'_>, readings: &[(i64, i64)]) ->
 fn reading(readings: &[(i64, i64)], at: i64) -> (i64, i64) {
     let next = readings.partition_point(|(truth, _)| *truth <= at);
     match (next.checked_sub(1).and_then(|i| readings.get(i)), readings.get(next)) {
-        (Some((t, ours)), Some((next_t, next_ours))) if ours - t != next_ours - next_t => (*ours, *next_ours),
+        (Some((t, ours)), Some((next_t, next_ours))) if ours - t != next_ours - next_t => {
+            // A new process begins where the tape ended, which may be before what the last one read.
+            (*ours.min(next_ours), *ours.max(next_ours))
+        }
         (Some((t, ours)), _) => (at + ours - t, at + ours - t),
         (None, _) => (at, at),
     }
