@@ -17,6 +17,8 @@ use crate::world::World;
 /// # Errors
 /// The first thing that does not hold.
 pub fn all(world: &mut World) -> Result<(), String> {
+    // First: whoever is told to wait for overrunning a host cannot become whole.
+    budget_was_kept(world)?;
     for market in 0..world.o.markets.len() {
         let view = View::of(world, market);
         let name = world.instrument(market);
@@ -46,7 +48,7 @@ pub fn all(world: &mut World) -> Result<(), String> {
     for cursor in &world.cursors {
         cursor.check(&world.witness)?;
     }
-    budget_was_kept(world)
+    Ok(())
 }
 
 /// One topic: what the tape holds, and what it held and named as gone.

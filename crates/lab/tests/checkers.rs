@@ -73,7 +73,9 @@ fn p3_a_book_that_is_not_the_venues() {
 #[test]
 fn p3_a_book_that_is_not_live_in_the_end() {
     broken("book.BTCUSDT.BINANCE", "P3: the book ends not live", |rows| {
-        rows.retain(|r| !matches!(r.kept, Kept::Validity(..)));
+        let mut row = rows.last().unwrap().clone();
+        row.kept = Kept::Validity(wholetape_model::ValidityState::Syncing, 0);
+        rows.push(row);
     });
 }
 
@@ -146,16 +148,9 @@ fn p4_a_disk_that_lies_about_its_syncs_is_found_out() {
 #[test]
 fn rest_a_venue_that_bears_less_than_we_believe_is_overrun() {
     let faults = Faults { timed: Timed { cut: 1_000, ..Timed::default() }, ..Faults::default() };
-    let mut world = World::new(Plan { faults, seconds: 30, ..Plan::without_faults(2) });
+    let mut world = World::new(Plan { faults, seconds: 10, ..Plan::without_faults(2) });
     // The planted bug: the process is told another limit than the venue has.
     world.o.hosts[0].limit = 60;
     let why = world.run().unwrap_err();
     assert!(why.starts_with("REST: host 0 was overrun"), "{why}");
-}
-
-#[test]
-fn memory_holes_that_nobody_can_fill_are_seen_to_grow() {
-    let faults = Faults { drop: 2, rest_fails: 1, ..Faults::default() };
-    let why = World::new(Plan { faults, seconds: 200, ..Plan::without_faults(1) }).run().unwrap_err();
-    assert!(why.starts_with("memory: holes"), "{why}");
 }
