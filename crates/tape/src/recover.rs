@@ -96,6 +96,9 @@ fn load_lane(inner: &Inner, shared: Arc<LaneShared>, plan: Plan) -> Result<Found
     };
     let lane = found.shared.clone();
     *crate::write(&lane.segments) = list(&inner.config.disk, &lane.dir)?;
+    if plan.writable && plan.rewrite {
+        rewrite_recent(inner, &lane)?;
+    }
     loop {
         let Some(newest) = crate::read(&lane.segments).last().cloned() else { break };
         found.core.next_number = found.core.next_number.max(newest.number + 1);
@@ -219,6 +222,18 @@ fn is_damage(segment: &Segment, from: u64, to: u64) -> io::Result<bool> {
         && first[8] == wholetape_model::record::VERSION
         && first[9] != 0;
     Ok(is_record && claimed <= to - from)
+}
+
+/// The fsync that failed may have been of a segment that was sealed already: the kernel counts its pages as clean now, so only
+/// writing them anew brings them to the disk. (The one being written follows, without its torn tail.)
+fn rewrite_recent(inner: &Inner, lane: &LaneShared) -> io::Result<()> {
+    let recent: Vec<_> = crate::read(&lane.segments).iter().rev().take(RECENT + 1).cloned().collect();
+    for segment in recent {
+        rewrite(&*inner.config.disk, &segment, segment.len())?;
+        // The handle is of the file that was replaced.
+        segment.cool();
+    }
+    Ok(())
 }
 
 /// Writes the first `len` bytes of a segment to a new file and puts it in its place.
