@@ -315,11 +315,11 @@ impl Outside {
             list.extend(held);
         }
         for text in list {
-            self.to_us(id, text);
+            self.send_to_us(id, text);
         }
     }
 
-    fn to_us(&mut self, id: u64, text: String) {
+    fn send_to_us(&mut self, id: u64, text: String) {
         let jitter = if self.dice.one_in(20) { self.between_ms(1, 15) } else { 0 };
         let now = self.now;
         let Some(conn) = self.conns.get_mut(&id).filter(|c| !c.vanished && !c.closed) else { return };
@@ -362,7 +362,7 @@ impl Outside {
         self.conns.remove(&id);
     }
 
-    pub fn to_venue(&mut self, id: u64, text: String) {
+    pub fn send_to_venue(&mut self, id: u64, text: String) {
         if let Some(latency) = self.conns.get(&id).map(|c| c.latency) {
             self.after(latency, Event::ToVenue(id, text));
         }
@@ -384,7 +384,7 @@ impl Outside {
             }
         }
         let ack = serde_json::json!({"result": null, "id": message["id"]}).to_string();
-        self.to_us(id, ack);
+        self.send_to_us(id, ack);
     }
 
     /// Some connection, drawn.

@@ -590,7 +590,7 @@ impl Process {
                 if let LineState::Running(r) = &self.lines[line].state
                     && let Phase::Open(id) = r.slots[conn].phase
                 {
-                    o.to_venue(id, text);
+                    o.send_to_venue(id, text);
                 }
             }
             LineAction::Fetch(conn, id, request, priority) => {
