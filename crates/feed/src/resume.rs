@@ -221,7 +221,7 @@ mod tests {
                 frame: 1,
                 flags: *flags,
                 scales: Scales::default(),
-                body: body.clone(),
+                body: *body,
             };
             lane.append(no, &row).unwrap();
         }
