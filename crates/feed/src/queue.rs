@@ -5,6 +5,9 @@
 //! backlog may fill only half of any minute's weight and holds [`Queue::backlog_max`] connections at most, a resync that
 //! begins in its midst finds half of the budget and a free connection.
 //!
+//! Before the first answer it is one request at a time: what a former process used of the minute, and whether the venue told
+//! it to wait, only an answer tells.
+//!
 //! Full-policy: a full queue, or a wait longer than `wait_max`, is refused with the time after which to ask again. So what
 //! waits here is bounded by [`QUEUE_MAX`] small orders, and bodies by the connections.
 
@@ -83,6 +86,8 @@ pub struct Queue<T> {
     connections_max: usize,
     backlog_max: usize,
     wait_max: Duration,
+    /// The venue has answered.
+    heard: bool,
 }
 
 impl<T> Queue<T> {
@@ -106,6 +111,7 @@ impl<T> Queue<T> {
             connections_max,
             backlog_max: (connections_max / 2).max(1),
             wait_max,
+            heard: false,
         }
     }
 
@@ -117,6 +123,18 @@ impl<T> Queue<T> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
+    }
+
+    /// How many wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// The venue has answered, and with it told how much is used and whether to wait; one that never tells is believed after
+    /// its first answer.
+    pub const fn heard(&mut self) {
+        self.heard = true;
     }
 
     /// Takes a request in.
@@ -140,6 +158,9 @@ impl<T> Queue<T> {
             if gone(&order.job) {
                 self.waiting.pop();
                 continue;
+            }
+            if !self.heard && self.running > 0 {
+                return Next::Wait(None);
             }
             let backlog = order.priority == Priority::Backlog;
             if self.running >= self.connections_max || backlog && self.running_backlog >= self.backlog_max {
@@ -203,6 +224,7 @@ mod tests {
     #[test]
     fn a_backlog_of_500_instruments_delays_no_resync_and_never_overspends() {
         let mut q = queue(2_400);
+        q.heard();
         let mut now = T;
         let books_at = T + Duration::from_secs(30);
         let mut asking: VecDeque<(Ts, Priority, usize)> = (0..500).map(|i| (T, Priority::Backlog, i)).collect();
@@ -280,6 +302,41 @@ mod tests {
             q.ended(one.priority);
         }
         assert_eq!(order, [3, 1, 2, 0]);
+    }
+
+    #[test]
+    fn until_the_venue_answers_it_is_one_request_at_a_time() {
+        let mut q = queue(1_000);
+        for i in 0..3 {
+            q.push(Order::new(FetchKind::BookSnapshot, 1, Priority::BookResync, i), T).unwrap();
+        }
+        assert!(matches!(q.next(T, |_| false), Next::Send(_)));
+        assert!(matches!(q.next(T, |_| false), Next::Wait(None)));
+        // No answer, so nothing is known yet.
+        q.ended(Priority::BookResync);
+        assert!(matches!(q.next(T, |_| false), Next::Send(_)));
+        assert!(matches!(q.next(T, |_| false), Next::Wait(None)));
+        q.heard();
+        assert!(matches!(q.next(T, |_| false), Next::Send(_)));
+    }
+
+    #[test]
+    fn told_to_wait_not_even_the_most_urgent_goes() {
+        let mut q = queue(1_000);
+        q.heard();
+        q.budget.on_retry_after(T, Duration::from_secs(3));
+        let all = [Priority::BookResync, Priority::LiveHole, Priority::Poll, Priority::Backlog];
+        for (i, p) in all.into_iter().enumerate() {
+            q.push(Order::new(FetchKind::TradesFrom, 1, p, i), T).unwrap();
+        }
+        // A shorter wait told by a later answer takes nothing back.
+        q.budget.on_retry_after(T + Duration::from_secs(1), Duration::from_secs(1));
+        match q.next(T + Duration::from_secs(1), |_| false) {
+            Next::Wait(Some(wait)) => assert_eq!(wait, Duration::from_secs(2)),
+            other => panic!("{other:?}"),
+        }
+        assert!(matches!(q.next(T + Duration::from_nanos(2_999_999_999), |_| false), Next::Wait(Some(_))));
+        assert!(matches!(q.next(T + Duration::from_secs(3), |_| false), Next::Send(_)));
     }
 
     #[test]

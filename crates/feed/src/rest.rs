@@ -148,11 +148,11 @@ struct Host {
     tls: Arc<ClientConfig>,
     /// Idle connections. Never more than `connections_max` with those in use, so no request ever opens one too many.
     idle: Vec<Kept>,
+    /// Its own, and never set to the wall again: what a venue tells us to wait is a length, which a step of the wall clock must
+    /// not shorten.
     clock: Clock,
     queue: Queue<Job>,
     endpoint: usize,
-    /// The venue has said how much is used.
-    heard: bool,
     metrics: Metrics,
 }
 
@@ -247,7 +247,6 @@ impl Host {
             ),
             clock: Clock::new(clock::wall(), Ts::ZERO),
             endpoint: 0,
-            heard: false,
             tls: tls.clone(),
             idle: Vec::new(),
             metrics,
@@ -270,11 +269,6 @@ impl Host {
     fn start(&mut self, running: &mut Running) -> Option<Duration> {
         loop {
             let now = self.clock.now();
-            // What was used of this minute before we came (by the process that we follow, or by others), only an answer
-            // tells: until then one request at a time.
-            if !self.heard && !running.is_empty() {
-                return None;
-            }
             match self.queue.next(now, |job| job.reply.is_closed()) {
                 Next::Send(job) => running.push(Box::pin(self.send(job, now))),
                 Next::Refuse(job, wait) => self.refuse(job, wait),
@@ -310,8 +304,7 @@ impl Host {
         self.metrics.local.observe(self.metrics.seconds, now.since(started).as_nanos() as u64);
         let fetched = match result {
             Ok(Answer { status, used, retry_after, body }) => {
-                // A venue that never tells is believed after its first answer.
-                self.heard = true;
+                self.queue.heard();
                 if let Some(used) = used {
                     self.queue.budget.on_used(now, used);
                 }

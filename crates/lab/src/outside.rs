@@ -8,6 +8,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
+use wholetape_feed::line::Priority;
 use wholetape_venue::{FetchId, FetchKind};
 
 use crate::dice::Dice;
@@ -81,6 +82,7 @@ pub struct RestAsk {
     pub conn: usize,
     pub id: FetchId,
     pub weight: u32,
+    pub priority: Priority,
     pub host: usize,
     /// The life of the process that asked: answers to a former one go nowhere.
     pub life: u64,

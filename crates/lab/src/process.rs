@@ -2,7 +2,7 @@
 //! around them – openings, backoff, REST within the real budgets – as plain functions of time.
 //!
 //! It mirrors `feed::shell` and `feed::rest`, which move bytes on a runtime; every decision here is made by the very types that
-//! they use (`Line`, `Backoff`, `Gate`, `WeightBudget`, `TokenBucket`, `CircuitBreaker`).
+//! they use (`Line`, `Backoff`, `Gate`, the host's `Queue` with its budgets and breaker).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,12 +12,13 @@ use std::time::Duration;
 use wholetape_feed::backoff::{Backoff, BackoffShape};
 use wholetape_feed::breaker::{BreakerShape, CircuitBreaker};
 use wholetape_feed::budget::{TokenBucket, WeightBudget};
-use wholetape_feed::feed::{FeedPlan, VenueDoor};
+use wholetape_feed::feed::FeedPlan;
 use wholetape_feed::gate::Gate;
-use wholetape_feed::line::{CHECKPOINT_EVERY, ConnMeta, Line, LineAction, LineOut, Priority};
+use wholetape_feed::line::{CHECKPOINT_EVERY, ConnMeta, Line, LineAction, LineOut};
+use wholetape_feed::queue::{Next, Order, Queue};
 use wholetape_model::{LinkCause, Ts};
 use wholetape_tape::{Fsync, Lane, LowSpace, Tape, TapeConfig, TapeError, TapeTime, TopicNo};
-use wholetape_venue::{FetchFailure, FetchId, FetchKind, Frame, Reply, Request};
+use wholetape_venue::{FetchFailure, FetchId, Frame, Reply};
 
 use crate::disk::MemDisk;
 use crate::market::Variant;
@@ -151,21 +152,16 @@ struct Job {
     line: usize,
     conn: usize,
     id: FetchId,
-    request: Request,
-    priority: Priority,
-    turn: u64,
-    asked: Ts,
+    /// A line that began anew waits for it no more.
+    generation: u64,
 }
 
-/// As `feed::rest`'s host.
+/// As `feed::rest`'s host: the same queue, and a clock of its own that no step of the wall reaches.
 struct Host {
-    door: VenueDoor,
-    budget: WeightBudget,
-    snapshots: TokenBucket,
-    breaker: CircuitBreaker,
-    waiting: Vec<Job>,
-    running: usize,
-    next_look: Ts,
+    queue: Queue<Job>,
+    clock: Clock,
+    /// In the world's time.
+    next_look: i64,
 }
 
 /// Why the process ends itself.
@@ -187,7 +183,6 @@ pub struct Process {
     gates: Vec<Gate>,
     clock: Clock,
     attempts: u64,
-    turns: u64,
     wake_at: i64,
 }
 
@@ -211,13 +206,15 @@ impl Process {
         let lines = lines.collect();
         let gates = doors.iter().map(|d| Gate::new(d.connects, d.connects_window, BreakerShape::default())).collect();
         let hosts = doors.iter().map(|door| Host {
-            budget: WeightBudget::new(door.host.weight_per_minute),
-            snapshots: TokenBucket::new(door.host.snapshot_burst, door.host.snapshot_every),
-            breaker: CircuitBreaker::new(door.host.breaker),
-            waiting: Vec::new(),
-            running: 0,
-            next_look: Ts::MAX,
-            door: door.clone(),
+            queue: Queue::new(
+                WeightBudget::new(door.host.weight_per_minute),
+                CircuitBreaker::new(door.host.breaker),
+                TokenBucket::new(door.host.snapshot_burst, door.host.snapshot_every),
+                door.host.connections_max,
+                door.host.wait_max,
+            ),
+            clock: Clock::new(o.now, o.wall(), 0),
+            next_look: i64::MAX,
         });
         let hosts = hosts.collect();
         Ok(Self {
@@ -231,7 +228,6 @@ impl Process {
             gates,
             clock,
             attempts: life << 32,
-            turns: 0,
             wake_at: i64::MAX,
         })
     }
@@ -260,7 +256,7 @@ impl Process {
 
     /// Requests that wait for their host's budget.
     pub fn rest_queue_max(&self) -> usize {
-        self.hosts.iter().map(|h| h.waiting.len()).max().unwrap_or(0)
+        self.hosts.iter().map(|h| h.queue.len()).max().unwrap_or(0)
     }
 
     /// The slot of a connection, if it is still the one.
@@ -337,31 +333,35 @@ impl Process {
         }
         let now = self.now(o);
         let host = &mut self.hosts[ask.host];
-        host.running = host.running.saturating_sub(1);
+        let host_now = host.clock.now(o.now);
+        host.queue.ended(ask.priority);
+        if !matches!(answer, Answer::Timeout) {
+            host.queue.heard();
+        }
         let failed = FetchFailure::Timeout;
         let later;
         let reply = match &answer {
             Answer::Body { status, body, used } => {
-                host.budget.on_used(now, *used);
+                host.queue.budget.on_used(host_now, *used);
                 if *status >= 500 {
-                    host.breaker.on_failure(now);
+                    host.queue.breaker.on_failure(host_now);
                 } else {
-                    host.breaker.on_success();
+                    host.queue.breaker.on_success();
                 }
                 Reply::Answer { status: *status, body: body.as_bytes() }
             }
             Answer::TryLater { after, used, .. } => {
-                host.budget.on_used(now, *used);
+                host.queue.budget.on_used(host_now, *used);
                 // The header has whole seconds, rounded up so that it is over then.
                 let wait = Duration::from_secs(after.as_secs() + 1);
-                host.budget.on_retry_after(now, wait);
-                host.breaker.on_success();
+                host.queue.budget.on_retry_after(host_now, wait);
+                host.queue.breaker.on_success();
                 o.told(ask.host, self.life);
                 later = FetchFailure::Budget { retry_after: wait };
                 Reply::Failed(&later)
             }
             Answer::Timeout => {
-                host.breaker.on_failure(now);
+                host.queue.breaker.on_failure(host_now);
                 Reply::Failed(&failed)
             }
         };
@@ -375,51 +375,37 @@ impl Process {
         self.start_requests(o, ask.host);
     }
 
-    /// Starts what a host's budget allows; refuses what would wait too long.
+    /// Starts what a host's queue lets go; refuses what would wait too long.
     fn start_requests(&mut self, o: &mut Outside, host_ix: usize) {
-        let now = self.now(o);
         let mut refused = Vec::new();
-        let host = &mut self.hosts[host_ix];
-        host.next_look = Ts::MAX;
+        let (lines, host) = (&self.lines, &mut self.hosts[host_ix]);
+        let now = host.clock.now(o.now);
+        host.next_look = i64::MAX;
         loop {
-            let first = (0..host.waiting.len()).min_by_key(|i| (host.waiting[*i].priority, host.waiting[*i].turn));
-            let Some(first) = first.filter(|_| host.running < host.door.host.connections_max) else { break };
-            let job = &host.waiting[first];
-            let snapshot = job.id.kind == FetchKind::BookSnapshot;
-            let (weight, priority, asked) = (job.request.weight, job.priority, job.asked);
-            let allowed = host
-                .breaker
-                .peek(now)
-                .and_then(|()| if snapshot { host.snapshots.ready(now) } else { Ok(()) })
-                .and_then(|()| host.budget.take(now, weight, priority))
-                .and_then(|()| host.breaker.allow(now));
-            match allowed {
-                Ok(()) => {
-                    if snapshot {
-                        let _ = host.snapshots.take(now);
-                    }
-                    let job = host.waiting.remove(first);
-                    host.running += 1;
-                    let generation = self.lines[job.line].generation;
-                    let (line, conn, id, life, sent) = (job.line, job.conn, job.id, self.life, o.now);
-                    o.ask(RestAsk { line, conn, id, weight, host: host_ix, life, generation, sent });
+            match host.queue.next(now, |job| lines[job.line].generation != job.generation) {
+                Next::Send(Order { weight, priority, job, .. }) => {
+                    let Job { line, conn, id, generation } = job;
+                    let (life, sent) = (self.life, o.now);
+                    o.ask(RestAsk { line, conn, id, weight, priority, host: host_ix, life, generation, sent });
                 }
-                Err(wait) => {
-                    let patience = host.door.host.wait_max.saturating_sub(now.since(asked));
-                    if wait <= patience {
-                        host.next_look = now + wait;
-                        break;
-                    }
-                    refused.push((host.waiting.remove(first), wait.min(Duration::from_secs(300))));
+                Next::Refuse(order, wait) => refused.push((order.job, wait)),
+                Next::Wait(wait) => {
+                    host.next_look = wait.map_or(i64::MAX, |wait| o.now + wait.as_nanos() as i64);
+                    break;
                 }
             }
         }
         for (job, retry_after) in refused {
-            if let LineState::Running(r) = &mut self.lines[job.line].state {
-                let failure = FetchFailure::Budget { retry_after };
-                r.line.on_fetched(job.conn, now, job.id, Reply::Failed(&failure), &mut r.out);
-            }
+            self.refuse(o, &job, retry_after);
             self.end_turn(o, job.line);
+        }
+    }
+
+    fn refuse(&mut self, o: &Outside, job: &Job, retry_after: Duration) {
+        let now = self.now(o);
+        if let LineState::Running(r) = &mut self.lines[job.line].state {
+            let failure = FetchFailure::Budget { retry_after };
+            r.line.on_fetched(job.conn, now, job.id, Reply::Failed(&failure), &mut r.out);
         }
     }
 
@@ -453,7 +439,7 @@ impl Process {
             }
         }
         for host in 0..self.hosts.len() {
-            if self.hosts[host].next_look <= now {
+            if self.hosts[host].next_look <= o.now {
                 self.start_requests(o, host);
             }
         }
@@ -533,9 +519,6 @@ impl Process {
         self.lanes[run.lane].abort();
         let delay = run.restart.on_down(now, draw);
         run.state = LineState::Waiting(now + delay);
-        for host in &mut self.hosts {
-            host.waiting.retain(|job| job.line != line);
-        }
     }
 
     /// Appends, commits once, carries out.
@@ -594,11 +577,14 @@ impl Process {
                 }
             }
             LineAction::Fetch(conn, id, request, priority) => {
-                self.turns += 1;
-                let job = Job { line, conn, id, request, priority, turn: self.turns, asked: now };
-                self.hosts[host_ix].waiting.push(job);
+                let job = Job { line, conn, id, generation: self.lines[line].generation };
+                let host = &mut self.hosts[host_ix];
+                let at = host.clock.now(o.now);
                 // Looked at when this turn is over.
-                self.hosts[host_ix].next_look = now;
+                host.next_look = o.now;
+                if let Err(full) = host.queue.push(Order::new(id.kind, request.weight, priority, job), at) {
+                    self.refuse(o, &full.job, Duration::from_secs(1));
+                }
             }
             LineAction::Reconnect(conn, cause, _) => self.give_up(o, line, conn, cause),
             LineAction::Stop(conn, _) => self.give_up(o, line, conn, LinkCause::SubscribeRefused),
@@ -633,11 +619,8 @@ impl Process {
                 }
             }
         }
-        due = self.hosts.iter().map(|h| h.next_look).fold(due, Ts::min);
-        if due == Ts::MAX {
-            return;
-        }
-        let at = o.now + (due.0 - now.0).max(0);
+        let due = if due == Ts::MAX { i64::MAX } else { o.now + (due.0 - now.0).max(0) };
+        let at = self.hosts.iter().map(|h| h.next_look.max(o.now)).fold(due, i64::min);
         if at < self.wake_at {
             self.wake_at = at;
             o.at(at, Event::Wake);
