@@ -273,8 +273,12 @@ impl Line {
 
     /// The connection is gone.
     pub fn on_closed(&mut self, conn: ConnIx, now: Ts, _cause: LinkCause, out: &mut LineOut) {
+        let carried = self.conns[conn].is_carrying();
         let since = self.conns[conn].closed(now);
         let Some(since) = since else { return };
+        if carried {
+            self.confess_all_deaf(conn, now, out);
+        }
         if self.is_carried_elsewhere(conn, now) {
             // Nothing is lost where the other socket goes on.
             self.unproven_siblings(conn, since, now, out);

@@ -28,8 +28,10 @@ pub struct GatewayConfig {
     pub upgrades_per_s: u32,
     /// Origins (`https://host`) allowed beside the page's own host; `*` allows all.
     pub origins: Vec<String>,
-    /// Encoded messages kept per subscribed topic.
+    /// Encoded messages kept per subscribed topic, at most.
     pub ring_bytes: usize,
+    /// Encoded messages kept for all of them together: where there are many topics, each keeps less.
+    pub rings_bytes: usize,
     /// Written to a socket at once.
     pub write_bytes: usize,
 }
@@ -49,6 +51,7 @@ impl Default for GatewayConfig {
             upgrades_per_s: 10,
             origins: Vec::new(),
             ring_bytes: 4 << 20,
+            rings_bytes: 64 << 20,
             write_bytes: 64 << 10,
         }
     }
@@ -80,6 +83,7 @@ impl GatewayConfig {
         check(l.subs > 0, "limits.subs", l.subs.to_string(), "use 1 or more");
         check(l.ops_s > 0, "limits.ops_s", l.ops_s.to_string(), "use 1 or more");
         check(l.ops_burst > 0, "limits.ops_burst", l.ops_burst.to_string(), "use 1 or more");
+        check(self.rings_bytes >= 1 << 20, "rings_bytes", self.rings_bytes.to_string(), "use 1MiB or more");
         check(self.ring_bytes >= 64 << 10, "ring_bytes", self.ring_bytes.to_string(), "use 64KiB or more");
         check(self.write_bytes >= 4 << 10, "write_bytes", self.write_bytes.to_string(), "use 4KiB or more");
         for origin in &self.origins {

@@ -56,7 +56,8 @@ connections = 10000
 connections_per_ip = 50      # loopback is exempt
 upgrades_per_s = 10          # new connections per second of one address; loopback is exempt
 origins = []                 # browser origins allowed beside the page's own host; "*" allows all
-ring = "4MiB"                # encoded messages kept per subscribed topic
+ring = "4MiB"                # encoded messages kept per subscribed topic, at most
+rings = "64MiB"              # and for all of them together
 
 [feed]
 workers = 0                  # threads for lines; 0 = cores - 1, at least 1

@@ -24,6 +24,7 @@ pub struct GatewaySection {
     pub upgrades_per_s: u32,
     pub origins: Vec<String>,
     pub ring: Size,
+    pub rings: Size,
 }
 
 impl Default for GatewaySection {
@@ -39,6 +40,7 @@ impl Default for GatewaySection {
             upgrades_per_s: own.upgrades_per_s,
             origins: own.origins,
             ring: Size(own.ring_bytes as u64),
+            rings: Size(own.rings_bytes as u64),
         }
     }
 }
@@ -62,12 +64,14 @@ impl GatewaySection {
             upgrades_per_s: self.upgrades_per_s,
             origins: self.origins.clone(),
             ring_bytes: usize::try_from(self.ring.0).unwrap_or(usize::MAX),
+            rings_bytes: usize::try_from(self.rings.0).unwrap_or(usize::MAX),
             ..GatewayConfig::default()
         };
         for p in config.problems() {
             let key = match p.key {
                 "hb" => "heartbeat",
                 "ring_bytes" => "ring",
+                "rings_bytes" => "rings",
                 key => key,
             };
             problems.push(Problem::new(format!("gateway.{key}"), p.value, "cannot be used", p.remedy));

@@ -45,6 +45,10 @@ pub struct BookFlow {
     /// When the chain last moved.
     pub(super) last_step: Ts,
     pub(super) held: Held,
+    /// The newest update id on the tape, for sockets that are behind.
+    pub(super) appended: u64,
+    /// Updates in a row that were older than that while the book waited for a snapshot.
+    pub(super) older: u32,
 }
 
 impl BookFlow {
@@ -67,6 +71,8 @@ impl BookFlow {
             quiet: QuietProbe::default(),
             last_step: Ts::ZERO,
             held: Held::default(),
+            appended: 0,
+            older: 0,
         }
     }
 
@@ -167,6 +173,7 @@ impl Line {
         match step {
             Step::Applied => {
                 flow.last_applied = now;
+                flow.appended = update.last_id;
                 flow.quiet.moved(now);
                 let instrument = &mut self.instruments[event.instrument as usize];
                 instrument.activity += 1;
@@ -390,6 +397,7 @@ impl Line {
         flow.last_applied = now;
         flow.quiet.moved(now);
         let at = flow.book.last_update_id().unwrap_or(snapshot);
+        flow.appended = at;
         let lost = flow.lost.take();
         if let Some(mut lost) = lost {
             if lost.gap == 0 {

@@ -15,6 +15,8 @@ use super::out::{ConnIx, LineOut, LineTopic};
 /// How long a sibling may take.
 pub(super) const PATIENCE: Duration = Duration::from_millis(500);
 const HELD_MAX: usize = 256;
+/// More updates in a row below what is on the tape are no late ones: the venue's ids began anew.
+const OLDER_MAX: u32 = 1_000;
 
 #[derive(Debug, Clone)]
 struct Ahead {
@@ -66,6 +68,13 @@ impl Line {
         let number = self.conns[conn].number;
         let frame = self.conns[conn].frame;
         let Some(flow) = &mut self.instruments[event.instrument as usize].book else { return false };
+        if flow.book().needs_snapshot() && last <= flow.appended && flow.older < OLDER_MAX {
+            // A socket that is behind: these stood on the tape before the chain broke, and a splice must not repeat them.
+            flow.older += 1;
+            self.stats.repeats += 1;
+            return true;
+        }
+        flow.older = 0;
         // A book that waits for a snapshot queues what comes in order; what ran ahead of the queue waits as well.
         match flow.book().place(first, last, prev) {
             Place::Old => {

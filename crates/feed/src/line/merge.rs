@@ -18,6 +18,8 @@ use wholetape_model::Ts;
 pub const LEN_MAX: usize = 16_384;
 /// No socket is further behind in time: its pings would have failed.
 const AGE_MAX: Duration = Duration::from_secs(60);
+/// A repeat on one socket comes within so many events.
+const RECENT: usize = 32;
 /// Sockets of one set, the one that opens for a planned replacement included.
 pub const MEMBERS_MAX: usize = 8;
 
@@ -36,19 +38,32 @@ pub enum Offer {
     First,
     /// A sibling brought it at that time.
     Repeat { first: Ts },
+    /// It was here a moment ago, and this socket has brought it twice.
+    Again,
     /// Nobody brought it before, and the socket at this place has fallen too far behind to be understood.
     Overrun { slowest: usize },
 }
 
 /// One stream's window.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Merge {
     window: VecDeque<Entry>,
+    /// The newest events, whoever brought them: a socket may bring one twice.
+    recent: [u64; RECENT],
+    at: usize,
+}
+
+impl Default for Merge {
+    fn default() -> Self {
+        Self { window: VecDeque::new(), recent: [0; RECENT], at: 0 }
+    }
 }
 
 impl Merge {
     /// `replica` brought an event whose content is `print`; `open` has a bit for each socket that is subscribed.
-    pub fn offer(&mut self, replica: usize, open: u8, print: u64, now: Ts) -> Offer {
+    ///
+    /// `once`: the event names itself by id or time, so that the same once more is a repeat even on the same socket.
+    pub fn offer(&mut self, replica: usize, open: u8, print: u64, once: bool, now: Ts) -> Offer {
         let own = 1_u8 << (replica % MEMBERS_MAX);
         let found = self.window.iter().position(|e| e.print == print && e.passed & own == 0);
         if let Some(found) = found {
@@ -60,6 +75,11 @@ impl Merge {
             self.let_go(open);
             return Offer::Repeat { first };
         }
+        if once && self.recent.contains(&print) {
+            return Offer::Again;
+        }
+        self.recent[self.at % RECENT] = print;
+        self.at = self.at.wrapping_add(1);
         self.forget(now);
         self.let_go(open);
         self.window.push_back(Entry { print, at: now, passed: own });
@@ -122,25 +142,35 @@ mod tests {
     #[test]
     fn equal_events_of_one_socket_are_two_events() {
         let mut m = Merge::default();
-        assert_eq!(m.offer(0, BOTH, 7, Ts(1)), Offer::First);
-        assert_eq!(m.offer(0, BOTH, 7, Ts(2)), Offer::First);
-        assert_eq!(m.offer(1, BOTH, 7, Ts(3)), Offer::Repeat { first: Ts(1) });
-        assert_eq!(m.offer(1, BOTH, 7, Ts(4)), Offer::Repeat { first: Ts(2) });
-        assert_eq!(m.offer(1, BOTH, 7, Ts(5)), Offer::First);
+        assert_eq!(m.offer(0, BOTH, 7, false, Ts(1)), Offer::First);
+        assert_eq!(m.offer(0, BOTH, 7, false, Ts(2)), Offer::First);
+        assert_eq!(m.offer(1, BOTH, 7, false, Ts(3)), Offer::Repeat { first: Ts(1) });
+        assert_eq!(m.offer(1, BOTH, 7, false, Ts(4)), Offer::Repeat { first: Ts(2) });
+        assert_eq!(m.offer(1, BOTH, 7, false, Ts(5)), Offer::First);
         assert_eq!(m.len(), 1, "what both brought is forgotten");
+    }
+
+    #[test]
+    fn a_socket_that_repeats_itself_is_not_believed() {
+        let mut m = Merge::default();
+        assert_eq!(m.offer(0, BOTH, 7, true, Ts(1)), Offer::First);
+        assert_eq!(m.offer(1, BOTH, 7, true, Ts(2)), Offer::Repeat { first: Ts(1) });
+        assert_eq!(m.offer(1, BOTH, 8, true, Ts(3)), Offer::First);
+        assert_eq!(m.offer(0, BOTH, 7, true, Ts(4)), Offer::Again);
+        assert_eq!(m.offer(0, BOTH, 8, true, Ts(5)), Offer::Repeat { first: Ts(3) });
     }
 
     #[test]
     fn a_socket_that_outlives_its_sibling_is_still_behind_it() {
         let mut m = Merge::default();
         for print in [5, 6] {
-            assert_eq!(m.offer(0, BOTH, print, Ts(1)), Offer::First);
+            assert_eq!(m.offer(0, BOTH, print, false, Ts(1)), Offer::First);
         }
         // The first closes; the second brings the same late, then goes on.
-        assert_eq!(m.offer(1, 0b10, 5, Ts(2)), Offer::Repeat { first: Ts(1) });
-        assert_eq!(m.offer(1, 0b10, 6, Ts(3)), Offer::Repeat { first: Ts(1) });
-        assert_eq!(m.offer(1, 0b10, 7, Ts(4)), Offer::First);
-        assert_eq!(m.offer(1, 0b10, 8, Ts(4) + AGE_MAX * 2), Offer::First);
+        assert_eq!(m.offer(1, 0b10, 5, false, Ts(2)), Offer::Repeat { first: Ts(1) });
+        assert_eq!(m.offer(1, 0b10, 6, false, Ts(3)), Offer::Repeat { first: Ts(1) });
+        assert_eq!(m.offer(1, 0b10, 7, false, Ts(4)), Offer::First);
+        assert_eq!(m.offer(1, 0b10, 8, false, Ts(4) + AGE_MAX * 2), Offer::First);
         assert_eq!(m.len(), 1);
     }
 
@@ -148,12 +178,12 @@ mod tests {
     fn a_socket_that_is_too_far_behind_is_named() {
         let mut m = Merge::default();
         for i in 0..LEN_MAX as u64 {
-            assert_eq!(m.offer(1, BOTH, i, Ts(1)), Offer::First);
+            assert_eq!(m.offer(1, BOTH, i, false, Ts(1)), Offer::First);
         }
-        assert_eq!(m.offer(1, BOTH, u64::MAX, Ts(1)), Offer::Overrun { slowest: 0 });
+        assert_eq!(m.offer(1, BOTH, u64::MAX, false, Ts(1)), Offer::Overrun { slowest: 0 });
         assert!(m.len() <= LEN_MAX);
         // Closed, it is not waited for.
-        assert_eq!(m.offer(1, 0b10, u64::MAX - 1, Ts(1)), Offer::First);
+        assert_eq!(m.offer(1, 0b10, u64::MAX - 1, false, Ts(1)), Offer::First);
         assert_eq!(m.len(), 1);
     }
 
@@ -176,14 +206,14 @@ mod tests {
             let mut out = Vec::new();
             let mut picks = picks.into_iter();
             while a < late {
-                if m.offer(0, 0b01, stream[a], Ts(1)) == Offer::First { out.push(stream[a]); }
+                if m.offer(0, 0b01, stream[a], false, Ts(1)) == Offer::First { out.push(stream[a]); }
                 a += 1;
             }
             m.joined(1);
             while a < stream.len() || b < ends {
                 let first = if a >= stream.len() { false } else if b >= ends { true } else { picks.next().unwrap_or(true) };
                 let (replica, event) = if first { a += 1; (0, stream[a - 1]) } else { b += 1; (1, stream[b - 1]) };
-                if m.offer(replica, BOTH, event, Ts(1)) == Offer::First { out.push(event); }
+                if m.offer(replica, BOTH, event, false, Ts(1)) == Offer::First { out.push(event); }
             }
             out.sort_unstable();
             let mut truth = stream.clone();

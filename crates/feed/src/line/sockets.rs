@@ -164,13 +164,17 @@ impl Line {
         if open.count_ones() < 2 && state.merge.is_empty() {
             return false;
         }
-        match state.merge.offer(replica, open, print(event, out), now) {
+        match state.merge.offer(replica, open, print(event, out), names_itself(event), now) {
             Offer::First => {
                 self.led(conn, topic, now);
                 false
             }
             Offer::Repeat { first } => {
                 self.lagged(conn, topic, Some(first), now);
+                true
+            }
+            Offer::Again => {
+                self.lagged(conn, topic, None, now);
                 true
             }
             Offer::Overrun { slowest } => {
@@ -210,6 +214,34 @@ impl Line {
         let owed = &mut self.topics.get(topic).owed;
         owed.count[replica] = 0;
         owed.heard[replica] = now;
+    }
+
+    /// `conn` was subscribed to `topic` and brought nothing of it although others did: as long as it carried alone, nobody did.
+    fn confess_deaf(&mut self, conn: ConnIx, topic: LineTopic, now: Ts, out: &mut LineOut) {
+        let (replica, since) = (self.replica_of(conn), self.conns[conn].carrying_since);
+        let state = &self.topics.list[topic as usize];
+        if !state.is_unprotected() || state.owed.count[replica] == 0 || state.owed.heard[replica] >= since {
+            return;
+        }
+        let others = self.siblings(conn).filter(|c| self.conns[*c].is_carrying());
+        let Some(first) = others.map(|c| self.conns[c].carrying_since).min() else { return };
+        if since < first {
+            let why = "the only socket that was subscribed then brought nothing of this stream";
+            self.confess(topic, GapCause::Silent, since, first, why, now, out);
+        }
+    }
+
+    /// As [`Line::confess_deaf`], for every stream of a socket that goes.
+    pub(super) fn confess_all_deaf(&mut self, conn: ConnIx, now: Ts, out: &mut LineOut) {
+        if self.members == 1 {
+            return;
+        }
+        let set = self.set_of(conn);
+        for topic in 0..self.topics.list.len() {
+            if self.topics.list[topic].conn.is_some_and(|c| self.set_of(c) == set) {
+                self.confess_deaf(conn, topic as LineTopic, now, out);
+            }
+        }
     }
 
     /// `conn` is open again: its streams begin anew.
@@ -343,6 +375,15 @@ impl Line {
             live += usize::from(book.book().validity() == ValidityState::Live);
         }
         (live, all)
+    }
+}
+
+/// By an id of its own or the venue's time: the same once more is the same event.
+fn names_itself(event: &Event) -> bool {
+    match &event.body {
+        Body::Quote(q) if q.update_id != 0 => true,
+        Body::Instrument(_) | Body::Status(_) | Body::Raw(_) => false,
+        _ => event.ts_event > Ts::ZERO,
     }
 }
 

@@ -147,6 +147,40 @@ fn a_sibling_that_was_never_heard_in_a_stream_does_not_vouch_for_it() {
 }
 
 #[test]
+fn what_only_a_deaf_socket_could_have_brought_is_confessed() {
+    let mut p = pair();
+    p.close(0, at(3_000));
+    p.close(1, at(3_001));
+    p.open(0, at(4_000));
+    // The second is subscribed later, and brings quotes; the first never does.
+    p.open(1, at(4_500));
+    for i in 0..5 {
+        p.frame(0, at(4_600 + i), &format!("T {}", i + 1));
+        p.frame(1, at(4_700 + i), &format!("Q {}", i + 1));
+    }
+    let before = p.of(QUOTES).len();
+    p.close(0, at(20_000));
+    assert_eq!(p.of(QUOTES)[before..], ["gap lost silent 0-0"], "4.0 to 4.5 s");
+}
+
+#[test]
+fn a_sibling_that_is_behind_does_not_bring_updates_back_into_a_splice() {
+    let mut p = pair();
+    p.splice(at(5), 10);
+    for id in 11..15 {
+        p.frame(0, at(id), &format!("D {id} {id} 95 1"));
+    }
+    // Both miss 15; the second is behind.
+    p.frame(0, at(20), "D 16 16 95 1");
+    p.frame(1, at(21), "D 16 16 95 1");
+    p.frame(1, at(22), "D 14 14 95 1");
+    p.splice(at(40), 13);
+    p.splice(at(500), 15);
+    let deltas = p.of(BOOK).iter().filter(|r| r.starts_with("Delta")).count();
+    assert_eq!(deltas, 5, "{:?}", p.of(BOOK));
+}
+
+#[test]
 fn a_young_sibling_is_no_proof_for_what_no_id_protects() {
     let mut p = pair();
     p.close(1, at(3_000));

@@ -10,7 +10,7 @@ use wholetape_tape::{Tape, TapeError, WakeSet};
 use crate::config::GatewayConfig;
 use crate::lock;
 use crate::stats::GatewayStats;
-use crate::ws::stream::Stream;
+use crate::ws::stream::{Rings, Stream};
 
 /// Records taken from one topic before the next has its turn.
 const ROUND: usize = 512;
@@ -29,13 +29,15 @@ pub(crate) struct Hub {
     set: WakeSet,
     token: AtomicU64,
     streams: Mutex<Streams>,
+    rings: Arc<Rings>,
 }
 
 impl Hub {
     pub fn new(tape: Tape, config: GatewayConfig, stats: Arc<GatewayStats>) -> Self {
         let epoch = tape.epoch().into();
         let (set, token, streams) = (WakeSet::new(), AtomicU64::new(0), Mutex::default());
-        Self { tape, epoch, config, stats, set, token, streams }
+        let rings = Arc::new(Rings::new(config.ring_bytes, config.rings_bytes));
+        Self { tape, epoch, config, stats, set, token, streams, rings }
     }
 
     /// A number that names one subscription (or stream) in this process: members of a stream come from many connections.
@@ -51,11 +53,12 @@ impl Hub {
             return Ok(stream.clone());
         }
         let own = self.next_token();
-        let ring = self.config.ring_bytes;
-        let stream = Arc::new(Stream::open(&self.tape, topic, self.epoch.clone(), ring, &self.set, own)?);
+        let rings = self.rings.clone();
+        let stream = Arc::new(Stream::open(&self.tape, topic, self.epoch.clone(), rings, &self.set, own)?);
         stream.join(member, token);
         streams.by_topic.insert(topic.clone(), (own, stream.clone()));
         streams.by_token.insert(own, stream.clone());
+        self.rings.shared_by(streams.by_topic.len());
         // It arms itself when it has read all there is.
         self.set.push(own);
         Ok(stream)
@@ -71,6 +74,7 @@ impl Hub {
             let own = *own;
             streams.by_topic.remove(&stream.topic);
             streams.by_token.remove(&own);
+            self.rings.shared_by(streams.by_topic.len());
         }
     }
 

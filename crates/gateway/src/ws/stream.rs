@@ -7,7 +7,7 @@
 //! `at` is the seq of the last *message*: a checkpoint moves the reader, but not `at`.
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
@@ -23,6 +23,35 @@ use crate::stats::GatewayStats;
 /// Records before a book's start that are searched for its last validity mark.
 const LOOK_BACK: u64 = 256;
 const RING_MESSAGES_MAX: usize = 16_384;
+
+/// What a message costs beside its text.
+const MESSAGE_COST: usize = 80;
+/// No ring is kept shorter than this, however many there are: a wake-up's worth of messages.
+const RING_BYTES_MIN: usize = 16 << 10;
+
+/// What all rings may take together. Whoever wants something older reads the tape itself.
+#[derive(Debug)]
+pub(crate) struct Rings {
+    one: usize,
+    all: usize,
+    streams: AtomicUsize,
+}
+
+impl Rings {
+    pub const fn new(one: usize, all: usize) -> Self {
+        Self { one, all, streams: AtomicUsize::new(1) }
+    }
+
+    /// So many streams are open now.
+    pub fn shared_by(&self, streams: usize) {
+        self.streams.store(streams.max(1), Ordering::Relaxed);
+    }
+
+    /// The bound of each.
+    fn each(&self) -> usize {
+        self.one.min((self.all / self.streams.load(Ordering::Relaxed)).max(RING_BYTES_MIN))
+    }
+}
 
 /// One encoded message, shared by all who send it.
 #[derive(Debug, Clone)]
@@ -126,7 +155,7 @@ pub(crate) struct Stream {
     pub topic: Topic,
     pub epoch: Arc<str>,
     pub tape: Tape,
-    ring_bytes_max: usize,
+    rings: Arc<Rings>,
     inner: Mutex<Inner>,
 }
 
@@ -136,7 +165,7 @@ impl Stream {
         tape: &Tape,
         topic: &Topic,
         epoch: Arc<str>,
-        ring_bytes_max: usize,
+        rings: Arc<Rings>,
         set: &WakeSet,
         token: u64,
     ) -> Result<Self, TapeError> {
@@ -172,7 +201,7 @@ impl Stream {
             scratch: Vec::new(),
         };
         let topic = topic.clone();
-        Ok(Self { topic, epoch, tape: tape.clone(), ring_bytes_max, inner: Mutex::new(inner) })
+        Ok(Self { topic, epoch, tape: tape.clone(), rings, inner: Mutex::new(inner) })
     }
 
     pub fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -238,7 +267,7 @@ impl Stream {
             Ok(Written::Message) => {
                 let Ok(text) = Utf8Bytes::try_from(Bytes::copy_from_slice(&inner.scratch)) else { return };
                 stats.encoded_total.fetch_add(1, Ordering::Relaxed);
-                inner.ring_bytes += text.len();
+                inner.ring_bytes += text.len() + MESSAGE_COST;
                 inner.ring.push_back(Frame { prev: inner.at, seq, text });
                 inner.at = seq;
                 self.trim(inner);
@@ -266,9 +295,10 @@ impl Stream {
     }
 
     fn trim(&self, inner: &mut Inner) {
-        while inner.ring.len() > RING_MESSAGES_MAX || (inner.ring_bytes > self.ring_bytes_max && inner.ring.len() > 1) {
+        let most = self.rings.each();
+        while inner.ring.len() > RING_MESSAGES_MAX || (inner.ring_bytes > most && inner.ring.len() > 1) {
             if let Some(old) = inner.ring.pop_front() {
-                inner.ring_bytes -= old.text.len();
+                inner.ring_bytes -= old.text.len() + MESSAGE_COST;
                 inner.ring_start = old.seq;
             }
         }
@@ -334,5 +364,22 @@ impl Inner {
             (None, None) => return false,
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rings_share_one_bound() {
+        let rings = Rings::new(4 << 20, 64 << 20);
+        assert_eq!(rings.each(), 4 << 20);
+        for streams in [16, 216, 1_000, 4_096] {
+            rings.shared_by(streams);
+            assert!(rings.each() * streams <= 64 << 20, "{streams}");
+        }
+        rings.shared_by(1 << 20);
+        assert_eq!(rings.each(), RING_BYTES_MIN);
     }
 }
