@@ -1,7 +1,7 @@
 //! The shape of a JSON frame: which keys it has, of which types, and which words its enum-like keys take.
 //!
 //! A venue adds keys, drops keys and invents words without notice. [`Shapes`] holds the documented shape of each channel and
-//! [`Shapes::judge`] holds a payload against it: what deviates makes a [`Odd`] with a fingerprint, equal for equal deviations
+//! [`Shape::judge`] holds a payload against it: what deviates makes a [`Odd`] with a fingerprint, equal for equal deviations
 //! whatever the values are, so that each new shape is told once.
 //!
 //! Paths are written with dots, elements of arrays are merged under `[]`: `k.o`, `b[][]`. Of an array the first

@@ -4,9 +4,9 @@
 mod support;
 
 use proptest::prelude::*;
-use wholetape_model::Ts;
+use wholetape_model::{Kind, Ts};
 use wholetape_venue::binance::{Binance, limits::Variant};
-use wholetape_venue::{Frame, Out, Session, SessionPlan};
+use wholetape_venue::{Action, Frame, Note, Out, Session, SessionPlan};
 
 /// Two sessions over the same frames.
 struct Pair {
@@ -31,9 +31,21 @@ impl Pair {
         let typed = self.typed.on_frame(Ts(7), Frame::Text(frame), &mut self.b);
         let text = || String::from_utf8_lossy(frame);
         assert_eq!(fast, typed, "{}", text());
+        // The sentinel looks at every typed frame, and at one in a thousand of the scanner's; what it finds odd is kept raw.
+        let raw = |out: &Out| out.events.iter().filter(|e| e.kind == Kind::Raw).count();
+        let odd = raw(&self.a) != raw(&self.b);
+        for out in [&mut self.a, &mut self.b] {
+            out.actions.retain(|a| !matches!(a, Action::Note(Note::Shape(_))));
+        }
+        if odd {
+            for out in [&mut self.a, &mut self.b] {
+                out.events.retain(|e| e.kind != Kind::Raw);
+            }
+        } else {
+            assert_eq!(self.a.arena.text, self.b.arena.text, "{}", text());
+        }
         assert_eq!(self.a.events, self.b.events, "{}", text());
         assert_eq!(self.a.arena.levels, self.b.arena.levels, "{}", text());
-        assert_eq!(self.a.arena.text, self.b.arena.text, "{}", text());
         assert_eq!(self.a.actions, self.b.actions, "{}", text());
     }
 
@@ -41,6 +53,7 @@ impl Pair {
     fn check_stats(&self) {
         let mut fast = self.fast.stats().clone();
         fast.fallbacks = 0;
+        fast.odd_shapes = self.typed.stats().odd_shapes;
         assert_eq!(&fast, self.typed.stats());
         assert_eq!(self.fast.instruments(), self.typed.instruments());
     }
