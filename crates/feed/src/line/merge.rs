@@ -18,8 +18,8 @@ use wholetape_model::Ts;
 pub const LEN_MAX: usize = 16_384;
 /// No socket is further behind in time: its pings would have failed.
 const AGE_MAX: Duration = Duration::from_secs(60);
-/// A repeat on one socket comes within so many events.
-const RECENT: usize = 32;
+/// A repeat on one socket comes within so many of its events.
+const RECENT: usize = 4;
 /// Sockets of one set, the one that opens for a planned replacement included.
 pub const MEMBERS_MAX: usize = 8;
 
@@ -48,14 +48,14 @@ pub enum Offer {
 #[derive(Debug)]
 pub struct Merge {
     window: VecDeque<Entry>,
-    /// The newest events, whoever brought them: a socket may bring one twice.
-    recent: [u64; RECENT],
-    at: usize,
+    /// What each socket brought last: it may bring one twice.
+    recent: [[u64; RECENT]; MEMBERS_MAX],
+    at: [u8; MEMBERS_MAX],
 }
 
 impl Default for Merge {
     fn default() -> Self {
-        Self { window: VecDeque::new(), recent: [0; RECENT], at: 0 }
+        Self { window: VecDeque::new(), recent: [[0; RECENT]; MEMBERS_MAX], at: [0; MEMBERS_MAX] }
     }
 }
 
@@ -64,7 +64,13 @@ impl Merge {
     ///
     /// `once`: the event names itself by id or time, so that the same once more is a repeat even on the same socket.
     pub fn offer(&mut self, replica: usize, open: u8, print: u64, once: bool, now: Ts) -> Offer {
-        let own = 1_u8 << (replica % MEMBERS_MAX);
+        let r = replica % MEMBERS_MAX;
+        if once && self.recent[r].contains(&print) {
+            return Offer::Again;
+        }
+        self.recent[r][usize::from(self.at[r]) % RECENT] = print;
+        self.at[r] = self.at[r].wrapping_add(1);
+        let own = 1_u8 << r;
         let found = self.window.iter().position(|e| e.print == print && e.passed & own == 0);
         if let Some(found) = found {
             let first = self.window[found].at;
@@ -75,11 +81,6 @@ impl Merge {
             self.let_go(open);
             return Offer::Repeat { first };
         }
-        if once && self.recent.contains(&print) {
-            return Offer::Again;
-        }
-        self.recent[self.at % RECENT] = print;
-        self.at = self.at.wrapping_add(1);
         self.forget(now);
         self.let_go(open);
         self.window.push_back(Entry { print, at: now, passed: own });

@@ -244,6 +244,24 @@ impl Line {
         }
     }
 
+    /// Streams of several sockets that are subscribed and have not spoken since: nothing speaks against them any more.
+    pub(super) fn end_quiet_losses(&mut self, now: Ts, out: &mut LineOut) {
+        if self.members <= 2 {
+            return;
+        }
+        for topic in 0..self.topics.list.len() as LineTopic {
+            let state = &self.topics.list[topic as usize];
+            let (Some(conn), true) = (state.conn, state.losing.is_some() && state.is_unprotected()) else { continue };
+            let quiet = state.open_since > Ts::ZERO && now.since(state.open_since) >= OWED_FOR;
+            if quiet
+                && !self.shed.covers(state.kind)
+                && self.members_of(self.set_of(conn)).any(|c| self.conns[c].is_carrying())
+            {
+                self.end_loss(topic, conn, now, out);
+            }
+        }
+    }
+
     /// `conn` is open again: its streams begin anew.
     pub(super) fn socket_joined(&mut self, conn: ConnIx) {
         if self.members == 1 {

@@ -84,6 +84,7 @@ impl Line {
         let line_rows: u64 = self.instruments.iter().map(|i| i.activity).sum();
         let speaking = line_rows.saturating_sub(std::mem::replace(&mut self.last_activity, line_rows));
         self.judge_streams(now, speaking, out);
+        self.end_quiet_losses(now, out);
         for conn in 0..self.conns.len() {
             self.confess_garbled(conn, now, out);
         }
@@ -112,6 +113,8 @@ impl Line {
             return;
         }
         let alone = !self.is_sibling_subscribed(conn);
+        // Of several sockets one may be deaf in a stream: there the loss ends with the first row, or after a while.
+        let many = self.members > 2;
         self.conns[conn].carries(now);
         let carried: Vec<LineTopic> = self.topics.of_conns(self.members_of(self.set_of(conn))).collect();
         for topic in carried {
@@ -127,7 +130,7 @@ impl Line {
             }
             let activity = self.instruments.get(ix).map_or(0, |i| i.evidence(kind));
             state.opened(now, activity);
-            if state.losing.is_some() {
+            if state.losing.is_some() && !(many && state.is_unprotected()) {
                 self.end_loss(topic, conn, now, out);
             }
             if kind == Kind::Book
