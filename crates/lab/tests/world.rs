@@ -38,8 +38,10 @@ fn heals_or_confesses() {
 fn seeds_that_failed_once() {
     // A resume that looked back by seqs past a power mark; a gap whose verdict a crash kept from the tape; a probed tail that a
     // crash cut off; a failed fsync of a segment that was sealed already. A wait that a venue had told, cut short
-    // by a step of the wall clock (307, 367, 599: the lab's host had the worker's clock, the real one has its own).
-    for seed in [0, 50, 88, 157, 307, 367, 599] {
+    // by a step of the wall clock (307, 367, 599: the lab's host had the worker's clock, the real one has its own). A failed
+    // fsync that could not be noted, for the note's fsync failed too (526); a checker that did not know what the last process
+    // had synced (587).
+    for seed in [0, 50, 88, 157, 307, 367, 526, 587, 599] {
         run(Plan::of(seed)).unwrap_or_else(|why| panic!("cargo xtask sim --seed {seed} reruns this alone: {why}"));
     }
 }

@@ -4,16 +4,18 @@
 //! tape.lock   held with flock while a process owns the directory; holds its pid
 //! epoch       "wholetape-tape 1 <epoch> <former epochs …>"; replaced when a backup is restored
 //! state       run, boot id, clean end, failed fsync; replaced by rename at open and close
+//! sync_failed there when an fsync failed, until the next open settled it: `state` itself may fail to be synced then
 //! ```
 
 use std::any::Any;
 use std::io;
 use std::path::Path;
 
-use crate::disk::{Disk, Locking};
+use crate::disk::{Access, Disk, Locking};
 use crate::error::TapeError;
 
 const FORMAT: &str = "wholetape-tape 1";
+const FAILED: &str = "sync_failed";
 
 /// Takes the directory's lock; it is held as long as the file lives.
 pub(crate) fn lock(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn Any + Send + Sync>, TapeError> {
@@ -98,7 +100,23 @@ impl State {
                 _ => return Err(bad()),
             }
         }
+        state.sync_failed |= disk.meta(&dir.join(FAILED)).is_ok();
         Ok(Some(state))
+    }
+
+    /// Says that an fsync failed by a name alone. It needs no fsync: on another boot everything is doubtful anyway, and on
+    /// this one the name is seen.
+    pub fn note_failure(disk: &dyn Disk, dir: &Path) {
+        let _ = disk.open(&dir.join(FAILED), Access::Create);
+    }
+
+    /// What [`State::note_failure`] said is settled.
+    pub fn clear_failure(disk: &dyn Disk, dir: &Path) -> Result<(), TapeError> {
+        let path = dir.join(FAILED);
+        match disk.meta(&path).and_then(|_| disk.remove(&path)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(TapeError::io("remove", &path, e)),
+            _ => Ok(()),
+        }
     }
 
     pub fn write(&self, disk: &dyn Disk, dir: &Path) -> Result<(), TapeError> {

@@ -1,5 +1,6 @@
 //! Whole segments go: by age, by size, or because the file system is full (then `owed.rs` keeps what they leave behind).
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use crate::lane::{Lane, LaneShared};
 use crate::lock;
-use crate::segment::Segment;
+use crate::segment::{Directory, Segment};
 use crate::tape::Inner;
 
 /// Why a segment goes.
@@ -94,11 +95,7 @@ impl Inner {
             return self.succeed(lane) && self.remove(lane, segment, cause);
         }
         let Ok(directory) = lane.directory(segment) else { return false };
-        let topics = crate::read(&lane.topics).clone();
-        for entry in &directory.entries {
-            let Some(Some(topic)) = topics.get(entry.no as usize) else { continue };
-            topic.oldest.fetch_max(entry.end + 1, Ordering::AcqRel);
-        }
+        self.raise_oldest(lane, segment, &directory);
         {
             let mut segments = crate::write(&lane.segments);
             let before = segments.len();
@@ -120,6 +117,37 @@ impl Inner {
         let count = if cause == Cause::Disk { &self.counts.lost } else { &self.counts.retired };
         count.fetch_add(1, Ordering::Relaxed);
         true
+    }
+
+    /// Says of each topic of a segment that is about to go which seq is its oldest then. Where a topic was handed over, the
+    /// lane that had it before may hold older rows still: they stay readable, as they are after the next open.
+    fn raise_oldest(&self, lane: &LaneShared, gone: &Segment, directory: &Directory) {
+        let lanes = self.lanes();
+        // Each topic's last seq before the oldest segment that a lane keeps; read once a lane.
+        let mut befores: HashMap<usize, HashMap<u32, u64>> = HashMap::new();
+        let mut before = |ix: usize, no: u32| {
+            let of_lane = befores.entry(ix).or_insert_with(|| {
+                let segments = lanes.get(ix).map(|l| crate::read(&l.segments).clone()).unwrap_or_default();
+                let kept = segments.into_iter().find(|s| ix != lane.ix || s.number != gone.number);
+                let header = kept.and_then(|s| s.header().ok().flatten());
+                header.map_or_else(HashMap::new, |h| h.table.iter().map(|r| (r.no, r.last_seq)).collect())
+            });
+            of_lane.get(&no).copied().unwrap_or(0)
+        };
+        let topics = crate::read(&lane.topics).clone();
+        for entry in &directory.entries {
+            let Some(Some(topic)) = topics.get(entry.no as usize) else { continue };
+            let head = topic.head();
+            let stays: Vec<(usize, u32, u64)> =
+                lock(&topic.core).places.iter().map(|p| (p.lane, p.no, p.start)).collect();
+            let ends = stays.iter().skip(1).map(|(.., start)| *start).chain([head]);
+            let first_of = |((ix, no, start), end): (&(usize, u32, u64), u64)| {
+                let first = before(*ix, *no).max(*start) + 1;
+                (first <= end).then_some(first)
+            };
+            let oldest = stays.iter().zip(ends).find_map(first_of).unwrap_or(head + 1);
+            topic.oldest.fetch_max(oldest, Ordering::AcqRel);
+        }
     }
 
     /// Begins a segment in a lane that nobody writes and whose only segment is sealed.

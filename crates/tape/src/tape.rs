@@ -157,6 +157,7 @@ impl Tape {
         recover::settle(&tape, doubtful, &suspects)?;
         let inner = tape.inner();
         State { run, boot: inner.boot.clone(), clean: false, sync_failed: false }.write(&*disk, dir)?;
+        State::clear_failure(&*disk, dir)?;
         if driven {
             return Ok(tape);
         }
@@ -521,8 +522,9 @@ impl Inner {
     /// An fsync failed: nothing more is taken, and the next open doubts what is there.
     pub fn sync_failed(&self) {
         self.sync.failed.store(true, Ordering::Release);
+        // First what needs no fsync: a disk that just failed may refuse the next one too.
+        State::note_failure(&*self.config.disk, &self.dir);
         let state = State { run: self.run, boot: self.boot.clone(), clean: false, sync_failed: true };
-        // When this write fails too, an unclean end remains; a reboot makes that doubtful as well.
         let _ = state.write(&*self.config.disk, &self.dir);
         self.wake_synced();
     }

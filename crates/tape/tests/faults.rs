@@ -221,6 +221,30 @@ fn a_failed_fsync_ends_the_run_and_is_doubted_by_the_next() {
 }
 
 #[test]
+fn a_failed_fsync_is_known_even_where_the_state_file_cannot_be_written() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), Faulty::new());
+    let tape = Tape::open(dir.path(), on(&disk)).unwrap();
+    let mut lane = tape.lane("w").unwrap();
+    let no = lane.topic(&btc()).unwrap();
+    lane.append(no, &trade(1)).unwrap();
+    lane.commit().unwrap();
+    let state = std::fs::read(dir.path().join("state")).unwrap();
+    disk.sync_fails.store(true, Ordering::SeqCst);
+    lane.append(no, &trade(2)).unwrap();
+    lane.commit().unwrap();
+    assert!(matches!(tape.wait_synced(&btc(), 2, Duration::from_secs(5)), Err(TapeError::SyncFailed)));
+    drop(lane);
+    assert!(matches!(tape.close(), Err(TapeError::SyncFailed)));
+    // As where the fsync of the state file failed like the one before.
+    std::fs::write(dir.path().join("state"), state).unwrap();
+    disk.sync_fails.store(false, Ordering::SeqCst);
+    let tape = Tape::open(dir.path(), on(&disk)).unwrap();
+    assert_eq!(tape.stats().power_marks, 1);
+    tape.close().unwrap();
+    assert_eq!(Tape::open(dir.path(), on(&disk)).unwrap().stats().power_marks, 0, "marked once");
+}
+
+#[test]
 fn a_lane_holds_back_when_too_much_awaits_fsync() {
     let dir = tempfile::tempdir().unwrap();
     let config = TapeConfig {
