@@ -1,7 +1,7 @@
 //! Truth and rows held against each other while both go on, with no more in memory than what has not met its twin yet.
 //!
 //! The same rules as `compare`, for runs that are too long to be judged at their end. What the venue published waits for the
-//! row, and a row waits for its truth; what waited longer than [`PATIENCE`] is confessed, or missing, or invented. A row that
+//! row, and a row waits for its truth; what waited longer than `PATIENCE` is confessed, or missing, or invented. A row that
 //! comes twice finds no truth the second time, and so counts as invented.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
