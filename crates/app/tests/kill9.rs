@@ -1,4 +1,4 @@
-//! `kill -9` during a demo and restart on the same data, ten times at random moments (P4, P2, P1).
+//! `kill -9` during a demo and restart on the same data, twenty times at random moments (P4, P2, P1).
 //!
 //! The venues die together with the pipeline here, as on a machine that goes down; `chaos.rs` kills the pipeline alone, fifty
 //! times, while the venues go on.
@@ -13,10 +13,10 @@ use std::time::Duration;
 use common::{Dice, Heads, Running, demo, heads, last_json, wholetape};
 use wholetape_tape::Tape;
 
-const KILLS: usize = 10;
+const KILLS: usize = 20;
 
 #[test]
-fn ten_kills_lose_nothing_and_repeat_nothing() {
+fn twenty_kills_lose_nothing_and_repeat_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let mut dice = Dice::new(20_261_121);
     let mut before = Heads::new();
