@@ -251,6 +251,17 @@ mod tests {
     }
 
     #[test]
+    fn a_mark_alone_tells_until_when_the_stream_was_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let topic = Topic::new(Kind::Book, &InstrumentId::new("BTCUSDT", "BINANCE"));
+        let tape = Tape::open(dir.path(), TapeConfig::default()).unwrap();
+        write(&tape, &topic, &[(RowFlags::default(), gap(1 << 52, GapState::Lost, 0, 0))]);
+        let resume = read(&tape, std::slice::from_ref(&topic), Duration::from_secs(60)).unwrap();
+        let state = &resume.topics[topic.as_str()];
+        assert_eq!((state.last_update_id, state.last_recv), (0, Ts(2)), "the end of what is lost");
+    }
+
+    #[test]
     fn a_tail_whose_mark_was_cut_off_from_its_page_is_known_as_far_as_its_rows_go() {
         let dir = tempfile::tempdir().unwrap();
         let topic = Topic::new(Kind::Trade, &InstrumentId::new("BTCUSDT", "BINANCE"));

@@ -93,17 +93,29 @@ impl Inner {
 
     /// Makes `lane` the owner in the registry.
     pub fn place(&self, shared: &Arc<TopicShared>, lane: &LaneShared, no: u32) {
+        let former = if shared.placed.load(Ordering::Acquire) { self.lane_at(shared.lane()) } else { None };
         shared.owner.store((lane.ix as u64) << 32 | u64::from(no), Ordering::Release);
         shared.placed.store(true, Ordering::Release);
         lane.set_topic(no, shared);
         self.topics_changed.fetch_add(1, Ordering::Release);
+        // The former lane's writer may never write again.
+        if let Some(former) = former.filter(|f| f.ix != lane.ix) {
+            let is_its = |w: &mut Wanted| Arc::ptr_eq(&w.topic, shared);
+            let owed: Vec<Wanted> = lock(&former.wanted).extract_if(.., is_its).collect();
+            owed.into_iter().for_each(|w| self.want(w));
+        }
     }
 
     /// Queues a mark for the lane that owns the topic.
     pub fn want(&self, wanted: Wanted) {
-        if let Some(lane) = self.lane_at(wanted.topic.lane()) {
-            lock(&lane.wanted).push(wanted);
-            lane.wants.store(true, Ordering::Release);
+        while let Some(lane) = self.lane_at(wanted.topic.lane()) {
+            let mut queue = lock(&lane.wanted);
+            // Handed over meanwhile: who did so has looked through this queue, or waits for it.
+            if wanted.topic.lane() == lane.ix {
+                queue.push(wanted);
+                lane.wants.store(true, Ordering::Release);
+                return;
+            }
         }
     }
 

@@ -249,3 +249,25 @@ fn a_reader_in_the_midst_of_a_segment_that_goes_is_told_retention() {
     assert_eq!(got.last(), Some(&Seen::Row { seq: 200, id: 200 }));
     assert_eq!((tape.stats().corrupt_records, tape.stats().read_errors), (0, 0));
 }
+
+#[test]
+fn a_mark_goes_with_its_topic_when_another_lane_takes_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Mortal::default());
+    let life = disk.0.clone();
+    let (tape, mut lane) = filled(disk, dir.path());
+    let few = topic("trade.FEW.X");
+    let no = lane.topic(&few).unwrap();
+    lane.release(no).unwrap();
+    life.tight.store(true, Ordering::SeqCst);
+    tape.check_space();
+    // The mark waits for `w`, whose writer lives on and never writes again.
+    let mut other = tape.lane("v").unwrap();
+    let no = other.topic(&few).unwrap();
+    other.append(no, &trade(4)).unwrap();
+    other.commit().unwrap();
+    other.commit().unwrap();
+    let got = read_all(&tape, &few);
+    assert!(got.iter().any(|s| matches!(s, Seen::Lost { cause: GapCause::Disk, .. })), "{got:?}");
+    drop(lane);
+}

@@ -25,6 +25,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Copy)]
 struct Lost {
     gap: u64,
+    /// Zero: told by time, for no row is left that says which update was the last.
     from_id: u64,
     since: Ts,
     cause: GapCause,
@@ -52,12 +53,16 @@ pub struct BookFlow {
 }
 
 impl BookFlow {
-    /// `resume` is what the tape knows of the book; nothing on a first start.
-    pub fn new(rule: Rule, resume: Option<&TopicResume>) -> Self {
+    /// `resume` is what the tape knows of the book; nothing on a first start. `lag`: how much later than the venue's our time of a
+    /// row may be.
+    pub fn new(rule: Rule, resume: Option<&TopicResume>, lag: Duration) -> Self {
         let since = resume.map_or(Ts::ZERO, |r| r.last_recv);
-        let lost = resume.filter(|r| r.last_update_id > 0).map(|r| match r.open_gaps.last() {
+        let lost = resume.filter(|r| r.last_recv > Ts::ZERO).map(|r| match r.open_gaps.last() {
             // A loss that went on when we stopped goes on, under its number.
             Some(open) => Lost { gap: open.gap, from_id: open.from_id, since: open.from_ts, cause: open.cause },
+            // A full disk or a power loss took every row: the mark about that says until when, and nothing says which ids
+            // came after it.
+            None if r.last_update_id == 0 => Lost { gap: 0, from_id: 0, since: since - lag, cause: GapCause::Down },
             None => Lost { gap: 0, from_id: r.last_update_id.saturating_add(1), since, cause: GapCause::Down },
         });
         Self {
@@ -470,7 +475,7 @@ fn gap_of(lost: &Lost, state: GapState, to_id: u64, now: Ts, why: String) -> Gap
         cause: lost.cause,
         source: if state == GapState::Healed { HealSource::Rest } else { HealSource::None },
         from_id: lost.from_id,
-        to_id,
+        to_id: if lost.from_id == 0 { 0 } else { to_id },
         from_ts: lost.since,
         to_ts: now,
         missing: 0,

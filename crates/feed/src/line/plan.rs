@@ -255,7 +255,7 @@ impl Line {
         };
         let name = format!("book.{}", self.instruments[ix as usize].id);
         let resume = self.plan.resume.topics.get(&name);
-        self.instruments[ix as usize].book = Some(BookFlow::new(rule, resume));
+        self.instruments[ix as usize].book = Some(BookFlow::new(rule, resume, self.plan.resume.lag()));
     }
 }
 

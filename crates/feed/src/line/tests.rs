@@ -462,6 +462,18 @@ fn a_loss_that_went_on_at_a_kill_gets_its_verdict_after_the_restart() {
 }
 
 #[test]
+fn a_book_of_which_no_row_is_left_confesses_by_time_what_came_while_nobody_ran() {
+    // A full disk took every row; the mark that says so told the resume when the last of them had come.
+    let mut resume = Resume::default();
+    resume.topics.insert(BOOK.into(), TopicResume { last_recv: at(5), ..TopicResume::default() });
+    let mut b = bench(true, resume).open(at(9_000));
+    b.frame(at(9_001), "D 20 21 80 1");
+    b.timer(at(9_002));
+    b.answer(at(9_003), FetchKind::BookSnapshot, "20");
+    assert!(b.of(BOOK).contains(&"gap lost down 0-0"), "{:?}", b.of(BOOK));
+}
+
+#[test]
 fn a_lost_tail_of_a_quiet_book_is_found_by_comparison() {
     let mut b = bench(true, Resume::default()).open(T0);
     b.frame(at(1), "D 10 10 80 1");
