@@ -521,6 +521,17 @@ impl Process {
         run.state = LineState::Waiting(now + delay);
     }
 
+    /// The tape's keeper looks; and the workers that have no line in this life turn with their timers, as all do: the tape may
+    /// owe marks in their lanes.
+    pub fn keep(&mut self) {
+        self.tape.check_space();
+        for (at, lane) in self.lanes.iter_mut().enumerate() {
+            if !self.lines.iter().any(|l| l.lane == at) && lane.commit().is_err() {
+                lane.abort();
+            }
+        }
+    }
+
     /// Appends, commits once, carries out.
     fn end_turn(&mut self, o: &mut Outside, line: usize) {
         match self.try_turn(o, line) {

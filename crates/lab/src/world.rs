@@ -238,7 +238,7 @@ impl World {
             (Event::Keep, p) => {
                 o.after(500 * MS, Event::Keep);
                 if let Some(p) = p {
-                    p.tape.check_space();
+                    p.keep();
                 }
             }
             (Event::Read(ix), p) => {
