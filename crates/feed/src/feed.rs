@@ -64,8 +64,6 @@ pub struct Feed;
 #[derive(Debug)]
 pub struct FeedHandle {
     workers: Vec<Worker>,
-    /// Which worker runs which line.
-    lines: BTreeMap<String, usize>,
     asker: Asker,
     rest: Worker,
     watchdog: Option<JoinHandle<()>>,
@@ -124,7 +122,7 @@ impl Feed {
 
         let floor = tape.topics().iter().map(|t| t.last_ts_recv).max().unwrap_or(Ts::ZERO);
         let mut workers = Vec::new();
-        let (mut lines, mut instruments) = (BTreeMap::new(), BTreeMap::new());
+        let mut instruments = BTreeMap::new();
         let raw = plan.lines.iter().any(|l| l.raw);
         let mut tasks: Vec<Vec<Box<dyn Task>>> = (0..count).map(|_| Vec::new()).collect();
         for (spec, home) in plan.lines.into_iter().zip(&homes) {
@@ -134,7 +132,6 @@ impl Feed {
             for id in &spec.instruments {
                 instruments.insert(id.as_str().to_owned(), spec.name.clone());
             }
-            lines.insert(spec.name.clone(), *home);
             tasks[*home].push(Box::new(LineTask { spec: Arc::new(spec), shared: shared.clone(), gate }));
         }
         for (i, tasks) in tasks.into_iter().enumerate() {
@@ -164,9 +161,9 @@ impl Feed {
                 return Err(abandon(workers, rest, &stop, &rest_stop, error));
             }
         };
-        let tasks = workers.iter().flat_map(Worker::controls).collect();
+        let tasks = workers.iter().flat_map(|w| w.asker().tasks).collect();
         let asker = Asker { tasks, instruments };
-        Ok(FeedHandle { workers, lines, asker, rest, watchdog: Some(watchdog), stop })
+        Ok(FeedHandle { workers, asker, rest, watchdog: Some(watchdog), stop })
     }
 }
 
@@ -244,7 +241,7 @@ fn last_number(tape: &Tape) -> Result<u32, TapeError> {
 impl FeedHandle {
     /// The names of all lines.
     pub fn lines(&self) -> impl Iterator<Item = &str> {
-        self.lines.keys().map(String::as_str)
+        self.asker.tasks.keys().map(String::as_str)
     }
 
     /// Asks a line; the answer repeats `correlation`.
@@ -252,8 +249,7 @@ impl FeedHandle {
     /// # Errors
     /// [`ControlError`].
     pub async fn ask(&self, line: &str, correlation: &str, command: Command) -> Result<Answer, ControlError> {
-        let worker = self.lines.get(line).ok_or_else(|| ControlError::Unknown(line.into()))?;
-        self.workers[*worker].ask(line, correlation, command, Duration::from_secs(5)).await
+        self.asker.ask(line, correlation, command, Duration::from_secs(5)).await
     }
 
     /// Asks lines without holding this handle.

@@ -4,7 +4,7 @@
 //! the ledger still knows. Without it, ids that retention took would be asked for once more, and an open gap from before would
 //! never get its verdict (P1).
 
-use wholetape_model::{Gap, GapState, Kind, Topic};
+use wholetape_model::{GapState, Kind, Topic};
 use wholetape_tape::Tape;
 use wholetape_tape::coverage::{Coverage, TopicLedger};
 
@@ -50,18 +50,7 @@ fn extend(ledger: &TopicLedger, state: &mut TopicResume) {
         if settled || state.open_gaps.iter().any(|o| o.gap == g.gap) {
             continue;
         }
-        state.open_gaps.push(Gap {
-            gap: g.gap,
-            state: g.state,
-            cause: g.cause,
-            source: g.source,
-            from_id: g.from_id,
-            to_id: g.to_id,
-            from_ts: g.from_ts,
-            to_ts: g.to_ts,
-            missing: g.missing,
-            why: g.why.clone(),
-        });
+        state.open_gaps.push(g.mark.clone());
     }
     state.open_gaps.sort_by_key(|g| g.gap);
 }
@@ -71,7 +60,8 @@ mod tests {
     use super::*;
     use std::sync::Mutex;
     use wholetape_model::{
-        Body, GapCause, HealSource, InstrumentId, Price, Row, RowFlags, Scales, Size, Trade, TradeCondition, Ts, View,
+        Body, Gap, GapCause, HealSource, InstrumentId, Price, Row, RowFlags, Scales, Size, Trade, TradeCondition, Ts,
+        View,
     };
     use wholetape_tape::{Retention, TapeConfig};
 

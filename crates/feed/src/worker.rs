@@ -306,26 +306,16 @@ impl Asker {
         patience: Duration,
     ) -> Result<Answer, ControlError> {
         let controls = self.tasks.get(task).ok_or_else(|| ControlError::Unknown(task.into()))?;
-        ask(controls, task, correlation, command, patience).await
-    }
-}
-
-async fn ask(
-    controls: &mpsc::Sender<Control>,
-    task: &str,
-    correlation: &str,
-    command: Command,
-    patience: Duration,
-) -> Result<Answer, ControlError> {
-    let (reply, answer) = oneshot::channel();
-    controls.try_send(Control { correlation: correlation.into(), command, reply }).map_err(|e| match e {
-        mpsc::error::TrySendError::Full(_) => ControlError::Busy(task.into()),
-        mpsc::error::TrySendError::Closed(_) => ControlError::Ended(task.into()),
-    })?;
-    match tokio::time::timeout(patience, answer).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(_)) => Err(ControlError::Ended(task.into())),
-        Err(_) => Err(ControlError::Timeout(task.into())),
+        let (reply, answer) = oneshot::channel();
+        controls.try_send(Control { correlation: correlation.into(), command, reply }).map_err(|e| match e {
+            mpsc::error::TrySendError::Full(_) => ControlError::Busy(task.into()),
+            mpsc::error::TrySendError::Closed(_) => ControlError::Ended(task.into()),
+        })?;
+        match tokio::time::timeout(patience, answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => Err(ControlError::Ended(task.into())),
+            Err(_) => Err(ControlError::Timeout(task.into())),
+        }
     }
 }
 
@@ -388,23 +378,10 @@ impl Worker {
         self.fatal.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Asks a task and waits for its answer, `patience` at most.
-    ///
-    /// # Errors
-    /// [`ControlError`].
-    pub async fn ask(
-        &self,
-        task: &str,
-        correlation: &str,
-        command: Command,
-        patience: Duration,
-    ) -> Result<Answer, ControlError> {
-        let controls = self.controls.get(task).ok_or_else(|| ControlError::Unknown(task.into()))?;
-        ask(controls, task, correlation, command, patience).await
-    }
-
-    pub(crate) fn controls(&self) -> impl Iterator<Item = (String, mpsc::Sender<Control>)> {
-        self.controls.iter().map(|(name, tx)| (name.clone(), tx.clone()))
+    /// Asks its tasks without holding the worker; it knows of no instruments.
+    #[must_use]
+    pub fn asker(&self) -> Asker {
+        Asker { tasks: self.controls.clone(), instruments: BTreeMap::new() }
     }
 
     /// Tells all its tasks to stop.

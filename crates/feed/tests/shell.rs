@@ -449,11 +449,9 @@ async fn pause_reconnect_and_resume_on_demand_and_raw_frames_kept() {
     assert_eq!(world.tape.topics().iter().find(|t| t.topic.kind() == Kind::Raw).unwrap().lane, "raw-0");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn topics_follow_their_line_to_another_worker() {
-    let newest = Arc::new(AtomicU64::new(0));
-    let rest = rest_of(newest.clone()).await;
-    let ws = ws_server(move |mut ws, _| {
+/// Sends the next trade on every connection, and then nothing.
+async fn next_trade_each(newest: Arc<AtomicU64>) -> SocketAddr {
+    ws_server(move |mut ws, _| {
         let newest = newest.clone();
         async move {
             acknowledge(&mut ws).await;
@@ -462,7 +460,14 @@ async fn topics_follow_their_line_to_another_worker() {
             while ws.next().await.is_some() {}
         }
     })
-    .await;
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn topics_follow_their_line_to_another_worker() {
+    let newest = Arc::new(AtomicU64::new(0));
+    let rest = rest_of(newest.clone()).await;
+    let ws = next_trade_each(newest).await;
     let first = config(ws, rest.addr);
     let second = LineConfig { name: "other".into(), instruments: vec!["ETHUSDT".into()], ..first.clone() };
     let mut world = World::start(first.clone());
@@ -582,16 +587,7 @@ async fn a_configuration_that_cannot_run_does_not_start() {
 async fn a_failed_line_is_built_again_from_its_lane() {
     let newest = Arc::new(AtomicU64::new(0));
     let rest = rest_of(newest.clone()).await;
-    let ws = ws_server(move |mut ws, _| {
-        let newest = newest.clone();
-        async move {
-            acknowledge(&mut ws).await;
-            let id = newest.fetch_add(1, Ordering::SeqCst) + 1;
-            ws.send(Message::text(trade(id))).await.ok();
-            while ws.next().await.is_some() {}
-        }
-    })
-    .await;
+    let ws = next_trade_each(newest).await;
     let dir = tempfile::tempdir().unwrap();
     let tape = Tape::open(dir.path(), TapeConfig::default()).unwrap();
     // Somebody else writes the line's topic.

@@ -287,11 +287,11 @@ async fn a_question_with_an_id_is_answered<K: WorkerKind>(kind: &K) {
     let stage = stage(kind, BTreeMap::new());
     let worker = &stage.workers[1];
     for id in ["a", "b-2", "c"] {
-        let answer = worker.ask("steady-1", id, Command::Status, Duration::from_secs(2)).await.unwrap();
+        let answer = worker.asker().ask("steady-1", id, Command::Status, Duration::from_secs(2)).await.unwrap();
         assert_eq!(answer.correlation, id, "{}", K::NAME);
         assert!(answer.result.unwrap().ends_with(" events"));
     }
-    let unknown = worker.ask("nobody", "d", Command::Status, Duration::from_secs(2)).await;
+    let unknown = worker.asker().ask("nobody", "d", Command::Status, Duration::from_secs(2)).await;
     assert_eq!(unknown, Err(ControlError::Unknown("nobody".into())));
     stage.end();
 }

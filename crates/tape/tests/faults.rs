@@ -13,8 +13,8 @@ use std::time::Duration;
 use common::*;
 use wholetape_model::GapCause;
 use wholetape_tape::{
-    Disk, DiskFile, From, Fsync, LowSpace, MissedWhy, POWER_SPAN, ReaderOptions, Retention, SpaceState, Tape,
-    TapeConfig, TapeError,
+    Disk, DiskFile, From, Fsync, Lane, LowSpace, MissedWhy, POWER_SPAN, ReaderOptions, Retention, SpaceState, Tape,
+    TapeConfig, TapeError, TopicNo,
 };
 
 /// A disk whose faults are switched by the test.
@@ -194,18 +194,27 @@ fn the_hard_mark_removes_and_health_comes_back() {
     assert_eq!(marks(), lost);
 }
 
-#[test]
-fn a_failed_fsync_ends_the_run_and_is_doubted_by_the_next() {
-    let (dir, disk) = (tempfile::tempdir().unwrap(), Faulty::new());
-    let tape = Tape::open(dir.path(), on(&disk)).unwrap();
+fn one_row(dir: &Path, disk: &Arc<Faulty>) -> (Tape, Lane, TopicNo) {
+    let tape = Tape::open(dir, on(disk)).unwrap();
     let mut lane = tape.lane("w").unwrap();
     let no = lane.topic(&btc()).unwrap();
     lane.append(no, &trade(1)).unwrap();
     lane.commit().unwrap();
+    (tape, lane, no)
+}
+
+fn fail_a_sync(tape: &Tape, lane: &mut Lane, no: TopicNo, disk: &Faulty) {
     disk.sync_fails.store(true, Ordering::SeqCst);
     lane.append(no, &trade(2)).unwrap();
     lane.commit().unwrap();
     assert!(matches!(tape.wait_synced(&btc(), 2, Duration::from_secs(5)), Err(TapeError::SyncFailed)));
+}
+
+#[test]
+fn a_failed_fsync_ends_the_run_and_is_doubted_by_the_next() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), Faulty::new());
+    let (tape, mut lane, no) = one_row(dir.path(), &disk);
+    fail_a_sync(&tape, &mut lane, no, &disk);
     lane.append(no, &trade(3)).unwrap();
     assert!(matches!(lane.commit(), Err(TapeError::SyncFailed)));
     assert!(tape.stats().sync_failed && tape.stats().is_red());
@@ -223,16 +232,9 @@ fn a_failed_fsync_ends_the_run_and_is_doubted_by_the_next() {
 #[test]
 fn a_failed_fsync_is_known_even_where_the_state_file_cannot_be_written() {
     let (dir, disk) = (tempfile::tempdir().unwrap(), Faulty::new());
-    let tape = Tape::open(dir.path(), on(&disk)).unwrap();
-    let mut lane = tape.lane("w").unwrap();
-    let no = lane.topic(&btc()).unwrap();
-    lane.append(no, &trade(1)).unwrap();
-    lane.commit().unwrap();
+    let (tape, mut lane, no) = one_row(dir.path(), &disk);
     let state = std::fs::read(dir.path().join("state")).unwrap();
-    disk.sync_fails.store(true, Ordering::SeqCst);
-    lane.append(no, &trade(2)).unwrap();
-    lane.commit().unwrap();
-    assert!(matches!(tape.wait_synced(&btc(), 2, Duration::from_secs(5)), Err(TapeError::SyncFailed)));
+    fail_a_sync(&tape, &mut lane, no, &disk);
     drop(lane);
     assert!(matches!(tape.close(), Err(TapeError::SyncFailed)));
     // As where the fsync of the state file failed like the one before.

@@ -4,8 +4,9 @@
 //! *scar* as well, merged per hour, so that the hours they damaged stay damaged. Open gaps are kept longest.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
-use wholetape_model::{Gap, GapCause, GapState, HealSource, Ts};
+use wholetape_model::{Gap, GapState, Ts};
 
 use super::runs::HOUR;
 
@@ -20,22 +21,21 @@ const WHY_MAX: usize = 200;
 /// The tape's own gaps (and the ledger's): numbered by seq, lost from the first.
 const OWN: std::ops::Range<u64> = 1 << 52..1 << 53;
 
-/// A gap with the newest mark about it.
+/// A gap as the newest mark about it tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GapEntry {
-    pub gap: u64,
-    pub state: GapState,
-    pub cause: GapCause,
-    pub source: HealSource,
-    pub from_id: u64,
-    pub to_id: u64,
-    pub from_ts: Ts,
-    pub to_ts: Ts,
-    pub missing: u64,
+    pub mark: Gap<String>,
     /// Times of the first and of the newest mark.
     pub opened: Ts,
     pub marked: Ts,
-    pub why: String,
+}
+
+impl std::ops::Deref for GapEntry {
+    type Target = Gap<String>;
+
+    fn deref(&self) -> &Gap<String> {
+        &self.mark
+    }
 }
 
 /// What forgotten lost gaps leave of a stretch of time.
@@ -104,27 +104,16 @@ impl Gaps {
             }
             self.make_room();
         }
-        let entry = self.list.entry(gap.gap).or_insert_with(|| GapEntry {
-            gap: gap.gap,
-            state: gap.state,
-            cause: gap.cause,
-            source: gap.source,
-            from_id: 0,
-            to_id: 0,
-            from_ts: gap.from_ts,
-            to_ts: gap.to_ts,
-            missing: 0,
-            opened: at,
-            marked: at,
-            why: String::new(),
-        });
-        (entry.state, entry.cause, entry.source) = (gap.state, gap.cause, gap.source);
-        (entry.from_id, entry.to_id) = (gap.from_id, gap.to_id);
-        (entry.from_ts, entry.to_ts) = (gap.from_ts, gap.to_ts);
-        (entry.missing, entry.marked) = (gap.missing, at);
-        entry.why.clear();
-        entry.why.extend(gap.why.chars().map(|c| if c.is_control() { ' ' } else { c }).take(WHY_MAX));
-        entry
+        let why = |text: &str| text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(WHY_MAX).collect();
+        let mark = gap.map(why);
+        match self.list.entry(gap.gap) {
+            Entry::Vacant(free) => free.insert(GapEntry { mark, opened: at, marked: at }),
+            Entry::Occupied(held) => {
+                let held = held.into_mut();
+                (held.mark, held.marked) = (mark, at);
+                held
+            }
+        }
     }
 
     /// A line's gap numbers rise with time, so a forgotten one lies below every one that is kept.

@@ -14,7 +14,7 @@
 use std::fmt::Write as _;
 use std::str::{FromStr, SplitN};
 
-use wholetape_model::{GapCause, GapState, HealSource, Topic, Ts};
+use wholetape_model::{Gap, GapCause, GapState, HealSource, Topic, Ts};
 
 use super::gaps::{GapCounts, GapEntry, Scar};
 use super::runs::Run;
@@ -188,7 +188,7 @@ fn part(word: &str, f: &mut Fields<'_>, t: &mut TopicLedger) -> Option<()> {
             (lo <= hi && t.runs.unpublished.last().is_none_or(|p| p.1 < lo)).then(|| t.runs.unpublished.push((lo, hi)))
         }
         "gap" => {
-            let gap = GapEntry {
+            let mark = Gap {
                 gap: f.n()?,
                 state: named(GapState::ALL, f.text()?, GapState::as_str)?,
                 cause: named(GapCause::ALL, f.text()?, GapCause::as_str)?,
@@ -198,10 +198,10 @@ fn part(word: &str, f: &mut Fields<'_>, t: &mut TopicLedger) -> Option<()> {
                 from_ts: f.ts()?,
                 to_ts: f.ts()?,
                 missing: f.n()?,
-                opened: f.ts()?,
-                marked: f.ts()?,
-                why: f.text()?.to_owned(),
+                why: (),
             };
+            let (opened, marked, why) = (f.ts()?, f.ts()?, f.text()?);
+            let gap = GapEntry { mark: mark.map(|()| why.to_owned()), opened, marked };
             t.gaps.list.insert(gap.gap, gap).is_none().then_some(())
         }
         "scar" => {

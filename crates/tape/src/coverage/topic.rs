@@ -208,7 +208,7 @@ impl TopicLedger {
         }
         if self.ends_with_row != 0 {
             if let Some(g) = self.gaps.list.get_mut(&self.ends_with_row) {
-                g.to_ts = g.to_ts.max(ts);
+                g.mark.to_ts = g.mark.to_ts.max(ts);
             }
             self.ends_with_row = 0;
         }
@@ -234,7 +234,7 @@ impl TopicLedger {
             self.contradicted += u64::from(!borne_out);
         }
         let last = self.last;
-        let entry = self.gaps.mark(gap, now);
+        let entry = &mut self.gaps.mark(gap, now).mark;
         if entry.from_ts <= Ts::ZERO {
             entry.from_ts = if last > Ts::ZERO { last } else { now };
         }
