@@ -411,6 +411,14 @@ impl Process {
 
     /// What the clock brings.
     pub fn on_wake(&mut self, o: &mut Outside, setup: &Setup) {
+        if o.now < self.wake_at {
+            // Of a moment that was planned before a sooner one was, or of an earlier life.
+            return;
+        }
+        self.look_around(o, setup);
+    }
+
+    fn look_around(&mut self, o: &mut Outside, setup: &Setup) {
         self.wake_at = i64::MAX;
         let now = self.now(o);
         for line in 0..self.lines.len() {
@@ -640,7 +648,7 @@ impl Process {
 
     /// Begins: everything that waits is looked at.
     pub fn begin(&mut self, o: &mut Outside, setup: &Setup) {
-        self.on_wake(o, setup);
+        self.look_around(o, setup);
     }
 
     pub fn on_sync(&mut self) {

@@ -195,6 +195,9 @@ impl Witness {
         let mut wrong = None;
         for (name, log) in &mut self.topics {
             let Some(reader) = &mut log.reader else { continue };
+            if reader.head() <= reader.position() {
+                continue;
+            }
             while reader.poll_next(&mut self.batch, 256) > 0 {
                 for d in self.batch.drain(..) {
                     let Some(record) = d.record() else {
