@@ -4,7 +4,7 @@ use wholetape_model::{
     Body, Book, BookAction, Event, GapCause, GapState, HealSource, InstrumentId, Level, Price, Quote, Scales, Size,
     Trade, TradeCondition, ValidityState,
 };
-use wholetape_venue::{BookRule, Out, Request, SessionStats, Want};
+use wholetape_venue::{BookRule, Out, Request, SessionStats, TradeHistory, Want};
 
 use super::*;
 
@@ -17,7 +17,8 @@ pub(super) fn at(ms: u64) -> Ts {
 /// `T id` trade · `R id` raw trade · `Q id` quote · `K n` ticker · `D U u price size` bid delta · `ack n` · anything else is garbage.
 #[derive(Default)]
 pub(super) struct Script {
-    stats: SessionStats,
+    pub history: TradeHistory,
+    pub stats: SessionStats,
 }
 
 fn trade(id: u64) -> Event {
@@ -142,6 +143,10 @@ impl Session for Script {
         BookRule::SpotAnchored
     }
 
+    fn trade_history(&self) -> TradeHistory {
+        self.history
+    }
+
     fn symbol(&self, _: InstrumentIx) -> Option<&str> {
         Some("BTCUSDT")
     }
@@ -170,19 +175,24 @@ pub(super) fn text_of(row: &Judged, out: &LineOut) -> String {
     }
 }
 
-struct Bench {
-    line: Line,
-    out: LineOut,
-    rows: Vec<(String, String)>,
-    actions: Vec<LineAction>,
+pub(super) struct Bench {
+    pub line: Line,
+    pub out: LineOut,
+    pub rows: Vec<(String, String)>,
+    pub actions: Vec<LineAction>,
 }
 
 fn bench(heal: bool, resume: Resume) -> Bench {
+    bench_of(Script::default(), heal, resume)
+}
+
+/// One connection to `venue`.
+pub(super) fn bench_of(venue: Script, heal: bool, resume: Resume) -> Bench {
     let plan = LinePlan {
         name: "test".into(),
         instruments: vec![InstrumentId::new("BTCUSDT", "BINANCE")],
         conns: vec![ConnPlan {
-            session: Box::new(Script::default()),
+            session: Box::new(venue),
             expects: vec![(0, Kind::Trade), (0, Kind::Quote), (0, Kind::Book)],
             streams: 3,
         }],
@@ -196,38 +206,38 @@ fn bench(heal: bool, resume: Resume) -> Bench {
 }
 
 impl Bench {
-    fn open(mut self, now: Ts) -> Self {
+    pub fn open(mut self, now: Ts) -> Self {
         self.line.on_open(0, ConnMeta { number: 7 }, now, &mut self.out);
         self.take();
         self.frame(now, "ack 3");
         self
     }
 
-    fn frame(&mut self, now: Ts, text: &str) {
+    pub fn frame(&mut self, now: Ts, text: &str) {
         self.line.on_frame(0, now, Frame::Text(text.as_bytes()), &mut self.out);
         self.take();
     }
 
-    fn timer(&mut self, now: Ts) {
+    pub fn timer(&mut self, now: Ts) {
         self.line.on_timer(now, &mut self.out);
         self.take();
     }
 
-    fn answer(&mut self, now: Ts, kind: FetchKind, body: &str) {
+    pub fn answer(&mut self, now: Ts, kind: FetchKind, body: &str) {
         let id = self.asked(kind).expect("nothing of the kind was asked for");
         self.actions.retain(|a| !matches!(a, LineAction::Fetch(_, f, ..) if *f == id));
         self.line.on_fetched(0, now, id, Reply::Answer { status: 200, body: body.as_bytes() }, &mut self.out);
         self.take();
     }
 
-    fn asked(&self, kind: FetchKind) -> Option<FetchId> {
+    pub fn asked(&self, kind: FetchKind) -> Option<FetchId> {
         self.actions.iter().find_map(|a| match a {
             LineAction::Fetch(_, id, ..) if id.kind == kind => Some(*id),
             _ => None,
         })
     }
 
-    fn take(&mut self) {
+    pub fn take(&mut self) {
         for row in &self.out.rows {
             let topic = self.line.topics()[row.topic as usize].topic.to_string();
             let text = match self.out.arena().view(&row.body) {
@@ -240,7 +250,7 @@ impl Bench {
         self.out.clear();
     }
 
-    fn of(&self, topic: &str) -> Vec<&str> {
+    pub fn of(&self, topic: &str) -> Vec<&str> {
         self.rows.iter().filter(|(t, _)| t == topic).map(|(_, r)| r.as_str()).collect()
     }
 }
