@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use wholetape_model::{Body, GapState, Kind, Record, RowFlags, Topic, Ts};
+use wholetape_model::{Body, GapState, Kind, Record, RowFlags, Topic, Ts, View};
 use wholetape_tape::{From, Policy, ReaderOptions, Tape, TapeError};
 
 use crate::line::trades::GapMark;
@@ -64,16 +64,27 @@ pub fn since(tape: &Tape, topic: &Topic, from: Ts) -> Result<TopicResume, TapeEr
 fn read_from(tape: &Tape, topic: &Topic, from: From) -> Result<TopicResume, TapeError> {
     let mut state = TopicResume::default();
     let mut open = BTreeMap::new();
+    let mut lost_since = Ts::ZERO;
     let mut reader = tape.reader(topic, from, ReaderOptions { policy: Policy::CatchUp, ..ReaderOptions::default() })?;
     let mut batch = Vec::new();
     while reader.poll_next(&mut batch, BATCH) > 0 {
         for delivery in batch.drain(..) {
-            if let Some(record) = delivery.record() {
-                take(&record, &mut state, &mut open);
+            let Some(record) = delivery.record() else { continue };
+            match record.view() {
+                // Says what the tape lost, not that the stream was back.
+                Ok(Body::Gap(gap)) if gap.is_tapes_own() => {
+                    lost_since = if lost_since == Ts::ZERO { gap.from_ts } else { lost_since.min(gap.from_ts) };
+                }
+                Ok(body) => take(&record, body, &mut state, &mut open),
+                Err(_) => {}
             }
         }
     }
     state.open_gaps = open.into_values().collect();
+    if state.last_recv == Ts::ZERO {
+        // No row is left: the stream was followed until a moment of which the tape's own marks speak.
+        state.last_recv = lost_since;
+    }
     Ok(state)
 }
 
@@ -82,8 +93,7 @@ fn newest(tape: &Tape, topic: &Topic) -> Result<Option<Ts>, TapeError> {
     Ok(last.first().map(|r| r.record().ts_recv()))
 }
 
-fn take(record: &Record<'_>, state: &mut TopicResume, open: &mut BTreeMap<u64, GapMark>) {
-    let Ok(body) = record.view() else { return };
+fn take(record: &Record<'_>, body: View<'_>, state: &mut TopicResume, open: &mut BTreeMap<u64, GapMark>) {
     match body {
         Body::Gap(gap) => {
             let mark: GapMark = gap.map(str::to_owned);
@@ -258,7 +268,7 @@ mod tests {
         write(&tape, &topic, &[(RowFlags::default(), gap(1 << 52, GapState::Lost, 0, 0))]);
         let resume = read(&tape, std::slice::from_ref(&topic), Duration::from_secs(60)).unwrap();
         let state = &resume.topics[topic.as_str()];
-        assert_eq!((state.last_update_id, state.last_recv), (0, Ts(2)), "the end of what is lost");
+        assert_eq!((state.last_update_id, state.last_recv), (0, Ts(1)), "nobody says that the stream was back");
     }
 
     #[test]

@@ -96,7 +96,11 @@ impl TopicView<'_> {
     /// The rows that `wanted` says matter, in short, for people.
     fn story(&self, wanted: impl Fn(&Kept) -> bool) -> String {
         let mut text = String::new();
-        for row in self.rows.iter().filter(|r| wanted(&r.kept)).take(60) {
+        let gone = self.gone.iter().map(|(row, why)| (*row, Some(*why)));
+        let mut all: Vec<_> =
+            self.rows.iter().map(|r| (r, None)).chain(gone).filter(|(r, _)| wanted(&r.kept)).collect();
+        all.sort_by_key(|(r, _)| r.seq);
+        for (row, gone) in all.into_iter().take(60) {
             let at = (row.ts_recv.0 - crate::outside::START) as f64 / 1e9;
             let what = match &row.kept {
                 Kept::Trade(t, _) => format!("trade {}", t.id),
@@ -110,7 +114,8 @@ impl TopicView<'_> {
                 Kept::Validity(state, id) => format!("{state:?} at {id}"),
                 Kept::Other => "other".into(),
             };
-            text.push_str(&format!("\n    seq {} (after {}) at {at:.3} s: {what}", row.seq, row.prev));
+            let gone = gone.map_or(String::new(), |why| format!(" (gone: {why:?})"));
+            text.push_str(&format!("\n    seq {} (after {}) at {at:.3} s: {what}{gone}", row.seq, row.prev));
         }
         text
     }
@@ -338,7 +343,8 @@ pub fn books_are_the_venues(view: &View<'_>, readings: &[(i64, i64)]) -> Result<
             let seconds = (update.ms * 1_000_000 - crate::outside::START) as f64 / 1e9;
             let near = topic.story(|kept| match kept {
                 Kept::Book { first, last, .. } => *first <= update.last + 20 && *last + 20 >= update.first,
-                Kept::Gap(g) => g.from_id <= update.last + 60 && g.to_id + 60 >= update.first,
+                // All that are told by time as well: there are few.
+                Kept::Gap(g) => g.from_id <= update.last + 60 && (g.from_id == 0 || g.to_id + 60 >= update.first),
                 Kept::Validity(_, id) => *id + 60 >= update.first && *id <= update.last + 60,
                 _ => false,
             });
@@ -451,7 +457,13 @@ fn reading(readings: &[(i64, i64)], at: i64) -> (i64, i64) {
             // A new process begins where the tape ended, which may be before what the last one read.
             (*ours.min(next_ours), *ours.max(next_ours))
         }
-        (Some((t, ours)), _) => (at + ours - t, at + ours - t),
+        (Some((t, ours)), end) => {
+            let exact = at + ours - t;
+            // Under way when the process ended, and what came next was read from a clock that was set back meanwhile.
+            let under_way = end.is_some_and(|(end, _)| end - at < SECOND);
+            let begun = readings.get(next + 1).filter(|_| under_way).map_or(exact, |(_, ours)| *ours);
+            (exact.min(begun), exact)
+        }
         (None, _) => (at, at),
     }
 }

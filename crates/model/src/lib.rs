@@ -22,7 +22,7 @@ pub use event::{
 pub use instrument::{InstrumentDef, InstrumentId, InstrumentIx, InstrumentKind, NO_INSTRUMENT, NameError};
 pub use mark::{
     Alert, Check, Coverage, Finding, Gap, GapCause, GapState, HealSource, Link, LinkCause, LinkState, Proof, Severity,
-    StreamState, Validity, ValidityState,
+    StreamState, TAPES_OWN_GAPS, Validity, ValidityState,
 };
 pub use record::{Record, RecordError, Row, RowFlags};
 pub use time::Ts;

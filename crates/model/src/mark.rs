@@ -184,6 +184,10 @@ coded!(
     }
 );
 
+/// Numbers of gaps that the tape itself tells (of rows that it lost): by their seq from here on, where no counter (too low) and
+/// no clock in ns (too high) numbers gaps. They collide with nobody's in the topic, and stay below 2^53.
+pub const TAPES_OWN_GAPS: std::ops::Range<u64> = 1 << 52..1 << 53;
+
 /// A hole in the market's data. Ids are inclusive; 0 and 0 where the venue has none, then the times bound the hole.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Gap<T> {
@@ -302,6 +306,12 @@ pub struct Alert<T> {
 }
 
 impl<T> Gap<T> {
+    /// Whether the tape tells it, of rows that it lost itself.
+    #[must_use]
+    pub fn is_tapes_own(&self) -> bool {
+        TAPES_OWN_GAPS.contains(&self.gap)
+    }
+
     pub fn map<U>(self, text: impl FnOnce(T) -> U) -> Gap<U> {
         Gap {
             gap: self.gap,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use wholetape_model::{Body, Gap, GapCause, GapState, HealSource, Row, RowFlags, Scales, Ts};
+use wholetape_model::{Body, Gap, GapCause, GapState, HealSource, Row, RowFlags, Scales, TAPES_OWN_GAPS, Ts};
 
 use crate::block::{Block, Run};
 use crate::config::Fsync;
@@ -11,10 +11,6 @@ use crate::error::TapeError;
 use crate::lane::{Lane, Special, TopicNo, Wanted};
 use crate::lock;
 use crate::wake::wake_all;
-
-/// The tape's own gaps are numbered by their seq from here on, where no counter (too low) and no clock in ns (too high)
-/// numbers gaps: they collide with nobody's in the topic, and stay below 2^53.
-const OWN_GAPS: u64 = 1 << 52;
 
 impl Lane {
     /// Writes the batch, then serves it. Also writes the marks that the tape owes (for segments removed when space ran
@@ -217,7 +213,7 @@ impl Lane {
     /// A mark `lost`: of the seqs named by `w`, or of the next `span` seqs.
     pub(crate) fn put_lost(&mut self, no: TopicNo, cause: GapCause, w: &Wanted, span: u32) {
         let t = &self.core.topics[no.0 as usize];
-        let gap = OWN_GAPS | (t.head + u64::from(span));
+        let gap = TAPES_OWN_GAPS.start | (t.head + u64::from(span));
         let now = Ts(self.tape.wall().max(t.last_ts));
         let (from_ts, to_ts) = match cause {
             GapCause::Disk => (Ts(w.from_ts), Ts(w.to_ts)),

@@ -60,9 +60,11 @@ impl BookFlow {
         let lost = resume.filter(|r| r.last_recv > Ts::ZERO).map(|r| match r.open_gaps.last() {
             // A loss that went on when we stopped goes on, under its number.
             Some(open) => Lost { gap: open.gap, from_id: open.from_id, since: open.from_ts, cause: open.cause },
-            // A full disk or a power loss took every row: the mark about that says until when, and nothing says which ids
+            // A full disk or a power loss took every row: the marks about that say since when, and nothing says which ids
             // came after it.
-            None if r.last_update_id == 0 => Lost { gap: 0, from_id: 0, since: since - lag, cause: GapCause::Down },
+            None if r.last_update_id == 0 => {
+                Lost { gap: 0, from_id: 0, since: r.last_moment(lag), cause: GapCause::Down }
+            }
             None => Lost { gap: 0, from_id: r.last_update_id.saturating_add(1), since, cause: GapCause::Down },
         });
         Self {

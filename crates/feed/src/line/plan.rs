@@ -109,6 +109,14 @@ pub struct TopicResume {
     pub oldest: Ts,
 }
 
+impl TopicResume {
+    /// The last moment of which the topic tells, by the earlier of both clocks. `lag`: ours behind the venue's, usually.
+    pub(super) fn last_moment(&self, lag: Duration) -> Ts {
+        let event = if self.last_event > Ts::ZERO { self.last_event } else { self.last_recv };
+        event.min(self.last_recv - lag)
+    }
+}
+
 /// One instrument of the line.
 pub struct Instrument {
     pub id: InstrumentId,
@@ -229,11 +237,7 @@ impl Line {
                 state.losing =
                     Some(match resume.open_gaps.iter().rfind(|g| kind != Kind::TradeRaw || g.from_id == 0) {
                         Some(open) => Loss { gap: open.gap, since: open.from_ts, cause: open.cause },
-                        None => Loss {
-                            gap: 0,
-                            since: resume.last_recv.min(resume.last_event).min(resume.last_recv - lag),
-                            cause: GapCause::Down,
-                        },
+                        None => Loss { gap: 0, since: resume.last_moment(lag), cause: GapCause::Down },
                     });
             }
         }

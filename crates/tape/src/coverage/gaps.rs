@@ -18,9 +18,6 @@ const SCARS_MAX: usize = 2_048;
 /// Evidence longer than this is cut off here; the tape has all of it.
 const WHY_MAX: usize = 200;
 
-/// The tape's own gaps (and the ledger's): numbered by seq, lost from the first.
-const OWN: std::ops::Range<u64> = 1 << 52..1 << 53;
-
 /// A gap as the newest mark about it tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GapEntry {
@@ -98,7 +95,7 @@ impl Gaps {
     /// The newest mark about a gap; the last one counts.
     pub fn mark(&mut self, gap: &Gap<&str>, at: Ts) -> &mut GapEntry {
         if !self.list.contains_key(&gap.gap) {
-            if gap.state != GapState::Open && !OWN.contains(&gap.gap) && gap.gap <= self.newest_forgotten_open() {
+            if gap.state != GapState::Open && !gap.is_tapes_own() && gap.gap <= self.newest_forgotten_open() {
                 // The verdict on a gap that was forgotten open.
                 self.forgotten.open -= 1;
             }
