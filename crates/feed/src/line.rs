@@ -451,8 +451,7 @@ impl Line {
         if !self.is_set_open(conn) || open == Ts::ZERO || now.since(open) < trades::SILENT_AFTER {
             return;
         }
-        // A second for clocks that differ; of a recording that is served again, whose clock is years away, nothing can be told.
-        if unheard < open + Duration::from_secs(1) && open.since(unheard) < Duration::from_secs(3_600) {
+        if self.is_before_stream(topic, unheard) {
             return;
         }
         if self.instruments[ix].trades.last_live() > open
@@ -461,6 +460,13 @@ impl Line {
             return;
         }
         self.trades_stalled(topic, conn, now, out);
+    }
+
+    /// Whether what happened at `event` was nothing that the topic's stream could bring, as it is subscribed now.
+    pub(super) fn is_before_stream(&mut self, topic: LineTopic, event: Ts) -> bool {
+        let open = self.topics.get(topic).open_since;
+        // A second for clocks that differ; of a recording that is served again, whose clock is years away, nothing can be told.
+        event < open + Duration::from_secs(1) && open.since(event) < Duration::from_secs(3_600)
     }
 
     /// Everything that no id protects: quotes, bars, funding, and the second trade source.

@@ -169,7 +169,7 @@ impl Line {
             if new {
                 self.stats.late += 1;
                 page.newest = page.newest.max(event.ts_event);
-                page.newer |= beyond;
+                page.newer |= beyond && !self.is_before_stream(topic, event.ts_event);
                 if beyond && now.since(event.ts_event) > trades::SILENT_AFTER {
                     page.unheard = page.unheard.max(event.ts_event);
                 }
@@ -267,7 +267,7 @@ impl Line {
 struct Page {
     ids: Option<(u64, u64)>,
     newest: Ts,
-    /// A row beyond everything held.
+    /// A row beyond everything held, which the stream should have brought.
     newer: bool,
     /// The newest that the stream should have brought.
     unheard: Ts,

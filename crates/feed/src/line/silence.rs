@@ -471,7 +471,8 @@ impl Line {
         }
     }
 
-    /// What a page of trades tells of the stream. `head` is the newest id held before it, `beyond` whether it had a newer one.
+    /// What a page of trades tells of the stream. `head` is the newest id held before it, `beyond` whether it had a newer
+    /// one that the stream should have brought.
     pub(super) fn trades_told(&mut self, id: FetchId, head: Option<u64>, beyond: bool, now: Ts) {
         let Some(instrument) = self.instruments.get_mut(id.instrument as usize) else { return };
         let probe = id.kind == FetchKind::NewestTrades || head.is_some_and(|h| id.arg == h.saturating_add(1));

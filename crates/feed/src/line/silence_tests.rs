@@ -4,6 +4,11 @@ use super::*;
 
 const QUALITY: &str = "quality.BTCUSDT.BINANCE";
 
+/// A venue whose trades of [`Bench::busy`] happen when they come.
+fn venue() -> Bench {
+    bench_of(Script { tick: Duration::from_millis(100), ..Script::default() }, true, Resume::default()).open(T0)
+}
+
 impl Bench {
     /// Lets time pass until `to`, as a shell would: timers when they are due, answers 20 ms after the question. `answer`
     /// gives the body, or `None` where nothing answers. Returns how many questions there were.
@@ -71,7 +76,7 @@ fn nothing(head: u64) -> impl Fn(FetchId) -> Option<String> {
 
 #[test]
 fn t10_ack_then_silence_on_one_channel_while_another_flows() {
-    let mut b = bench(true, Resume::default()).open(T0);
+    let mut b = venue();
     let mut now = T0;
     let mut id = b.busy(&mut now, 1);
     // Trades go silent; quotes and the book go on. REST has the trades.
@@ -102,7 +107,7 @@ fn t10_ack_then_silence_on_one_channel_while_another_flows() {
 
 #[test]
 fn t18_a_quiet_market_is_not_restarted() {
-    let mut b = bench(true, Resume::default()).open(T0);
+    let mut b = venue();
     let mut now = T0;
     let id = b.busy(&mut now, 1);
     // A market that spoke ten times a second falls asleep for six hours; the venue pings, that is all.
@@ -128,7 +133,7 @@ fn t18_a_quiet_market_is_not_restarted() {
 #[test]
 fn a_blackholed_connection_is_left_within_five_seconds() {
     for rest_answers in [true, false] {
-        let mut b = bench(true, Resume::default()).open(T0);
+        let mut b = venue();
         let mut now = T0;
         let id = b.busy(&mut now, 1);
         let dead_since = now;
@@ -146,9 +151,38 @@ fn a_blackholed_connection_is_left_within_five_seconds() {
     }
 }
 
+/// T11's second half: what was missed while a connection was being replaced is healed, and says nothing against the new one, however
+/// long the market sleeps.
+#[test]
+fn trades_from_before_the_stream_do_not_cost_its_connection() {
+    let mut b = venue();
+    let mut now = T0;
+    let id = b.busy(&mut now, 1);
+    b.line.on_closed(0, now, LinkCause::Closed, &mut b.out);
+    b.take();
+    // Five trades happen before the new connection is there, and none after.
+    now = now + Duration::from_millis(500);
+    b.line.on_open(0, ConnMeta { number: 8 }, now, &mut b.out);
+    b.take();
+    b.frame(now, "ack 3");
+    for n in 0..600 {
+        b.frame(now, &format!("Q {}", id + 10 + n));
+        b.frame(now, &format!("D {0} {0} 90 5", id + 10 + n));
+        let next = now + Duration::from_millis(100);
+        b.pass(&mut now, next, |f| match f.kind {
+            FetchKind::TradesFrom => Some((f.arg..id + 5).map(|i| format!("{i} ")).collect()),
+            FetchKind::BookSnapshot => None,
+            _ => Some((id + 4).to_string()),
+        });
+    }
+    assert_eq!(b.left(), [""; 0]);
+    let late = b.of(TRADES).iter().filter(|r| r.ends_with("late")).count();
+    assert_eq!((late, b.of(TRADES).last().is_some_and(|r| r.starts_with("gap healed"))), (5, true));
+}
+
 #[test]
 fn a_halted_instrument_is_halted_and_its_connection_stays() {
-    let mut b = bench(true, Resume::default()).open(T0);
+    let mut b = venue();
     let mut now = T0;
     let id = b.busy(&mut now, 1);
     b.frame(now, "S 2");
@@ -162,7 +196,7 @@ fn a_halted_instrument_is_halted_and_its_connection_stays() {
 
 #[test]
 fn words_that_nobody_understands_any_more_are_an_api_change_and_an_alert() {
-    let mut b = bench(true, Resume::default()).open(T0);
+    let mut b = venue();
     let mut now = T0;
     let id = b.busy(&mut now, 1);
     for i in 0..100 {

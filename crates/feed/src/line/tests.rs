@@ -18,6 +18,8 @@ pub(super) fn at(ms: u64) -> Ts {
 #[derive(Default)]
 pub(super) struct Script {
     pub history: TradeHistory,
+    /// Between two ids, in the venue's time: next to nothing, unless a test asks when trades happened.
+    pub tick: Duration,
     pub stats: SessionStats,
 }
 
@@ -64,6 +66,13 @@ fn book(out: &mut Out, action: BookAction, first: u64, last: u64, price: i64, si
     });
 }
 
+impl Script {
+    fn timed(&self, event: Event) -> Event {
+        let Body::Trade(t) = event.body else { return event };
+        Event { ts_event: event.ts_event + self.tick * t.id as u32, ..event }
+    }
+}
+
 impl Session for Script {
     fn on_open(&mut self, _: Ts, _: &mut Out) {}
 
@@ -72,7 +81,7 @@ impl Session for Script {
         let words: Vec<&str> = text.split(' ').collect();
         let n = |i: usize| words[i].parse::<u64>().unwrap();
         match words[0] {
-            "T" => out.events.push(trade(n(1))),
+            "T" => out.events.push(self.timed(trade(n(1)))),
             "R" => out.events.push(Event { kind: Kind::TradeRaw, ..trade(n(1)) }),
             "Q" => {
                 let quote =
@@ -120,7 +129,7 @@ impl Session for Script {
             std::str::from_utf8(body).unwrap().split_whitespace().map(|w| w.parse().unwrap()).collect();
         match id.kind {
             FetchKind::BookSnapshot => book(out, BookAction::Snapshot, numbers[0], numbers[0], 90, 5),
-            _ => out.events.extend(numbers.into_iter().map(trade)),
+            _ => out.events.extend(numbers.into_iter().map(|id| self.timed(trade(id)))),
         }
         Ok(())
     }
