@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -23,6 +24,8 @@ use crate::stats::GatewayStats;
 /// Records before a book's start that are searched for its last validity mark.
 const LOOK_BACK: u64 = 256;
 const RING_MESSAGES_MAX: usize = 16_384;
+/// Older messages go when newer ones come: rings of slow topics would else grow for hours until they are full.
+const RING_AGE_MAX: Duration = Duration::from_secs(60);
 
 /// What a message costs beside its text.
 const MESSAGE_COST: usize = 80;
@@ -58,6 +61,8 @@ impl Rings {
 pub(crate) struct Frame {
     pub prev: u64,
     pub seq: u64,
+    /// Receive time of the record.
+    ts: Ts,
     pub text: Utf8Bytes,
 }
 
@@ -268,7 +273,7 @@ impl Stream {
                 let Ok(text) = Utf8Bytes::try_from(Bytes::copy_from_slice(&inner.scratch)) else { return };
                 stats.encoded_total.fetch_add(1, Ordering::Relaxed);
                 inner.ring_bytes += text.len() + MESSAGE_COST;
-                inner.ring.push_back(Frame { prev: inner.at, seq, text });
+                inner.ring.push_back(Frame { prev: inner.at, seq, ts: record.ts_recv(), text });
                 inner.at = seq;
                 self.trim(inner);
             }
@@ -296,7 +301,12 @@ impl Stream {
 
     fn trim(&self, inner: &mut Inner) {
         let most = self.rings.each();
-        while inner.ring.len() > RING_MESSAGES_MAX || (inner.ring_bytes > most && inner.ring.len() > 1) {
+        let newest = inner.ring.back().map_or(Ts::ZERO, |f| f.ts);
+        while inner.ring.len() > 1
+            && (inner.ring.len() > RING_MESSAGES_MAX
+                || inner.ring_bytes > most
+                || inner.ring.front().is_some_and(|f| newest.since(f.ts) > RING_AGE_MAX))
+        {
             if let Some(old) = inner.ring.pop_front() {
                 inner.ring_bytes -= old.text.len() + MESSAGE_COST;
                 inner.ring_start = old.seq;
@@ -381,5 +391,33 @@ mod tests {
         }
         rings.shared_by(1 << 20);
         assert_eq!(rings.each(), RING_BYTES_MIN);
+    }
+
+    #[test]
+    fn a_ring_keeps_a_minute_and_whoever_is_behind_it_reads_the_tape() {
+        use wholetape_model::{Body, InstrumentId, Price, Quote, Row, RowFlags, Scales, Size};
+        let dir = tempfile::tempdir().unwrap();
+        let tape = Tape::open(dir.path(), wholetape_tape::TapeConfig::default()).unwrap();
+        let topic = Topic::new(Kind::Quote, &InstrumentId::new("BTCUSDT", "BINANCE"));
+        let mut lane = tape.lane("t").unwrap();
+        let no = lane.topic(&topic).unwrap();
+        let rings = Arc::new(Rings::new(4 << 20, 64 << 20));
+        let stream = Stream::open(&tape, &topic, "e".into(), rings, &WakeSet::new(), 1).unwrap();
+        let stats = GatewayStats::default();
+        // One a second for ten minutes: far below any bound by bytes.
+        for second in 1..=600_i64 {
+            let ts = Ts(second * 1_000_000_000);
+            let (bid, ask) = (Price(second), Price(second + 1));
+            let quote = Quote { bid, bid_size: Size(1), ask, ask_size: Size(1), update_id: second as u64 };
+            let (flags, scales) = (RowFlags::default(), Scales::default());
+            let row = Row { ts_event: ts, ts_recv: ts, conn: 1, frame: 1, flags, scales, body: Body::Quote(quote) };
+            lane.append(no, &row).unwrap();
+            lane.commit().unwrap();
+            stream.pump(16, &stats);
+        }
+        let mut inner = stream.lock();
+        assert_eq!((inner.ring.len(), inner.ring_start, inner.at), (61, 539, 600));
+        assert!(matches!(inner.next(538, 7, 10, |_| true), Next::Behind));
+        assert!(matches!(inner.next(539, 7, 10, |f| f.seq >= 540), Next::Took));
     }
 }

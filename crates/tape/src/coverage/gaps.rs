@@ -1,6 +1,6 @@
 //! The gaps of one topic, from `open` to their verdict, bounded.
 //!
-//! Beyond [`GAPS_MAX`] the oldest settled gaps are forgotten: healed and never published ones leave a count, lost ones leave a
+//! Beyond [`GAPS_MAX`] the oldest settled gaps are forgotten (the tape has every mark of them still): healed and never published ones leave a count, lost ones leave a
 //! *scar* as well, merged per hour, so that the hours they damaged stay damaged. Open gaps are kept longest.
 
 use std::collections::BTreeMap;
@@ -10,10 +10,10 @@ use wholetape_model::{Gap, GapState, Ts};
 
 use super::runs::HOUR;
 
-/// Gaps kept in detail.
-pub const GAPS_MAX: usize = 512;
-/// Open gaps may be this many times as many.
-const OPEN_FACTOR: usize = 4;
+/// Gaps kept in detail: the newest, for people. Of 200 topics on a bad line more would be tens of megabytes.
+pub const GAPS_MAX: usize = 32;
+/// Open gaps may be so many.
+const OPEN_MAX: usize = 2_048;
 const SCARS_MAX: usize = 2_048;
 /// Evidence longer than this is cut off here; the tape has all of it.
 const WHY_MAX: usize = 200;
@@ -128,7 +128,7 @@ impl Gaps {
         let settled = self.list.values().find(|g| g.state != GapState::Open).map(|g| g.gap);
         let goes = match settled {
             Some(gap) => gap,
-            None if self.list.len() < GAPS_MAX * OPEN_FACTOR => return,
+            None if self.list.len() < OPEN_MAX => return,
             None => *self.list.keys().next().expect("the list is full"),
         };
         let Some(g) = self.list.remove(&goes) else { return };
