@@ -154,8 +154,9 @@ impl WeightBudget {
     pub fn ceiling(limit: u32, priority: Priority) -> u32 {
         let percent: u64 = match priority {
             Priority::BookResync => 100,
-            Priority::LiveHole => 90,
-            Priority::Poll => 80,
+            // After a cut holes and books come at once: what is left is enough for the snapshots of dozens of books.
+            Priority::LiveHole => 80,
+            Priority::Poll => 70,
             // Half: a resync that begins in the midst of a backlog finds the other half.
             Priority::Backlog => 50,
         };
@@ -222,10 +223,10 @@ mod tests {
             assert_eq!(b.take(T, 10, Priority::Backlog), Ok(()));
         }
         assert_eq!(b.take(T, 10, Priority::Backlog), Err(MINUTE));
-        assert_eq!(b.take(T, 30, Priority::Poll), Ok(()));
+        assert_eq!(b.take(T, 20, Priority::Poll), Ok(()));
         assert_eq!(b.take(T, 10, Priority::LiveHole), Ok(()));
         assert!(b.take(T, 1, Priority::LiveHole).is_err());
-        assert_eq!(b.take(T, 10, Priority::BookResync), Ok(()));
+        assert_eq!(b.take(T, 20, Priority::BookResync), Ok(()));
         assert!(b.take(T, 1, Priority::BookResync).is_err());
         assert_eq!(b.take(T + MINUTE, 1, Priority::Backlog), Ok(()));
     }

@@ -16,6 +16,9 @@ use crate::line::{Resume, TopicResume};
 const BATCH: usize = 4_096;
 /// How far back the second trade source is read: far longer than a hole there waits for its verdict.
 const RAW_BACK: Duration = Duration::from_secs(60);
+/// Records read of a topic of which only the newest matter, and how many at most where they are all marks.
+const LAST: u64 = 64;
+const LAST_MAX: u64 = LAST << 16;
 /// Read beyond the backlog: the venue's clock, by which its edge is found, and ours may differ.
 const MARGIN: Duration = Duration::from_secs(600);
 
@@ -42,9 +45,16 @@ pub fn read(tape: &Tape, topics: &[Topic], backlog: Duration) -> Result<Resume, 
             // What a line wrote down for itself: see `line::memory`.
             Kind::Quality => From::Last(256),
             // By records, not by seqs: a mark of a power loss spans 2^20 of them.
-            _ => From::Last(64),
+            _ => From::Last(LAST),
         };
-        resume.topics.insert(topic.as_str().to_owned(), read_from(tape, topic, from)?);
+        let mut state = read_from(tape, topic, from)?;
+        let mut last = LAST;
+        // Marks alone: a process that dies again and again before its streams are back leaves one each time.
+        while state.lost_since.is_some() && last < LAST_MAX {
+            last *= 16;
+            state = read_from(tape, topic, From::Last(last))?;
+        }
+        resume.topics.insert(topic.as_str().to_owned(), state);
     }
     crate::known::add(tape, &mut resume);
     Ok(resume)
@@ -64,7 +74,7 @@ pub fn since(tape: &Tape, topic: &Topic, from: Ts) -> Result<TopicResume, TapeEr
 fn read_from(tape: &Tape, topic: &Topic, from: From) -> Result<TopicResume, TapeError> {
     let mut state = TopicResume::default();
     let mut open = BTreeMap::new();
-    let mut lost_since = Ts::ZERO;
+    let mut lost_since: Option<Ts> = None;
     let mut reader = tape.reader(topic, from, ReaderOptions { policy: Policy::CatchUp, ..ReaderOptions::default() })?;
     let mut batch = Vec::new();
     while reader.poll_next(&mut batch, BATCH) > 0 {
@@ -73,7 +83,7 @@ fn read_from(tape: &Tape, topic: &Topic, from: From) -> Result<TopicResume, Tape
             match record.view() {
                 // Says what the tape lost, not that the stream was back.
                 Ok(Body::Gap(gap)) if gap.is_tapes_own() => {
-                    lost_since = if lost_since == Ts::ZERO { gap.from_ts } else { lost_since.min(gap.from_ts) };
+                    lost_since = Some(lost_since.map_or(gap.from_ts, |since| since.min(gap.from_ts)));
                 }
                 Ok(body) => take(&record, body, &mut state, &mut open),
                 Err(_) => {}
@@ -82,8 +92,7 @@ fn read_from(tape: &Tape, topic: &Topic, from: From) -> Result<TopicResume, Tape
     }
     state.open_gaps = open.into_values().collect();
     if state.last_recv == Ts::ZERO {
-        // No row is left: the stream was followed until a moment of which the tape's own marks speak.
-        state.last_recv = lost_since;
+        state.lost_since = lost_since;
     }
     Ok(state)
 }
@@ -268,7 +277,20 @@ mod tests {
         write(&tape, &topic, &[(RowFlags::default(), gap(1 << 52, GapState::Lost, 0, 0))]);
         let resume = read(&tape, std::slice::from_ref(&topic), Duration::from_secs(60)).unwrap();
         let state = &resume.topics[topic.as_str()];
-        assert_eq!((state.last_update_id, state.last_recv), (0, Ts(1)), "nobody says that the stream was back");
+        assert_eq!((state.last_update_id, state.last_recv, state.lost_since), (0, Ts::ZERO, Some(Ts(1))));
+    }
+
+    #[test]
+    fn rows_are_found_behind_any_number_of_marks() {
+        let dir = tempfile::tempdir().unwrap();
+        let topic = Topic::new(Kind::Quote, &InstrumentId::new("BTCUSDT", "BINANCE"));
+        let tape = Tape::open(dir.path(), TapeConfig::default()).unwrap();
+        let mut rows = vec![(RowFlags::default(), trade(1))];
+        rows.extend((0..3_000).map(|i| (RowFlags::default(), gap((1 << 52) + i, GapState::Lost, 0, 0))));
+        write(&tape, &topic, &rows);
+        let resume = read(&tape, std::slice::from_ref(&topic), Duration::from_secs(60)).unwrap();
+        let state = &resume.topics[topic.as_str()];
+        assert_eq!((state.last_recv, state.lost_since), (Ts(1_000), None));
     }
 
     #[test]

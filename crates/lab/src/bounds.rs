@@ -11,8 +11,9 @@ pub const BOOK_BYTES_MAX: usize = 4 << 20;
 /// Requests that wait for a host.
 pub const REST_QUEUE_MAX: usize = 64;
 
-/// Records of one batch: a splice brings a book's whole queue at once, and a batch is never split.
-pub const BATCH_MAX: usize = 400;
+/// Records of one batch: a splice brings a book's whole queue at once (two minutes of ten a second), and a
+/// batch is never split.
+pub const BATCH_MAX: usize = 1_200;
 
 /// # Errors
 /// Which bound is broken.

@@ -53,17 +53,16 @@ pub struct BookFlow {
 }
 
 impl BookFlow {
-    /// `resume` is what the tape knows of the book; nothing on a first start. `lag`: how much later than the venue's our time of a
-    /// row may be.
-    pub fn new(rule: Rule, resume: Option<&TopicResume>, lag: Duration) -> Self {
+    /// `resume` is what the tape knows of the book; nothing on a first start.
+    pub fn new(rule: Rule, resume: Option<&TopicResume>) -> Self {
         let since = resume.map_or(Ts::ZERO, |r| r.last_recv);
-        let lost = resume.filter(|r| r.last_recv > Ts::ZERO).map(|r| match r.open_gaps.last() {
+        let lost = resume.filter(|r| r.is_known()).map(|r| match r.open_gaps.last() {
             // A loss that went on when we stopped goes on, under its number.
             Some(open) => Lost { gap: open.gap, from_id: open.from_id, since: open.from_ts, cause: open.cause },
             // A full disk or a power loss took every row: the marks about that say since when, and nothing says which ids
             // came after it.
             None if r.last_update_id == 0 => {
-                Lost { gap: 0, from_id: 0, since: r.last_moment(lag), cause: GapCause::Down }
+                Lost { gap: 0, from_id: 0, since: r.lost_since.unwrap_or(since), cause: GapCause::Down }
             }
             None => Lost { gap: 0, from_id: r.last_update_id.saturating_add(1), since, cause: GapCause::Down },
         });
@@ -238,18 +237,26 @@ impl Line {
     /// Says that the book is no longer right, and from which id on updates are missing.
     fn lose(&mut self, ix: InstrumentIx, at: u64, cause: GapCause, why: &str, now: Ts, out: &mut LineOut) {
         self.stats.resyncs += 1;
-        self.stats.gaps_opened += 1;
         let gap = self.new_gap(now);
         let topic = self.topic_of(ix, Kind::Book);
         let conn = self.instruments[ix as usize].book_conn;
         let Some(flow) = &mut self.instruments[ix as usize].book else { return };
-        let lost = Lost { gap, from_id: at.saturating_add(1), since: flow.last_applied, cause };
+        // A loss that a rejected splice was to end goes on, under its number if it has one.
+        let before = flow.lost;
+        let lost = match before {
+            Some(lost) if lost.gap > 0 => lost,
+            Some(lost) => Lost { gap, ..lost },
+            None => Lost { gap, from_id: at.saturating_add(1), since: flow.last_applied, cause },
+        };
         flow.lost = Some(lost);
         let text = out.scratch.arena.text(why);
         let validity = Validity { state: ValidityState::Syncing, cause, update_id: at, why: text };
         self.push_mark(topic, Body::Validity(validity), conn, now, out);
-        let mark = gap_of(&lost, GapState::Open, lost.from_id, now, why.to_owned());
-        self.gap_mark(topic, &mark, conn, now, out);
+        if lost.gap == gap {
+            self.stats.gaps_opened += 1;
+            let mark = gap_of(&lost, GapState::Open, lost.from_id, now, why.to_owned());
+            self.gap_mark(topic, &mark, conn, now, out);
+        }
     }
 
     pub(super) fn ask_book(&mut self, ix: InstrumentIx, now: Ts, out: &mut LineOut) {
@@ -359,7 +366,7 @@ impl Line {
         self.stats.rows += appended as u64;
         self.topics.get(topic).rows += appended as u64;
         match result {
-            Splice::Live { .. } => self.book_live(ix, topic, update.last_id, conn, now, out),
+            Splice::Live { .. } => self.book_live((ix, topic), (update.last_id, first_row), conn, now, out),
             Splice::TooOld { .. } => {
                 flow.retry_later(now);
                 if let Some(at) = flow.next_ask() {
@@ -388,11 +395,11 @@ impl Line {
         }
     }
 
+    /// `snapshot` is its id and the first of the rows that the splice became.
     fn book_live(
         &mut self,
-        ix: InstrumentIx,
-        topic: LineTopic,
-        snapshot: u64,
+        (ix, topic): (InstrumentIx, LineTopic),
+        (snapshot, first_row): (u64, usize),
         conn: ConnIx,
         now: Ts,
         out: &mut LineOut,
@@ -419,7 +426,11 @@ impl Line {
             };
             self.count_verdict(state);
             let mark = gap_of(&lost, state, to_id, now, why.to_owned());
+            let spliced = out.rows.len();
             self.gap_mark(topic, &mark, conn, now, out);
+            let marks = out.rows.len() - spliced;
+            // Before the snapshot: were the batch torn between the two, nothing would say what the snapshot passed over.
+            out.rows[first_row..].rotate_right(marks);
         }
         let cause = lost.map_or(GapCause::Resync, |l| l.cause);
         let why = out.scratch.arena.text("");

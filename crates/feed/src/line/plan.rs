@@ -15,6 +15,11 @@ use super::topics::{LAG_MAX, Loss, Topics};
 use super::trades::{GapMark, TradeFlow};
 use super::{Line, LineTopic};
 
+/// So long a frame may be under way from a venue, where no clock tells.
+const UNDER_WAY: Duration = Duration::from_millis(250);
+/// The frame after the last one may have taken so much longer than it.
+const JITTER: Duration = Duration::from_millis(20);
+
 /// One connection to be.
 pub struct ConnPlan {
     pub session: Box<dyn Session>,
@@ -82,13 +87,17 @@ pub struct Resume {
 }
 
 impl Resume {
-    /// How late the last rows before the restart were, by those of them that bear a venue time: a process that was killed
-    /// while a stalled connection caught up had not yet seen what was behind them.
-    pub(super) fn lag(&self) -> Duration {
-        let newest = self.topics.values().map(|t| t.last_recv).max().unwrap_or(Ts::ZERO);
-        let of_late = self.topics.values().filter(|t| newest.since(t.last_recv) < Duration::from_secs(1));
-        let lags = of_late.filter(|t| t.last_event > Ts::ZERO).map(|t| t.last_recv.since(t.last_event));
-        lags.filter(|lag| *lag < LAG_MAX).max().unwrap_or_default()
+    /// How late rows were that came when the last of a topic did (`recv`), by those that bear a venue time: a process that was
+    /// killed while a stalled connection caught up had not yet seen what was behind them. A clock of ours that is behind the
+    /// venue's tells less than nothing of it: then it is [`UNDER_WAY`] at least.
+    pub(super) fn lag(&self, recv: Ts) -> Duration {
+        let apart = |t: &TopicResume| t.last_recv.since(recv).max(recv.since(t.last_recv));
+        let of_late = self.topics.values().filter(|t| t.last_event > Ts::ZERO && apart(t) < Duration::from_secs(1));
+        let of_late: Vec<_> = of_late.collect();
+        let lags = of_late.iter().map(|t| t.last_recv.since(t.last_event)).filter(|lag| *lag < LAG_MAX);
+        let is_behind = of_late.iter().any(|t| t.last_event > t.last_recv);
+        let seen = lags.max().unwrap_or_default() + JITTER;
+        if is_behind { seen.max(UNDER_WAY) } else { seen }
     }
 }
 
@@ -101,6 +110,8 @@ pub struct TopicResume {
     pub open_gaps: Vec<GapMark>,
     pub last_recv: Ts,
     pub last_event: Ts,
+    /// No row is left, only marks of the tape's own that rows were lost: since then, or since ever (zero).
+    pub lost_since: Option<Ts>,
     /// Of the book: the venue's last update id on the tape.
     pub last_update_id: u64,
     /// Of `quality.<line>`: channel and text of what the line wrote down for itself.
@@ -110,10 +121,18 @@ pub struct TopicResume {
 }
 
 impl TopicResume {
-    /// The last moment of which the topic tells, by the earlier of both clocks. `lag`: ours behind the venue's, usually.
-    pub(super) fn last_moment(&self, lag: Duration) -> Ts {
+    /// The last moment of which the topic tells, by the earlier of both clocks; `lag` as [`Resume::lag`] has it.
+    fn last_moment(&self, lag: Duration) -> Ts {
+        if let Some(since) = self.lost_since {
+            return since;
+        }
         let event = if self.last_event > Ts::ZERO { self.last_event } else { self.last_recv };
         event.min(self.last_recv - lag)
+    }
+
+    /// Whether the topic was recorded before.
+    pub(super) fn is_known(&self) -> bool {
+        self.last_recv > Ts::ZERO || self.lost_since.is_some()
     }
 }
 
@@ -226,8 +245,7 @@ impl Line {
         if let Some(pace) = learned {
             self.topics.get(at).pace = pace;
         }
-        let lag = self.plan.resume.lag();
-        if let Some(resume) = resume.filter(|r| r.last_recv > Ts::ZERO || !r.open_gaps.is_empty()) {
+        if let Some(resume) = resume.filter(|r| r.is_known() || !r.open_gaps.is_empty()) {
             let state = self.topics.get(at);
             state.last_recv = resume.last_recv;
             state.last_event = resume.last_event;
@@ -237,7 +255,11 @@ impl Line {
                 state.losing =
                     Some(match resume.open_gaps.iter().rfind(|g| kind != Kind::TradeRaw || g.from_id == 0) {
                         Some(open) => Loss { gap: open.gap, since: open.from_ts, cause: open.cause },
-                        None => Loss { gap: 0, since: resume.last_moment(lag), cause: GapCause::Down },
+                        None => Loss {
+                            gap: 0,
+                            since: resume.last_moment(self.plan.resume.lag(resume.last_recv)),
+                            cause: GapCause::Down,
+                        },
                     });
             }
         }
@@ -259,7 +281,7 @@ impl Line {
         };
         let name = format!("book.{}", self.instruments[ix as usize].id);
         let resume = self.plan.resume.topics.get(&name);
-        self.instruments[ix as usize].book = Some(BookFlow::new(rule, resume, self.plan.resume.lag()));
+        self.instruments[ix as usize].book = Some(BookFlow::new(rule, resume));
     }
 }
 

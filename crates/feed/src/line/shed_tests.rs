@@ -125,7 +125,7 @@ fn each_level_drops_its_frames_unread_and_confesses_them() {
     b.offer(at(72_001), "D 50 50 80 1");
     b.timer(at(72_002));
     b.answer(at(72_100), FetchKind::BookSnapshot, "50");
-    let book = ["Snapshot 50", "gap lost shed 14-50", "validity live 50", "validity stale 50"];
+    let book = ["gap lost shed 14-50", "Snapshot 50", "validity live 50", "validity stale 50"];
     assert_eq!(b.of(BOOK), book);
     b.load(at(73_000), Lagging);
     b.offer(at(73_001), "K 40");

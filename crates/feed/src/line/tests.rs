@@ -335,6 +335,8 @@ fn a_break_is_confessed_and_mended_by_a_new_snapshot() {
     assert_eq!(rows.iter().filter(|r| r.starts_with("gap lost")).collect::<Vec<_>>(), [&"gap lost sequence 12-13"]);
     assert_eq!(rows[rows.len() - 1], "validity live 14");
     assert!(rows.contains(&"Delta 14 spliced"));
+    let at = |what: &str| rows.iter().position(|r| r.starts_with(what)).expect(what);
+    assert!(at("gap lost") < at("Snapshot 13"), "what a snapshot passes over is said before it: {rows:?}");
 }
 
 #[test]
@@ -482,14 +484,39 @@ fn a_loss_that_went_on_at_a_kill_gets_its_verdict_after_the_restart() {
 
 #[test]
 fn a_book_of_which_no_row_is_left_confesses_by_time_what_came_while_nobody_ran() {
-    // A full disk took every row; the mark that says so told the resume when the last of them had come.
+    // A full disk took every row; the mark that says so told the resume since when.
     let mut resume = Resume::default();
-    resume.topics.insert(BOOK.into(), TopicResume { last_recv: at(5), ..TopicResume::default() });
+    resume.topics.insert(BOOK.into(), TopicResume { lost_since: Some(at(5)), ..TopicResume::default() });
     let mut b = bench(true, resume).open(at(9_000));
     b.frame(at(9_001), "D 20 21 80 1");
     b.timer(at(9_002));
     b.answer(at(9_003), FetchKind::BookSnapshot, "20");
     assert!(b.of(BOOK).contains(&"gap lost down 0-0"), "{:?}", b.of(BOOK));
+}
+
+#[test]
+fn how_late_rows_were_is_not_told_by_a_clock_that_is_behind() {
+    let lag = |recv: Ts, event: Ts| {
+        let mut resume = Resume::default();
+        resume
+            .topics
+            .insert(QUOTES.into(), TopicResume { last_recv: recv, last_event: event, ..TopicResume::default() });
+        resume.lag(recv)
+    };
+    assert_eq!(lag(at(5_030), at(5_000)), Duration::from_millis(50));
+    assert_eq!(lag(at(2_600), at(5_000)), Duration::from_millis(250));
+    assert_eq!(lag(at(5_030), Ts::ZERO), Duration::from_millis(20), "a stream without venue times");
+}
+
+#[test]
+fn a_stream_without_venue_times_was_as_late_as_what_came_with_it() {
+    let mut resume = Resume::default();
+    let topic = |recv, event| TopicResume { last_recv: at(recv), last_event: at(event), ..TopicResume::default() };
+    // A connection that was two seconds behind spoke last at 5 s; another one, or REST, went on.
+    resume.topics.insert(TRADES.into(), topic(5_000, 3_000));
+    resume.topics.insert("status.BTCUSDT.BINANCE".into(), topic(9_000, 8_990));
+    assert_eq!(resume.lag(at(5_001)), Duration::from_millis(2_020));
+    assert_eq!(resume.lag(at(9_000)), Duration::from_millis(30));
 }
 
 #[test]
