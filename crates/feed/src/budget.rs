@@ -166,15 +166,16 @@ impl WeightBudget {
     /// Takes `weight` if it fits.
     ///
     /// # Errors
-    /// How long to wait; [`Duration::MAX`] when it can never be granted at this priority.
+    /// How long to wait; [`Duration::MAX`] when it is more than the whole limit.
     pub fn take(&mut self, now: Ts, weight: u32, priority: Priority) -> Result<(), Duration> {
         if now < self.blocked_until {
             return Err(self.blocked_until.since(now));
         }
-        let ceiling = Self::ceiling(self.limit, priority);
-        if weight > ceiling {
+        if weight > self.limit {
             return Err(Duration::MAX);
         }
+        // One that is heavier than its share goes when nothing else does: late, but not never.
+        let ceiling = Self::ceiling(self.limit, priority).max(weight);
         let others = if now < self.others_until { self.others } else { 0 };
         let left = ceiling.saturating_sub(others);
         if weight > left {
@@ -257,7 +258,9 @@ mod tests {
     #[test]
     fn too_heavy_is_said_at_once() {
         assert_eq!(WeightBudget::new(100).take(T, 101, Priority::BookResync), Err(Duration::MAX));
-        assert_eq!(WeightBudget::new(100).take(T, 61, Priority::Backlog), Err(Duration::MAX));
+        let mut b = WeightBudget::new(100);
+        assert_eq!(b.take(T, 61, Priority::Backlog), Ok(()), "more than its share, and nothing else runs");
+        assert_eq!(b.take(T + S, 61, Priority::Backlog), Err(S * 59));
     }
 
     #[test]
@@ -287,12 +290,12 @@ mod tests {
                 now = now + Duration::from_millis(ms);
                 let priority = [Priority::BookResync, Priority::LiveHole, Priority::Poll, Priority::Backlog][usize::from(p)];
                 match b.take(now, weight, priority) {
-                    Ok(()) => granted.push((now, weight, WeightBudget::ceiling(100, priority))),
+                    Ok(()) => granted.push((now, weight, WeightBudget::ceiling(100, priority).max(weight))),
                     Err(wait) if wait < Duration::MAX => {
                         prop_assert!(wait <= MINUTE);
                         prop_assert_eq!(b.clone().take(now + wait, weight, priority), Ok(()), "the wait is enough");
                     }
-                    Err(_) => prop_assert!(weight > WeightBudget::ceiling(100, priority)),
+                    Err(_) => prop_assert!(weight > 100),
                 }
             }
             for (i, &(end, _, ceiling)) in granted.iter().enumerate() {

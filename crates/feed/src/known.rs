@@ -58,12 +58,12 @@ fn extend(ledger: &TopicLedger, state: &mut TopicResume) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Mutex;
+    use std::sync::{Arc, Mutex};
     use wholetape_model::{
         Body, Gap, GapCause, HealSource, InstrumentId, Price, Row, RowFlags, Scales, Size, Trade, TradeCondition, Ts,
         View,
     };
-    use wholetape_tape::{Retention, TapeConfig};
+    use wholetape_tape::{Retention, TapeConfig, TapeTime};
 
     fn trade(id: u64) -> View<'static> {
         let (price, size, condition) = (Price(1), Size(1), TradeCondition::Regular);
@@ -76,13 +76,27 @@ mod tests {
         Body::Gap(Gap { gap, state, cause, source, from_id: lo, to_id: hi, from_ts, to_ts, missing, why })
     }
 
+    struct Still;
+
+    impl TapeTime for Still {
+        fn wall(&self) -> i64 {
+            1_000_000_000
+        }
+
+        fn mono(&self) -> u64 {
+            1
+        }
+    }
+
     /// Ids and open gaps that retention took from the tape are still known after a restart.
     #[test]
     fn what_retention_took_is_not_asked_again() {
         let dir = tempfile::tempdir().unwrap();
         let topic = Topic::new(Kind::Trade, &InstrumentId::new("BTCUSDT", "BINANCE"));
         let retention = Retention { bytes_max: Some(8_192), ..Retention::default() };
-        let config = TapeConfig { segment_bytes: 4_096, memory_bytes: 1, retention, ..TapeConfig::default() };
+        // Driven: retention takes nothing before the ledger has seen it.
+        let driven: Option<Arc<dyn TapeTime>> = Some(Arc::new(Still));
+        let config = TapeConfig { segment_bytes: 4_096, memory_bytes: 1, retention, driven, ..TapeConfig::default() };
         let tape = Tape::open(dir.path(), config.clone()).unwrap();
         let mut lane = tape.lane("t").unwrap();
         let no = lane.topic(&topic).unwrap();
@@ -103,6 +117,7 @@ mod tests {
         let cell = Mutex::new(Coverage::open(&tape).coverage);
         Coverage::catch_up(&cell, &tape, &|| false).unwrap();
         let mut coverage = cell.into_inner().unwrap();
+        tape.sync_now().unwrap();
         assert!(coverage.wait_synced(&tape).unwrap());
         coverage.write(&tape).unwrap();
         // Both come after the checkpoint: one gap gets its verdict, and the stream goes on.

@@ -392,15 +392,21 @@ impl TradeFlow {
         self.asked_old.is_some_and(|asked| now.since(asked.at) < ANSWER_MAX)
     }
 
-    /// The newest hole that is due, its newest page first.
+    /// The newest hole that is due, its newest page first: and where that page has room, the holes before it are in it too.
     fn ask_hole(&self, backlog: bool, by: &ById, now: Ts) -> Option<Asked> {
-        let due = self.holes.iter().filter(|h| h.is_backlog() == backlog && h.next_at <= now);
-        let hole = due.max_by_key(|h| h.to)?;
+        let due = || self.holes.iter().filter(|h| h.is_backlog() == backlog && h.next_at <= now);
+        let hole = due().max_by_key(|h| h.to)?;
         let (lo, hi) = *self.ledger.missing(hole.from, hole.to).last()?;
         // One row is the neighbour above.
         let from_newest = hi.saturating_add(2).saturating_sub(by.page_max);
-        let left = hole.left_first || from_newest < lo;
-        let id = if left { lo.saturating_sub(1) } else { from_newest };
+        let fresh = |h: &&Hole| h.failures == 0 && h.denials == 0 && !h.left_first;
+        let others = due().filter(|h| h.gap != hole.gap).filter(fresh);
+        let before = others.map(|h| h.from.saturating_sub(1)).filter(|id| *id >= from_newest).min();
+        let (id, left) = match before.filter(|id| fresh(&hole) && *id < lo.saturating_sub(1)) {
+            _ if from_newest >= lo && !hole.left_first => (from_newest, false),
+            Some(id) => (id, false),
+            None => (lo.saturating_sub(1), true),
+        };
         Some(Asked { ask: Ask::From { id, hole: true }, at: now, gap: hole.gap, left, backlog })
     }
 

@@ -114,6 +114,42 @@ fn t8_an_old_hole_is_asked_for_once_and_its_evidence_names_off_book_prints() {
 }
 
 #[test]
+fn one_page_is_asked_for_all_holes_that_it_can_show() {
+    let mut f = flow();
+    f.on_live(1, T0, T0, 1);
+    // Nine holes of one id, and an old one further back than a page reaches.
+    for id in (3..1_600).filter(|id| *id < 1_510 || id % 10 != 1) {
+        f.on_live(id, after(1), after(1), id);
+    }
+    let holes: Vec<u64> = f.holes.iter().map(|h| h.from).collect();
+    assert_eq!((holes.len(), holes[0]), (10, 2), "{holes:?}");
+    let lowest = holes[1] - 1;
+    assert_eq!(
+        f.poll_ask(after(3_000)),
+        Some(Ask::From { id: lowest, hole: true }),
+        "newest first, and those before it"
+    );
+    let (kept, verdicts) = answer(&mut f, &(lowest..=1_600).collect::<Vec<_>>(), after(3_010));
+    assert_eq!((kept.len(), verdicts.len()), (9, 9));
+    assert_eq!(f.poll_ask(after(3_020)), Some(Ask::From { id: 1, hole: true }), "the old one by itself");
+    let (_, verdicts) = answer(&mut f, &[1, 2, 3], after(3_030));
+    assert_eq!((verdicts.len(), f.open_gaps()), (1, 0));
+}
+
+#[test]
+fn a_page_for_many_holes_that_shows_none_of_them_is_followed_by_one_for_the_newest() {
+    let mut f = flow();
+    for id in [1, 3, 5] {
+        f.on_live(id, after(id), after(id), id);
+    }
+    assert_eq!(f.poll_ask(after(3_000)), Some(Ask::From { id: 1, hole: true }));
+    // The venue no longer has the older ones.
+    let (kept, _) = answer(&mut f, &[5, 6], after(3_010));
+    assert_eq!(kept, [0; 0]);
+    assert_eq!(f.poll_ask(after(3_020)), Some(Ask::From { id: 3, hole: true }));
+}
+
+#[test]
 fn a_long_hole_is_paged_newest_first() {
     let mut f = flow();
     f.on_live(1, T0, T0, 1);
