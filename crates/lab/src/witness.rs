@@ -269,7 +269,7 @@ impl Witness {
                     Some(_) => return Err(format!("P5: {name}: seq {seq} is another record than was shown")),
                     None if log.gone.contains_key(seq) => {}
                     // The segment sealed first goes, of whichever lane: where a topic was handed over that may be its middle.
-                    None if self.space_ran_out && (seq < oldest || named(*seq)) && *seq <= log.synced.max(*oldest) => {
+                    None if self.space_ran_out && (seq < oldest || *seq <= log.synced && named(*seq)) => {
                         log.gone.insert(*seq, Gone::Space);
                     }
                     None if end == End::Power && *seq > log.synced && named(*seq) => {
