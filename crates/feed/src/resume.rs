@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use wholetape_model::{Body, GapState, Kind, Record, RowFlags, Topic, Ts, View};
+use wholetape_model::{Body, GapCause, GapState, Kind, Record, RowFlags, Topic, Ts, View};
 use wholetape_tape::{From, Policy, ReaderOptions, Tape, TapeError};
 
 use crate::line::trades::GapMark;
@@ -83,7 +83,9 @@ fn read_from(tape: &Tape, topic: &Topic, from: From) -> Result<TopicResume, Tape
             match record.view() {
                 // Says what the tape lost, not that the stream was back.
                 Ok(Body::Gap(gap)) if gap.is_tapes_own() => {
-                    lost_since = Some(lost_since.map_or(gap.from_ts, |since| since.min(gap.from_ts)));
+                    // What a full disk took may have been such a mark itself: since when, nobody knows any more.
+                    let since = if gap.cause == GapCause::Disk { Ts::ZERO } else { gap.from_ts };
+                    lost_since = Some(lost_since.map_or(since, |before| before.min(since)));
                 }
                 Ok(body) => take(&record, body, &mut state, &mut open),
                 Err(_) => {}
@@ -152,9 +154,7 @@ fn settle(state: &mut TopicResume, lo: u64, hi: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wholetape_model::{
-        Gap, GapCause, HealSource, InstrumentId, Price, Row, RowFlags, Scales, Size, Trade, TradeCondition,
-    };
+    use wholetape_model::{Gap, HealSource, InstrumentId, Price, Row, RowFlags, Scales, Size, Trade, TradeCondition};
     use wholetape_tape::TapeConfig;
 
     fn trade(id: u64) -> Body<wholetape_model::Levels<'static>, &'static str> {
@@ -278,6 +278,11 @@ mod tests {
         let resume = read(&tape, std::slice::from_ref(&topic), Duration::from_secs(60)).unwrap();
         let state = &resume.topics[topic.as_str()];
         assert_eq!((state.last_update_id, state.last_recv, state.lost_since), (0, Ts::ZERO, Some(Ts(1))));
+        let Body::Gap(mut disk) = gap((1 << 52) + 1, GapState::Lost, 0, 0) else { unreachable!() };
+        disk.cause = GapCause::Disk;
+        write(&tape, &topic, &[(RowFlags::default(), Body::Gap(disk))]);
+        let resume = read(&tape, std::slice::from_ref(&topic), Duration::from_secs(60)).unwrap();
+        assert_eq!(resume.topics[topic.as_str()].lost_since, Some(Ts::ZERO));
     }
 
     #[test]
