@@ -57,8 +57,8 @@ fn t11_all_connections_of_a_hundred_instruments_closed_at_once() {
     let closed = &verdict["figures"]["all_closed"];
     assert!(number(closed, &["connections"]) >= 3.0 && number(closed, &["books"]) >= 95.0, "{closed}");
     assert_eq!(closed["books"], closed["valid_again"], "{closed}");
-    // A minute is what the weight is counted by; a stream that is found silent meanwhile costs its connection once more.
-    assert!(number(closed, &["all_valid_s"]) < 60.0, "{closed}");
+    // 12 s were measured: books find their weight though every hole asks at the same time, and no connection drops twice.
+    assert!(number(closed, &["all_valid_s"]) < 30.0, "{closed}");
     for (venue, tally) in verdict["figures"]["rest"]["venues"].as_object().unwrap() {
         assert_eq!((&tally["over_limit"], &tally["too_early"]), (&0.into(), &0.into()), "{venue}: {tally}");
         assert!(number(tally, &["weight_peak"]) <= number(tally, &["weight_limit"]), "{venue}: {tally}");
