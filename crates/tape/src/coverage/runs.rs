@@ -249,6 +249,16 @@ impl Runs {
     /// The row of this id was withdrawn.
     pub fn withdraw(&mut self, id: u64, ts: Ts) {
         let Some(i) = self.at(id) else { return };
+        // Withdrawn before, and settled since: it is no longer known to be unpublished.
+        if let Some(at) = self.unpublished.iter().position(|(lo, hi)| (*lo..=*hi).contains(&id)) {
+            let (lo, hi) = self.unpublished.remove(at);
+            if id < hi {
+                self.unpublished.insert(at, (id + 1, hi));
+            }
+            if lo < id {
+                self.unpublished.insert(at, (lo, id - 1));
+            }
+        }
         let run = &mut self.list[i];
         if run.missing > 0 {
             run.missing += 1;
