@@ -11,9 +11,12 @@ pub const BOOK_BYTES_MAX: usize = 4 << 20;
 /// Requests that wait for a host.
 pub const REST_QUEUE_MAX: usize = 64;
 
-/// Records of one batch: a splice brings a book's whole queue at once (two minutes of ten a second), and a
-/// batch is never split.
-pub const BATCH_MAX: usize = 1_200;
+/// Records of one batch, which is never split. In a minute a splice brings the most: a book's whole queue at once. In ten
+/// minutes a hole grows longer than a page: its answer is a page of rows, and as many marks as one answer may make, each on
+/// the topic and on that of the gaps.
+pub const fn batch_max(seconds: i64) -> usize {
+    if seconds <= 60 { 400 } else { 1_000 + 2 * 128 }
+}
 
 /// # Errors
 /// Which bound is broken.
@@ -41,7 +44,7 @@ pub fn look(p: &Process, setup: &Setup, figures: &mut Figures) -> Result<(), Str
         broken(
             "unsynced records",
             lane.unsynced_records as usize,
-            (config.unsynced_records_max as usize).max(BATCH_MAX),
+            (config.unsynced_records_max as usize).max(setup.batch_max),
         )?;
     }
     Ok(())

@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use wholetape_book::OrderBook;
-use wholetape_model::{
-    BookAction, Gap, GapCause, GapState, Kind, Level, Levels, Scales, Side, Topic, Ts, ValidityState,
-};
+use wholetape_model::{BookAction, Gap, GapState, Kind, Level, Levels, Scales, Side, Topic, Ts, ValidityState};
 
 use crate::market::{Flat, Market};
 use crate::outside::SECOND;
@@ -29,7 +27,7 @@ pub fn all(world: &mut World) -> Result<(), String> {
             gaps_have_verdicts(&view.books)?;
             gaps_have_verdicts(&view.quotes)?;
             let trades = trades_are_the_venues(&view)?;
-            let (updates, splices) = books_are_the_venues(&view, &world.readings)?;
+            let (updates, splices) = books_are_the_venues(&view)?;
             let quotes = quotes_are_held_or_confessed(&view, &world.readings)?;
             Ok([trades, updates, splices, quotes])
         };
@@ -257,9 +255,9 @@ fn side(book: &OrderBook, side: Side) -> Flat {
 }
 
 /// P3: the book that the rows make is the venue's at every update between `live` and `syncing`, and live in the end; what is
-/// published and not held lies in a confessed range of ids, or of time (`readings`) where nothing was left to tell the ids by. Returns how many updates are confessed, and how many times the
+/// published and not held lies in a confessed range of ids. Returns how many updates are confessed, and how many times the
 /// book became right.
-pub fn books_are_the_venues(view: &View<'_>, readings: &[(i64, i64)]) -> Result<(u64, u64), String> {
+pub fn books_are_the_venues(view: &View<'_>) -> Result<(u64, u64), String> {
     let topic = &view.books;
     let mut book = OrderBook::new(100_000);
     // Known from a snapshot or checkpoint on; unknown again behind a hole.
@@ -323,7 +321,6 @@ pub fn books_are_the_venues(view: &View<'_>, readings: &[(i64, i64)]) -> Result<
         return Err(format!("P3: the book ends {state} at {at}, the venue's at {newest}; from seq {from} on: {story}"));
     }
     let confessed: Vec<(u64, u64)> = topic.gaps().chain(topic.gone_gaps()).map(|g| (g.from_id, g.to_id)).collect();
-    let downtime = Stretches::of_downtime(topic, readings);
     let gone: BTreeSet<u64> = topic
         .gone
         .iter()
@@ -338,8 +335,7 @@ pub fn books_are_the_venues(view: &View<'_>, readings: &[(i64, i64)]) -> Result<
         if held.contains(&(update.first, update.last)) || gone.contains(&update.last) {
             continue;
         }
-        let by_id = confessed.iter().any(|(lo, hi)| update.first <= *hi && update.last >= *lo);
-        if !by_id && !downtime.cover(Ts::from_millis(update.ms)) {
+        if !confessed.iter().any(|(lo, hi)| update.first <= *hi && update.last >= *lo) {
             let seconds = (update.ms * 1_000_000 - crate::outside::START) as f64 / 1e9;
             let near = topic.story(|kept| match kept {
                 Kept::Book { first, last, .. } => *first <= update.last + 20 && *last + 20 >= update.first,
@@ -427,13 +423,6 @@ impl<'a> Stretches<'a> {
     fn of(topic: &TopicView<'_>, readings: &'a [(i64, i64)]) -> Self {
         let settled = topic.gaps().filter(|g| g.state != GapState::Open);
         let timed = settled.chain(topic.gone_gaps()).filter(|g| g.from_id == 0);
-        Self { list: timed.map(|g| (g.from_ts, g.to_ts)).collect(), readings }
-    }
-
-    /// Those of time in which nobody ran. What the tape itself says of rows that it lost excuses no update that was never there.
-    fn of_downtime(topic: &TopicView<'_>, readings: &'a [(i64, i64)]) -> Self {
-        let gaps = topic.gaps().filter(|g| g.state == GapState::Lost).chain(topic.gone_gaps());
-        let timed = gaps.filter(|g| g.from_id == 0 && g.cause == GapCause::Down);
         Self { list: timed.map(|g| (g.from_ts, g.to_ts)).collect(), readings }
     }
 

@@ -50,6 +50,8 @@ pub struct Setup {
     pub time: Arc<WorldTime>,
     pub segment_bytes: u64,
     pub unsynced_records_max: u32,
+    /// Records that one batch may bring.
+    pub batch_max: usize,
     /// The markets of each line, by the line's instrument numbers.
     pub instruments: Vec<Vec<usize>>,
     pub variants: Vec<Variant>,

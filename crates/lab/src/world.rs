@@ -108,6 +108,7 @@ impl World {
             time: Arc::new(WorldTime::default()),
             // As many segments in ten minutes as in one: the tape is read whole after each of the process's ends.
             segment_bytes: dice.between(12 << 10, 200 << 10) * (plan.seconds as u64 / 60).max(1),
+            batch_max: crate::bounds::batch_max(plan.seconds),
             unsynced_records_max: dice.between(20, 2_000) as u32,
             instruments,
             variants: vec![Variant::Spot, Variant::UsdM],

@@ -25,7 +25,6 @@ const ANSWER_MAX: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Copy)]
 struct Lost {
     gap: u64,
-    /// Zero: told by time, for no row is left that says which update was the last.
     from_id: u64,
     since: Ts,
     cause: GapCause,
@@ -59,12 +58,13 @@ impl BookFlow {
         let lost = resume.filter(|r| r.is_known()).map(|r| match r.open_gaps.last() {
             // A loss that went on when we stopped goes on, under its number.
             Some(open) => Lost { gap: open.gap, from_id: open.from_id, since: open.from_ts, cause: open.cause },
-            // A full disk or a power loss took every row: the marks about that say since when, and nothing says which ids
-            // came after it.
-            None if r.last_update_id == 0 => {
-                Lost { gap: 0, from_id: 0, since: r.lost_since.unwrap_or(since), cause: GapCause::Down }
-            }
-            None => Lost { gap: 0, from_id: r.last_update_id.saturating_add(1), since, cause: GapCause::Down },
+            // Where a full disk or a power loss took every row, that is every id up to the snapshot.
+            None => Lost {
+                gap: 0,
+                from_id: r.last_update_id.saturating_add(1),
+                since: r.lost_since.unwrap_or(since),
+                cause: GapCause::Down,
+            },
         });
         Self {
             book: SyncedOrderBook::new(rule, BookConfig::default()),
@@ -488,7 +488,7 @@ fn gap_of(lost: &Lost, state: GapState, to_id: u64, now: Ts, why: String) -> Gap
         cause: lost.cause,
         source: if state == GapState::Healed { HealSource::Rest } else { HealSource::None },
         from_id: lost.from_id,
-        to_id: if lost.from_id == 0 { 0 } else { to_id },
+        to_id,
         from_ts: lost.since,
         to_ts: now,
         missing: 0,

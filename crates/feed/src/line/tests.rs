@@ -483,7 +483,7 @@ fn a_loss_that_went_on_at_a_kill_gets_its_verdict_after_the_restart() {
 }
 
 #[test]
-fn a_book_of_which_no_row_is_left_confesses_by_time_what_came_while_nobody_ran() {
+fn a_book_of_which_no_row_is_left_confesses_all_that_its_snapshot_passed_over() {
     // A full disk took every row; the mark that says so told the resume since when.
     let mut resume = Resume::default();
     resume.topics.insert(BOOK.into(), TopicResume { lost_since: Some(at(5)), ..TopicResume::default() });
@@ -491,7 +491,7 @@ fn a_book_of_which_no_row_is_left_confesses_by_time_what_came_while_nobody_ran()
     b.frame(at(9_001), "D 20 21 80 1");
     b.timer(at(9_002));
     b.answer(at(9_003), FetchKind::BookSnapshot, "20");
-    assert!(b.of(BOOK).contains(&"gap lost down 0-0"), "{:?}", b.of(BOOK));
+    assert!(b.of(BOOK).contains(&"gap lost down 1-20"), "{:?}", b.of(BOOK));
 }
 
 #[test]

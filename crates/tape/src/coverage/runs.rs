@@ -125,19 +125,25 @@ impl Runs {
         Held::New
     }
 
+    /// This id is no longer believed unpublished; whether it was.
+    fn take_unpublished(&mut self, id: u64) -> bool {
+        let Some(at) = self.unpublished.iter().position(|(lo, hi)| (*lo..=*hi).contains(&id)) else { return false };
+        let (lo, hi) = self.unpublished.remove(at);
+        if id < hi {
+            self.unpublished.insert(at, (id + 1, hi));
+        }
+        if lo < id {
+            self.unpublished.insert(at, (lo, id - 1));
+        }
+        true
+    }
+
     /// An id inside a run: one that was counted missing, one that was believed unpublished, or a repeat.
     fn again(&mut self, i: usize, id: u64) -> Held {
-        let run = &mut self.list[i];
-        if let Some(at) = self.unpublished.iter().position(|(lo, hi)| (*lo..=*hi).contains(&id)) {
-            let (lo, hi) = self.unpublished.remove(at);
-            if id < hi {
-                self.unpublished.insert(at, (id + 1, hi));
-            }
-            if lo < id {
-                self.unpublished.insert(at, (lo, id - 1));
-            }
+        if self.take_unpublished(id) {
             return Held::New;
         }
+        let run = &mut self.list[i];
         if run.missing == 0 {
             return Held::Repeat;
         }
@@ -249,16 +255,8 @@ impl Runs {
     /// The row of this id was withdrawn.
     pub fn withdraw(&mut self, id: u64, ts: Ts) {
         let Some(i) = self.at(id) else { return };
-        // Withdrawn before, and settled since: it is no longer known to be unpublished.
-        if let Some(at) = self.unpublished.iter().position(|(lo, hi)| (*lo..=*hi).contains(&id)) {
-            let (lo, hi) = self.unpublished.remove(at);
-            if id < hi {
-                self.unpublished.insert(at, (id + 1, hi));
-            }
-            if lo < id {
-                self.unpublished.insert(at, (lo, id - 1));
-            }
-        }
+        // Withdrawn before, and settled since.
+        self.take_unpublished(id);
         let run = &mut self.list[i];
         if run.missing > 0 {
             run.missing += 1;
