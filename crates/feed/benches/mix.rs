@@ -69,7 +69,7 @@ fn pass(venue: &str, input: &[Input]) -> f64 {
     let mut line = Line::new(LinePlan {
         name: "bench".into(),
         instruments: Vec::new(),
-        conns: vec![ConnPlan { session, expects: Vec::new(), streams: usize::MAX }],
+        conns: vec![ConnPlan { session, expects: Vec::new(), polled: Vec::new(), streams: usize::MAX }],
         trade_source: Kind::Trade,
         heal: false,
         discover: Some("BENCH".into()),

@@ -485,6 +485,10 @@ impl Line {
         if state.is_repeat(event.ts_event, &event.body) {
             state.merge.take_back();
             self.stats.repeats += 1;
+            if matches!(event.body, wholetape_model::Body::Trade(_)) {
+                let first = state.last_recv;
+                self.lagged(conn, topic, Some(first), now);
+            }
             return;
         }
         // Verdicts that this row completes come after it.
@@ -496,6 +500,9 @@ impl Line {
                 Live::Repeat => {
                     self.topics.get(topic).repeats += 1;
                     self.stats.repeats += 1;
+                    let raw = &self.instruments[event.instrument as usize].raw_trades;
+                    let first = (raw.ledger().head() == Some(trade.id)).then_some(raw.newest_at());
+                    self.lagged(conn, topic, first, now);
                     return;
                 }
                 Live::AfterGap(mark) => {
@@ -505,6 +512,7 @@ impl Line {
                 }
                 Live::Filled(marks) => filled = marks,
             }
+            self.led(conn, topic, now);
         }
         let instrument = &mut self.instruments[event.instrument as usize];
         match event.body {
@@ -516,7 +524,8 @@ impl Line {
             instrument.activity += 1;
         }
         let activity = instrument.evidence(self.topics.list[topic as usize].kind);
-        if self.topics.get(topic).losing.is_some() {
+        // An answer of REST (the status in a definition) is no sign that the stream is back.
+        if self.from_socket && self.topics.get(topic).losing.is_some() {
             self.end_loss(topic, conn, now, out);
         }
         let flags = flags.with(self.judge(conn, event, now, out));
@@ -600,5 +609,7 @@ pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(3_600);
 mod overlap_tests;
 #[cfg(test)]
 mod sockets_tests;
+#[cfg(test)]
+mod status_tests;
 #[cfg(test)]
 mod tests;

@@ -56,7 +56,7 @@ fn an_event_costs_no_allocation_after_warm_up() {
     let mut line = Line::new(LinePlan {
         name: "alloc".into(),
         instruments: Vec::new(),
-        conns: vec![ConnPlan { session, expects: Vec::new(), streams: usize::MAX }],
+        conns: vec![ConnPlan { session, expects: Vec::new(), polled: Vec::new(), streams: usize::MAX }],
         trade_source: Kind::TradeRaw,
         heal: true,
         discover: Some("BINANCE".into()),

@@ -135,6 +135,8 @@ pub struct ConnectionPlan {
     pub streams: Vec<String>,
     pub instruments: Vec<(InstrumentIx, String)>,
     pub channels: Vec<Channel>,
+    /// Those of them that no stream brings: REST is asked.
+    pub polled: Vec<Channel>,
 }
 
 impl ConnectionPlan {

@@ -35,6 +35,8 @@ use status::Status;
 
 /// How long the pipeline has to become whole after the last event.
 pub const WHOLE_WITHIN: Duration = Duration::from_secs(15);
+/// And what a venue that fell silent makes of that: a socket is left, and for some seconds nobody vouches for its streams.
+const SETTLED_WITHIN: Duration = Duration::from_secs(15);
 /// Lines get this long to subscribe before the venues begin anyway.
 const SUBSCRIBE_WITHIN: Duration = Duration::from_secs(20);
 /// Trades from before the start, so that there is a backlog to make whole.
@@ -230,6 +232,7 @@ async fn play(args: &cli::Demo, dir: &Path) -> anyhow::Result<Verdict> {
     sim.finish().context("the truth cannot be finished")?;
     let truth = Arc::new(truth::load(sim.data_dir()).context("the truth cannot be read")?);
     stage.become_whole(&truth, &wanted, load::patience(args, WHOLE_WITHIN)).await;
+    stage.settle(SETTLED_WITHIN).await;
     if let Some(why) = pipeline.fatal() {
         stage.status.say(&format!("the feed gave up: {why}"));
     }
@@ -389,6 +392,16 @@ impl Stage<'_> {
                 () = pipeline.feed_ended() => return,
                 () = sleep(rest) => {}
             }
+        }
+    }
+
+    /// Waits for a moment in which no gap goes on: comparing a long run takes longer than the silence after which sockets are
+    /// left.
+    async fn settle(&mut self, within: Duration) {
+        let begin = Instant::now();
+        while self.received.faults().0 > 0 && begin.elapsed() < within {
+            self.show("settling", &format!("{:>4.1}/{} s", begin.elapsed().as_secs_f64(), within.as_secs()));
+            sleep(TICK).await;
         }
     }
 

@@ -126,7 +126,7 @@ impl Inspection {
             let plan = LinePlan {
                 name: format!("inspect-{n}"),
                 instruments: Vec::new(),
-                conns: vec![ConnPlan { session, expects: Vec::new(), streams: usize::MAX }],
+                conns: vec![ConnPlan { session, expects: Vec::new(), polled: Vec::new(), streams: usize::MAX }],
                 trade_source: Kind::Trade,
                 heal: false,
                 discover: Some(key.venue.to_uppercase()),

@@ -10,6 +10,7 @@ pub(super) struct Conn {
     pub session: Box<dyn Session>,
     /// What its streams bring, known before the first frame: a stream that never speaks must be missed.
     pub expects: Vec<(InstrumentIx, Kind)>,
+    polled: Vec<Kind>,
     pub streams: usize,
     pub acknowledged: usize,
     /// The number in rows; 0 while closed.
@@ -51,6 +52,7 @@ impl Conn {
         Self {
             session: plan.session,
             expects: plan.expects,
+            polled: plan.polled,
             streams: plan.streams,
             acknowledged: 0,
             number: 0,
@@ -71,6 +73,11 @@ impl Conn {
             ejected: false,
             lag: Lag::default(),
         }
+    }
+
+    /// Whether a stream of this connection brings the topic.
+    pub fn streams(&self, ix: InstrumentIx, kind: Kind) -> bool {
+        self.expects.contains(&(ix, kind)) && !self.polled.contains(&kind)
     }
 
     pub fn is_open(&self) -> bool {

@@ -14,6 +14,7 @@ fn usdm(resume: Resume) -> Bench {
         conns: vec![ConnPlan {
             session: wholetape_venue::open(&plan).unwrap(),
             expects: vec![(0, Kind::TradeRaw), (0, Kind::Quote)],
+            polled: Vec::new(),
             streams: 0,
         }],
         trade_source: Kind::TradeRaw,

@@ -23,8 +23,10 @@ const JITTER: Duration = Duration::from_millis(20);
 /// One connection to be.
 pub struct ConnPlan {
     pub session: Box<dyn Session>,
-    /// The topics that its streams bring.
+    /// The topics that its streams and polls bring.
     pub expects: Vec<(InstrumentIx, Kind)>,
+    /// Kinds of them that REST brings, and no stream: nothing is lost of these with the connection.
+    pub polled: Vec<Kind>,
     /// How many streams it subscribes: all acknowledged means subscribed.
     pub streams: usize,
 }
@@ -41,7 +43,9 @@ impl ConnPlan {
                 expects.extend(kinds_of(*channel).into_iter().map(|kind| (*ix, kind)));
             }
         }
-        Ok(Self { session: wholetape_venue::open(&plan.session())?, expects, streams: plan.streams.len() })
+        let polled = plan.polled.iter().flat_map(|channel| kinds_of(*channel)).collect();
+        let session = wholetape_venue::open(&plan.session())?;
+        Ok(Self { session, expects, polled, streams: plan.streams.len() })
     }
 }
 
@@ -242,6 +246,7 @@ impl Line {
         let resume = self.plan.resume.topics.get(name.as_str()).cloned();
         let learned = self.memory.cadence(name.as_str());
         let at = self.topics.add(name, ix, kind);
+        self.topics.get(at).streamed = self.conns.iter().any(|c| c.streams(ix, kind));
         if let Some(pace) = learned {
             self.topics.get(at).pace = pace;
         }

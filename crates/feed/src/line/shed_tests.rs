@@ -12,6 +12,7 @@ fn loaded() -> Bench {
         conns: vec![ConnPlan {
             session: Box::new(Script::default()),
             expects: expects.map(|kind| (0, kind)).to_vec(),
+            polled: Vec::new(),
             streams: 3,
         }],
         trade_source: Kind::Trade,

@@ -5,6 +5,8 @@ use wholetape_model::InstrumentId;
 use super::tests::{BOOK, QUOTES, Script, T0, TRADES, at, text_of};
 use super::*;
 
+const RAW: &str = "trade-raw.BTCUSDT.BINANCE";
+
 struct Pair {
     line: Line,
     out: LineOut,
@@ -16,6 +18,7 @@ fn pair() -> Pair {
     let conn = || ConnPlan {
         session: Box::new(Script::default()),
         expects: vec![(0, Kind::Trade), (0, Kind::Quote), (0, Kind::Book)],
+        polled: Vec::new(),
         streams: 3,
     };
     let plan = LinePlan {
@@ -144,6 +147,30 @@ fn a_sibling_that_was_never_heard_in_a_stream_does_not_vouch_for_it() {
     assert_eq!(p.of(QUOTES).last(), Some(&"gap open disconnected 0-0"));
     p.frame(1, at(3_500), "Q 9");
     assert_eq!(p.of(QUOTES)[6..], ["gap lost disconnected 0-0", "quote 9"]);
+}
+
+#[test]
+fn nor_for_the_second_trade_source() {
+    let mut p = pair();
+    for i in 0..5 {
+        p.frame(0, at(1_000 + i), &format!("R {}", i + 1));
+    }
+    p.frame(1, at(1_100), "T 1");
+    p.close(0, at(3_000));
+    assert_eq!(p.of(RAW).last(), Some(&"gap open disconnected 0-0"));
+    p.frame(1, at(3_500), "R 9");
+    assert_eq!(p.of(RAW)[6..], ["gap open sequence 6-8", "gap lost disconnected 0-0", "trade 9"]);
+}
+
+#[test]
+fn repeats_of_the_second_trade_source_prove_a_socket() {
+    let mut p = pair();
+    for i in 0..30 {
+        p.frame(0, at(1_000 + 300 * i), &format!("R {}", i + 1));
+        p.frame(1, at(1_010 + 300 * i), &format!("R {}", i + 1));
+    }
+    p.close(0, at(10_200));
+    assert_eq!(p.of(RAW)[30..], [""; 0], "nothing is lost");
 }
 
 #[test]

@@ -66,6 +66,13 @@ fn book(out: &mut Out, action: BookAction, first: u64, last: u64, price: i64, si
     });
 }
 
+fn status(out: &mut Out, number: u64) {
+    let status = wholetape_model::TradingStatus::from_u8(number as u8);
+    let text = out.arena.text(&number.to_string());
+    let body = Body::Status(wholetape_model::Status { status, text });
+    out.events.push(Event { kind: Kind::Status, body, ..trade(0) });
+}
+
 impl Script {
     fn timed(&self, event: Event) -> Event {
         let Body::Trade(t) = event.body else { return event };
@@ -96,14 +103,7 @@ impl Session for Script {
             }
             "D" => book(out, BookAction::Delta, n(1), n(2), n(3) as i64, n(4) as i64),
             "K" => out.events.push(Event { kind: Kind::Ticker, body: Body::Ticker(ticker(n(1))), ..trade(n(1)) }),
-            "S" => out.events.push(Event {
-                kind: Kind::Status,
-                body: Body::Status(wholetape_model::Status {
-                    status: wholetape_model::TradingStatus::from_u8(n(1) as u8),
-                    text: out.arena.text(words[1]),
-                }),
-                ..trade(0)
-            }),
+            "S" => status(out, n(1)),
             "U" => out.actions.push(Action::Note(Note::Unknown { channel: "news".into() })),
             "ack" => out.actions.push(Action::Note(Note::Subscribed { streams: vec![String::new(); n(1) as usize] })),
             _ => return Err(ProtocolError::Malformed { channel: "script", at: 0, why: "garbage" }),
@@ -129,6 +129,7 @@ impl Session for Script {
             std::str::from_utf8(body).unwrap().split_whitespace().map(|w| w.parse().unwrap()).collect();
         match id.kind {
             FetchKind::BookSnapshot => book(out, BookAction::Snapshot, numbers[0], numbers[0], 90, 5),
+            FetchKind::Instruments => status(out, numbers[0]),
             _ => out.events.extend(numbers.into_iter().map(|id| self.timed(trade(id)))),
         }
         Ok(())
@@ -197,12 +198,17 @@ fn bench(heal: bool, resume: Resume) -> Bench {
 
 /// One connection to `venue`.
 pub(super) fn bench_of(venue: Script, heal: bool, resume: Resume) -> Bench {
-    let plan = LinePlan {
+    Bench::new(plan_of(venue, heal, resume))
+}
+
+pub(super) fn plan_of(venue: Script, heal: bool, resume: Resume) -> LinePlan {
+    LinePlan {
         name: "test".into(),
         instruments: vec![InstrumentId::new("BTCUSDT", "BINANCE")],
         conns: vec![ConnPlan {
             session: Box::new(venue),
             expects: vec![(0, Kind::Trade), (0, Kind::Quote), (0, Kind::Book)],
+            polled: Vec::new(),
             streams: 3,
         }],
         trade_source: Kind::Trade,
@@ -210,11 +216,14 @@ pub(super) fn bench_of(venue: Script, heal: bool, resume: Resume) -> Bench {
         discover: None,
         checks: wholetape_quality::CheckConfig::default(),
         resume,
-    };
-    Bench { line: Line::new(plan), out: LineOut::default(), rows: Vec::new(), actions: Vec::new() }
+    }
 }
 
 impl Bench {
+    pub fn new(plan: LinePlan) -> Self {
+        Self { line: Line::new(plan), out: LineOut::default(), rows: Vec::new(), actions: Vec::new() }
+    }
+
     pub fn open(mut self, now: Ts) -> Self {
         self.line.on_open(0, ConnMeta { number: 7 }, now, &mut self.out);
         self.take();

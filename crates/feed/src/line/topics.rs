@@ -35,6 +35,8 @@ pub struct TopicState {
     pub topic: Topic,
     pub instrument: InstrumentIx,
     pub kind: Kind,
+    /// A stream was planned for it, not only polls.
+    pub streamed: bool,
     /// The connection that brought it last; its siblings may carry it as well.
     pub conn: Option<ConnIx>,
     /// Frames received, repeats included.
@@ -71,6 +73,7 @@ impl TopicState {
             topic,
             instrument,
             kind,
+            streamed: false,
             conn: None,
             received: 0,
             rows: 0,
@@ -178,18 +181,19 @@ impl TopicState {
 
     /// No id tells whether anything is missing here.
     pub fn is_unprotected(&self) -> bool {
-        !matches!(
-            self.kind,
+        match self.kind {
+            // Where it is polled only, nobody promised what was between two polls.
+            Kind::Status => self.streamed,
             Kind::Trade
-                | Kind::Book
-                | Kind::Instrument
-                | Kind::Status
-                | Kind::OpenInterest
-                | Kind::Link
-                | Kind::Gap
-                | Kind::Quality
-                | Kind::Raw
-        )
+            | Kind::Book
+            | Kind::Instrument
+            | Kind::OpenInterest
+            | Kind::Link
+            | Kind::Gap
+            | Kind::Quality
+            | Kind::Raw => false,
+            _ => true,
+        }
     }
 
     /// Subscribed, speaking until a while ago (or never), and silent now although its siblings speak: says so once, then

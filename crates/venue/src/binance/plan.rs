@@ -164,6 +164,7 @@ pub fn connections(
                 path,
                 streams: streams(variant, route, part, &mine)?,
                 instruments: part.to_vec(),
+                polled: mine.iter().copied().filter(|c| polls.contains(c)).collect(),
                 channels: mine.clone(),
             });
         }
