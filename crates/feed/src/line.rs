@@ -246,6 +246,7 @@ impl Line {
     pub fn on_fetched(&mut self, conn: ConnIx, now: Ts, id: FetchId, reply: Reply<'_>, out: &mut LineOut) {
         out.scratch.events.clear();
         let result = self.conns[conn].session.on_fetched(now, id, reply, &mut out.scratch);
+        self.take_raw(conn, now, out);
         let failure = match (&reply, &result) {
             (Reply::Failed(FetchFailure::Budget { retry_after }), _) => Some((Some(*retry_after), "budget".to_owned())),
             (Reply::Failed(failure), _) => Some((None, failure_text(failure))),

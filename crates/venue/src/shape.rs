@@ -28,7 +28,7 @@ const DEPTH_MAX: usize = 16;
 const DEVIATIONS_MAX: usize = 8;
 
 /// What odd frames are counted under: a small closed set. The last stands for all that no table names.
-pub const CHANNELS: [&str; 14] = [
+pub const CHANNELS: [&str; 18] = [
     "trade",
     "aggTrade",
     "depth",
@@ -41,6 +41,10 @@ pub const CHANNELS: [&str; 14] = [
     "partialDepth",
     "serverShutdown",
     "ack",
+    "restDepth",
+    "restAggTrades",
+    "restTrades",
+    "restOpenInterest",
     "wrapper",
     "other",
 ];

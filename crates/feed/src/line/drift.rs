@@ -167,6 +167,22 @@ impl Line {
         self.rings[conn].after = AFTER;
     }
 
+    /// Answers of REST that are not as documented, kept as they came; what else was read of them stays.
+    pub(super) fn take_raw(&mut self, conn: ConnIx, now: Ts, out: &mut LineOut) {
+        if !out.scratch.events.iter().any(|event| event.kind == Kind::Raw) {
+            return;
+        }
+        let mut events = std::mem::take(&mut out.scratch.events);
+        events.retain(|event| {
+            if event.kind == Kind::Raw {
+                let topic = self.topics.own(Kind::Raw, &self.plan.name);
+                self.push_mark(topic, event.body, conn, now, out);
+            }
+            event.kind != Kind::Raw
+        });
+        out.scratch.events = events;
+    }
+
     /// The frames behind an odd one.
     #[cold]
     pub(super) fn keep_after(&mut self, conn: ConnIx, bytes: &[u8], now: Ts, out: &mut LineOut) {

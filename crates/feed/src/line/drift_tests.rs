@@ -69,6 +69,27 @@ fn t12_unknown_enum_frame_kept_raw_rest_unaffected() {
 }
 
 #[test]
+fn an_answer_of_rest_with_a_new_key_is_read_and_kept_and_told() {
+    let mut b = usdm(Resume::default());
+    let id = FetchId { kind: FetchKind::OpenInterest, instrument: 0, arg: 0 };
+    for n in 1..=3 {
+        let body = format!(r#"{{"openInterest":"{n}.5","symbol":"BTCUSDT","time":1790000000000,"zz":null}}"#);
+        b.line.on_fetched(0, at(n), id, Reply::Answer { status: 200, body: body.as_bytes() }, &mut b.out);
+        b.take();
+    }
+    assert_eq!(b.of("open_interest.BTCUSDT-PERP.BINANCE").len(), 3, "read all the same");
+    assert_eq!(b.of(RAW).iter().filter(|r| r.contains("zz")).count(), 3, "{:?}", b.of(RAW));
+    let alerts = b.of(ALERT);
+    assert!(alerts.len() == 1 && alerts[0].contains("restOpenInterest: unknown key `zz` (null)"), "{alerts:?}");
+    // A snapshot that nobody can read any more is evidence too.
+    let id = FetchId { kind: FetchKind::BookSnapshot, instrument: 0, arg: 0 };
+    let body = br#"{"lastUpdateId":"later","E":1,"T":1,"bids":[],"asks":[]}"#;
+    b.line.on_fetched(0, at(9), id, Reply::Answer { status: 200, body }, &mut b.out);
+    b.take();
+    assert_eq!((b.of(RAW).len(), b.of(ALERT).len()), (4, 2), "{:?}", b.of(ALERT));
+}
+
+#[test]
 fn a_new_key_is_understood_and_told_and_a_restart_does_not_tell_it_again() {
     let mut b = usdm(Resume::default());
     for id in 1..=400 {

@@ -64,6 +64,9 @@ pub struct Binance {
     stats: SessionStats,
 }
 
+/// Of a longer frame or answer the beginning is kept: it is evidence, not data.
+const RAW_MAX: usize = 64 << 10;
+
 impl Binance {
     /// # Errors
     /// A plan that names twice, or asks for what the variant does not offer.
@@ -134,9 +137,15 @@ impl Binance {
             });
             odd = Some(self.sentinel.unknown(named.unwrap_or("")));
         }
+        self.tell(odd, bytes, unknown.is_none(), out);
+    }
+
+    /// Keeps and tells what is odd; `keep`: the decoder has not.
+    fn tell(&mut self, odd: Option<sentinel::OddFrame>, bytes: &[u8], keep: bool, out: &mut Out) {
         let Some(odd) = odd else { return };
         self.stats.odd_shapes = self.sentinel.counts;
-        if odd.keep && unknown.is_none() {
+        let bytes = &bytes[..bytes.len().min(RAW_MAX)];
+        if odd.keep && keep {
             let raw =
                 Raw { channel: out.arena.text(odd.channel), text: out.arena.text(&String::from_utf8_lossy(bytes)) };
             out.events.push(Event {
@@ -242,6 +251,10 @@ impl Session for Binance {
                 self.stats.errors += 1;
                 mark.restore(out);
             }
+        }
+        if status == 200 {
+            let odd = self.sentinel.look_at_answer(id.kind, body);
+            self.tell(odd, body, true, out);
         }
         done
     }
