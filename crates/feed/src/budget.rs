@@ -16,6 +16,8 @@ use wholetape_model::Ts;
 use crate::line::Priority;
 
 const MINUTE: Duration = Duration::from_secs(60);
+/// So far our clock may be ahead of the venue's: its window ends so much later than we think.
+const SKEW: Duration = Duration::from_secs(10);
 
 /// A sum over the last `span` that stays within `limit`.
 #[derive(Debug, Clone)]
@@ -188,11 +190,14 @@ impl WeightBudget {
     pub fn on_used(&mut self, now: Ts, used: u32) {
         let ours = self.ours.used(now);
         let others = used.saturating_sub(ours);
-        if now >= self.others_until || others > self.others {
+        // Less than what others alone had used: the venue's window has begun anew.
+        let anew = used < self.others;
+        if now >= self.others_until || others > self.others || anew {
             self.others = others;
-            // The venue's window ends at a full minute of its clock; a skewed clock of ours costs at most a wait.
-            let next = now.0.div_euclid(60_000_000_000) + 1;
-            self.others_until = Ts(next.saturating_mul(60_000_000_000));
+            // The venue's window ends at a full minute of its clock, and within a minute whatever its clock says; a skewed clock
+            // of ours costs at most a wait.
+            let next = Ts((now.0.div_euclid(60_000_000_000) + 1).saturating_mul(60_000_000_000));
+            self.others_until = (next + SKEW).min(now + MINUTE);
         }
     }
 
@@ -253,6 +258,19 @@ mod tests {
         b.on_retry_after(T + S * 60, S * 120);
         assert_eq!(b.take(T + S * 70, 1, Priority::BookResync), Err(S * 110));
         assert_eq!(b.take(T + S * 180, 1, Priority::BookResync), Ok(()));
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_does_not_end_the_venues_minute() {
+        // After a restart: the former process had used 95 of the minute that the venue counts.
+        let mut b = WeightBudget::new(100);
+        b.take(T + S * 59, 1, Priority::Poll).unwrap();
+        b.on_used(T + S * 59, 96);
+        assert_eq!(b.take(T + S * 62, 50, Priority::BookResync), Err(S * 8), "its minute may go on");
+        // What others used cannot become less within one minute: a new one has begun.
+        b.take(T + S * 63, 2, Priority::BookResync).unwrap();
+        b.on_used(T + S * 63, 2);
+        assert_eq!(b.take(T + S * 63, 50, Priority::BookResync), Ok(()));
     }
 
     #[test]
