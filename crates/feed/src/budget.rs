@@ -56,16 +56,22 @@ impl SlidingWindow {
     }
 
     fn take_within(&mut self, now: Ts, n: u32, ceiling: u32) -> Result<(), Duration> {
+        self.peek_within(now, n, ceiling)?;
+        self.sum += n;
+        match self.taken.back_mut() {
+            Some(last) if last.0 == now => last.1 += n,
+            _ => self.taken.push_back((now, n)),
+        }
+        Ok(())
+    }
+
+    /// Whether it fits, without taking it.
+    fn peek_within(&mut self, now: Ts, n: u32, ceiling: u32) -> Result<(), Duration> {
         self.forget(now);
         if n > ceiling {
             return Err(Duration::MAX);
         }
         if self.sum + n <= ceiling {
-            self.sum += n;
-            match self.taken.back_mut() {
-                Some(last) if last.0 == now => last.1 += n,
-                _ => self.taken.push_back((now, n)),
-            }
             return Ok(());
         }
         let mut left = self.sum;
@@ -132,6 +138,8 @@ impl TokenBucket {
 pub struct WeightBudget {
     limit: u32,
     ours: SlidingWindow,
+    /// Of it, what went into probes: hundreds of quiet streams would leave nothing for a backlog.
+    probes: SlidingWindow,
     /// Weight in the venue's count that is not ours, and when it stops counting.
     others: u32,
     others_until: Ts,
@@ -145,6 +153,7 @@ impl WeightBudget {
         Self {
             limit,
             ours: SlidingWindow::new(limit, MINUTE),
+            probes: SlidingWindow::new(limit / 5, MINUTE),
             others: 0,
             others_until: Ts::ZERO,
             blocked_until: Ts::ZERO,
@@ -158,7 +167,7 @@ impl WeightBudget {
             Priority::BookResync => 100,
             // After a cut holes and books come at once: what is left is enough for the snapshots of dozens of books.
             Priority::LiveHole => 80,
-            Priority::Poll => 70,
+            Priority::Poll | Priority::Probe => 70,
             // Half: a resync that begins in the midst of a backlog finds the other half.
             Priority::Backlog => 50,
         };
@@ -182,6 +191,15 @@ impl WeightBudget {
         let left = ceiling.saturating_sub(others);
         if weight > left {
             return Err(self.others_until.since(now).max(Duration::from_millis(1)));
+        }
+        if priority == Priority::Probe {
+            // As above: heavier than the share of all probes goes when no other probe does.
+            let share = self.probes.limit.max(weight);
+            let waits = [self.probes.peek_within(now, weight, share), self.ours.peek_within(now, weight, left)];
+            if let Some(wait) = waits.into_iter().filter_map(Result::err).max() {
+                return Err(wait);
+            }
+            self.probes.take_within(now, weight, share)?;
         }
         self.ours.take_within(now, weight, left)
     }
@@ -220,6 +238,8 @@ mod tests {
     use proptest::prelude::*;
 
     const S: Duration = Duration::from_secs(1);
+    const CLASSES: [Priority; 5] =
+        [Priority::BookResync, Priority::LiveHole, Priority::Poll, Priority::Probe, Priority::Backlog];
     const T: Ts = Ts(600_000_000_000);
 
     #[test]
@@ -274,6 +294,15 @@ mod tests {
     }
 
     #[test]
+    fn probes_leave_room_for_a_backlog() {
+        let mut b = WeightBudget::new(2_400);
+        let taken = (0..500).filter(|_| b.take(T, 20, Priority::Probe).is_ok()).count();
+        assert_eq!(taken, 24, "a fifth of 2400");
+        assert_eq!((0..500).filter(|_| b.take(T, 20, Priority::Backlog).is_ok()).count(), 36, "up to the half");
+        assert_eq!((0..500).filter(|_| b.take(T, 20, Priority::LiveHole).is_ok()).count(), 36, "up to four fifths");
+    }
+
+    #[test]
     fn too_heavy_is_said_at_once() {
         assert_eq!(WeightBudget::new(100).take(T, 101, Priority::BookResync), Err(Duration::MAX));
         let mut b = WeightBudget::new(100);
@@ -300,15 +329,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_exceeds(steps in proptest::collection::vec((0_u64..9_000, 0_u32..60, 0_u8..4), 1..300)) {
+        fn never_exceeds(steps in proptest::collection::vec((0_u64..9_000, 0_u32..60, 0_u8..5), 1..300)) {
             let mut b = WeightBudget::new(100);
             let mut now = T;
-            let mut granted: Vec<(Ts, u32, u32)> = Vec::new();
+            let mut granted: Vec<(Ts, u32, u32, bool)> = Vec::new();
             for (ms, weight, p) in steps {
                 now = now + Duration::from_millis(ms);
-                let priority = [Priority::BookResync, Priority::LiveHole, Priority::Poll, Priority::Backlog][usize::from(p)];
+                let priority = CLASSES[usize::from(p)];
                 match b.take(now, weight, priority) {
-                    Ok(()) => granted.push((now, weight, WeightBudget::ceiling(100, priority).max(weight))),
+                    Ok(()) => {
+                        let ceiling = WeightBudget::ceiling(100, priority).max(weight);
+                        granted.push((now, weight, ceiling, priority == Priority::Probe));
+                    }
                     Err(wait) if wait < Duration::MAX => {
                         prop_assert!(wait <= MINUTE);
                         prop_assert_eq!(b.clone().take(now + wait, weight, priority), Ok(()), "the wait is enough");
@@ -316,10 +348,14 @@ mod tests {
                     Err(_) => prop_assert!(weight > 100),
                 }
             }
-            for (i, &(end, _, ceiling)) in granted.iter().enumerate() {
+            for (i, &(end, _, ceiling, _)) in granted.iter().enumerate() {
                 let sum: u32 = granted[..=i].iter().filter(|(t, ..)| end.since(*t) < MINUTE).map(|g| g.1).sum();
                 prop_assert!(sum <= 100);
                 prop_assert!(sum <= ceiling);
+                if granted[i].3 {
+                    let probes = granted[..=i].iter().filter(|g| g.3 && end.since(g.0) < MINUTE);
+                    prop_assert!(probes.map(|g| g.1).sum::<u32>() <= 20.max(granted[i].1));
+                }
             }
         }
     }

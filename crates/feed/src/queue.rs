@@ -1,6 +1,6 @@
 //! Whose REST request goes next: one queue per host, shared by all lines that speak to it. Pure; time is an argument.
 //!
-//! Order: book resync > hole at the live edge > poll > backlog, and first come first served within each. The first in line is
+//! Order: book resync > hole at the live edge > poll > probe > backlog, and first come first served within each. The first in line is
 //! never overtaken while it waits for weight, so a backlog of hundreds of instruments cannot starve a resync; and since a
 //! backlog may fill only half of any minute's weight and holds [`Queue::backlog_max`] connections at most, a resync that
 //! begins in its midst finds half of the budget and a free connection.
@@ -183,7 +183,8 @@ impl<T> Queue<T> {
                 self.running_backlog += usize::from(backlog);
                 return Next::Send(order);
             };
-            if wait <= self.wait_max.saturating_sub(now.since(asked)) {
+            // A probe that waits would hold up the backlog behind it.
+            if priority != Priority::Probe && wait <= self.wait_max.saturating_sub(now.since(asked)) {
                 return Next::Wait(Some(wait));
             }
             if let Some(order) = self.waiting.pop() {
@@ -302,6 +303,18 @@ mod tests {
             q.ended(one.priority);
         }
         assert_eq!(order, [3, 1, 2, 0]);
+    }
+
+    #[test]
+    fn a_probe_that_may_not_go_holds_up_nobody() {
+        let mut q = queue(1_000);
+        q.heard();
+        for (i, p) in [Priority::Probe, Priority::Probe, Priority::Backlog].into_iter().enumerate() {
+            q.push(Order::new(FetchKind::TradesFrom, 150, p, i), T).unwrap();
+        }
+        assert!(matches!(q.next(T, |_| false), Next::Send(order) if order.job == 0));
+        assert!(matches!(q.next(T, |_| false), Next::Refuse(order, _) if order.job == 1), "more than a fifth");
+        assert!(matches!(q.next(T, |_| false), Next::Send(order) if order.job == 2));
     }
 
     #[test]

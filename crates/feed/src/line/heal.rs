@@ -53,9 +53,11 @@ impl Line {
         self.verdicts(ix, &lost, now, out);
         let flow = &mut self.instruments[ix].trades;
         if let Some(ask) = flow.poll_ask(now) {
-            let urgent = matches!(ask, Ask::From { hole: true, .. })
-                || matches!(ask, Ask::From { hole: false, .. }) && flow.is_probe_urgent();
-            let priority = if urgent { Priority::LiveHole } else { Priority::Backlog };
+            let priority = match ask {
+                Ask::From { hole: false, .. } if !flow.is_probe_urgent() => Priority::Probe,
+                Ask::From { .. } => Priority::LiveHole,
+                Ask::Newest | Ask::At(_) => Priority::Backlog,
+            };
             self.ask(ix, ask, priority, now, out);
         }
         if let Some(at) = self.instruments[ix].trades.next_ask() {

@@ -45,7 +45,9 @@ pub enum Priority {
     /// A hole at the live edge.
     LiveHole,
     Poll,
-    /// Older holes and probes.
+    /// Whether a quiet stream is quiet.
+    Probe,
+    /// Older holes.
     Backlog,
 }
 

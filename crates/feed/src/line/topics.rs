@@ -155,7 +155,8 @@ impl TopicState {
 
     /// After what silence REST is asked whether there is anything newer.
     pub fn suspicion(&self, now: Ts) -> Duration {
-        let usual = self.pace.expected(now).map_or(SUSPECT_MIN, |e| e.p99);
+        let longest = Duration::from_nanos(u64::try_from(self.cadence).unwrap_or(0));
+        let usual = self.pace.expected(now).map_or(longest, |e| e.p99);
         usual.clamp(SUSPECT_MIN, Duration::from_secs(60))
     }
 

@@ -140,6 +140,8 @@ pub struct TradeFlow {
     last_event: Ts,
     probe_after: Duration,
     probe_at: Ts,
+    /// Subscribed anew, and no trade since whose id would tell what was missed.
+    tail: bool,
     pub stats: TradeStats,
 }
 
@@ -168,6 +170,7 @@ impl TradeFlow {
             last_event: Ts::ZERO,
             probe_after: PROBE_FIRST,
             probe_at: Ts::MAX,
+            tail: false,
             stats: TradeStats::default(),
         }
     }
@@ -228,6 +231,7 @@ impl TradeFlow {
     pub fn on_open(&mut self, now: Ts) {
         self.probe_after = PROBE_FIRST;
         self.probe_at = now + PROBE_FIRST;
+        self.tail = true;
         self.live = true;
         self.backlog.again();
     }
@@ -269,6 +273,7 @@ impl TradeFlow {
         self.last_event = self.last_event.max(event);
         self.probe_after = self.probe_first;
         self.probe_at = now + self.probe_first;
+        self.tail = false;
         if let Some(overlap) = &mut self.overlap {
             let live = overlap.on_live(id, event, now, gap);
             *if live == Live::Repeat { &mut self.stats.repeats } else { &mut self.stats.live } += 1;
@@ -421,9 +426,10 @@ impl TradeFlow {
         Some(Asked { ask, at: now, gap: 0, left: false, backlog: false })
     }
 
-    /// The stream has just fallen silent, or was just opened: its tail belongs to the live edge. A long quiet is no hurry.
+    /// The stream was just opened: what it missed belongs to the live edge. Any other quiet is no hurry, for the next trade's id
+    /// tells as much.
     pub fn is_probe_urgent(&self) -> bool {
-        self.probe_after <= PROBE_FIRST * 4
+        self.tail && self.probe_after <= PROBE_FIRST * 4
     }
 
     /// When `poll_ask` may have something.
