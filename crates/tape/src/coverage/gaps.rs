@@ -11,7 +11,7 @@ use wholetape_model::{Gap, GapState, Ts};
 use super::runs::HOUR;
 
 /// Gaps kept in detail: the newest, for people. Of 200 topics on a bad line more would be tens of megabytes.
-pub const GAPS_MAX: usize = 32;
+pub const GAPS_MAX: usize = 16;
 /// Open gaps may be so many.
 const OPEN_MAX: usize = 2_048;
 const SCARS_MAX: usize = 2_048;
