@@ -130,6 +130,15 @@ impl Proof {
         !matches!(self.trading, TradingStatus::Trading | TradingStatus::Unknown | TradingStatus::CancelOnly)
     }
 
+    /// The stream of `kind` begins anew: it owes nothing.
+    pub(super) fn opened(&mut self, kind: Kind) {
+        match kind {
+            Kind::Trade => self.trades_owed = None,
+            Kind::Book => self.book_owed = None,
+            _ => {}
+        }
+    }
+
     pub(super) fn book_differed(&mut self, last_row: Ts, now: Ts) {
         let times = self.book_owed.filter(|(at, _)| last_row < *at).map_or(0, |(_, n)| n);
         self.book_owed = Some((now, times + 1));

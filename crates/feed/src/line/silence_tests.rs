@@ -151,6 +151,31 @@ fn a_blackholed_connection_is_left_within_five_seconds() {
     }
 }
 
+/// What REST had shown of a stream that was silent then is healed, and no debt of the next subscription, in however quiet a market.
+#[test]
+fn a_new_subscription_owes_nothing() {
+    let mut b = venue();
+    let mut now = T0;
+    let id = b.busy(&mut now, 1);
+    // Ten more trades that the stream never brings; then the market sleeps.
+    let heal = |f: FetchId| match f.kind {
+        FetchKind::TradesFrom => Some((f.arg..id + 10).map(|i| format!("{i} ")).collect()),
+        FetchKind::BookSnapshot => Some((id + 10).to_string()),
+        _ => Some((id + 9).to_string()),
+    };
+    while b.left().is_empty() {
+        let next = now + Duration::from_millis(100);
+        b.pass(&mut now, next, heal);
+    }
+    b.actions.clear();
+    b.line.on_closed(0, now, LinkCause::Silent, &mut b.out);
+    b.line.on_open(0, ConnMeta { number: 8 }, now + Duration::from_millis(200), &mut b.out);
+    b.frame(now + Duration::from_millis(300), "ack 3");
+    let asleep = now;
+    b.pass(&mut now, asleep + Duration::from_secs(3_600), heal);
+    assert!(b.left().is_empty(), "{:?}", b.left());
+}
+
 /// T11's second half: what was missed while a connection was being replaced is healed, and says nothing against the new one, however
 /// long the market sleeps.
 #[test]

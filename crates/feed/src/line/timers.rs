@@ -130,6 +130,11 @@ impl Line {
             }
             let activity = self.instruments.get(ix).map_or(0, |i| i.evidence(kind));
             state.opened(now, activity);
+            if let Some(instrument) = self.instruments.get_mut(ix) {
+                // What REST showed before is nothing that this subscription could bring.
+                instrument.proof.opened(kind);
+            }
+            let state = self.topics.get(topic);
             if state.losing.is_some() && !(many && state.is_unprotected()) {
                 self.end_loss(topic, conn, now, out);
             }

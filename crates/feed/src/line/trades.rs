@@ -140,8 +140,9 @@ pub struct TradeFlow {
     last_event: Ts,
     probe_after: Duration,
     probe_at: Ts,
-    /// Subscribed anew, and no trade since whose id would tell what was missed.
-    tail: bool,
+    /// Probes that much depends on: what a new subscription missed, whether a connection is dead. And whether the last was one.
+    urgent_left: u8,
+    urgent: bool,
     pub stats: TradeStats,
 }
 
@@ -170,7 +171,8 @@ impl TradeFlow {
             last_event: Ts::ZERO,
             probe_after: PROBE_FIRST,
             probe_at: Ts::MAX,
-            tail: false,
+            urgent_left: 0,
+            urgent: false,
             stats: TradeStats::default(),
         }
     }
@@ -231,7 +233,7 @@ impl TradeFlow {
     pub fn on_open(&mut self, now: Ts) {
         self.probe_after = PROBE_FIRST;
         self.probe_at = now + PROBE_FIRST;
-        self.tail = true;
+        self.urgent_left = 2;
         self.live = true;
         self.backlog.again();
     }
@@ -244,6 +246,7 @@ impl TradeFlow {
     /// The connection fell silent as a whole: asked at once, unless an answer is under way.
     pub fn probe_now(&mut self, now: Ts) {
         self.probe_at = self.probe_at.min(now);
+        self.urgent_left = self.urgent_left.max(1);
     }
 
     pub fn on_closed(&mut self) {
@@ -273,7 +276,7 @@ impl TradeFlow {
         self.last_event = self.last_event.max(event);
         self.probe_after = self.probe_first;
         self.probe_at = now + self.probe_first;
-        self.tail = false;
+        self.urgent_left = 0;
         if let Some(overlap) = &mut self.overlap {
             let live = overlap.on_live(id, event, now, gap);
             *if live == Live::Repeat { &mut self.stats.repeats } else { &mut self.stats.live } += 1;
@@ -420,16 +423,17 @@ impl TradeFlow {
             return None;
         }
         self.stats.probes += 1;
+        self.urgent = self.urgent_left > 0;
+        self.urgent_left = self.urgent_left.saturating_sub(1);
         self.probe_after = (self.probe_after * 2).min(PROBE_MAX);
         self.probe_at = now + self.probe_after;
         let ask = self.ledger.head().map_or(Ask::Newest, |head| Ask::From { id: head.saturating_add(1), hole: false });
         Some(Asked { ask, at: now, gap: 0, left: false, backlog: false })
     }
 
-    /// The stream was just opened: what it missed belongs to the live edge. Any other quiet is no hurry, for the next trade's id
-    /// tells as much.
+    /// The last probe belongs to the live edge. One for any other quiet is no hurry: the next trade's id tells as much.
     pub fn is_probe_urgent(&self) -> bool {
-        self.tail && self.probe_after <= PROBE_FIRST * 4
+        self.urgent
     }
 
     /// When `poll_ask` may have something.
