@@ -57,10 +57,7 @@ pub fn run(args: &cli::Doctor) -> anyhow::Result<ExitCode> {
     if args.json {
         let day = kept.as_ref().map(|k| k.day(availability::unix_now()));
         let available = kept.map(|k| serde_json::json!({"run": k.run, "day": day, "started": k.started, "written": k.written, "ended": k.ended, "excluded": availability::EXCLUDED}));
-        println!(
-            "{}",
-            serde_json::json!({"good": worst < Level::Bad, "findings": findings, "availability": available})
-        );
+        say!("{}", serde_json::json!({"good": worst < Level::Bad, "findings": findings, "availability": available}));
     } else {
         for f in &findings {
             let sign = match f.level {
@@ -68,9 +65,9 @@ pub fn run(args: &cli::Doctor) -> anyhow::Result<ExitCode> {
                 Level::Warn => "warn",
                 Level::Bad => "BAD ",
             };
-            println!("{sign} {:14} {}", f.check, f.what);
+            say!("{sign} {:14} {}", f.check, f.what);
             if !f.remedy.is_empty() {
-                println!("     {:14} → {}", "", f.remedy);
+                say!("     {:14} → {}", "", f.remedy);
             }
         }
     }

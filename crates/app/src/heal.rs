@@ -31,9 +31,9 @@ pub fn run(args: &cli::Heal) -> anyhow::Result<ExitCode> {
     runtime.shutdown_timeout(Duration::from_secs(2));
     let last = last?;
     if args.json {
-        println!("{last}");
+        say!("{last}");
     } else {
-        println!("{}", sentence(&last));
+        say!("{}", sentence(&last));
     }
     Ok(ExitCode::from(u8::from(last["complete"] != true)))
 }
@@ -158,7 +158,7 @@ impl Show {
 
     fn line(&mut self, value: &Value) {
         if self.json {
-            println!("{value}");
+            say!("{value}");
             return;
         }
         let n = |key: &str| value[key].as_u64().unwrap_or(0);

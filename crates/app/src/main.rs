@@ -2,6 +2,14 @@
 //!
 //! Exit status: 0 as wished (for `demo`: complete), 1 a judgement against (incomplete, problems found), 2 could not be done.
 
+/// A line on standard output. Whoever reads it may have gone (`| head`): that is no fault of ours.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
 mod availability;
 mod cli;
 mod config;
@@ -52,9 +60,9 @@ fn dispatch(verb: &Verb) -> anyhow::Result<ExitCode> {
         Verb::Defaults { json } => {
             let text = config::defaults();
             if *json {
-                println!("{}", serde_json::to_string(&toml::from_str::<toml::Table>(&text)?)?);
+                say!("{}", serde_json::to_string(&toml::from_str::<toml::Table>(&text)?)?);
             } else {
-                print!("{text}");
+                say!("{}", text.trim_end());
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -66,9 +74,9 @@ fn dispatch(verb: &Verb) -> anyhow::Result<ExitCode> {
         Verb::Inspect { file, json } => {
             let report = inspect::inspect(file)?;
             if *json {
-                println!("{}", serde_json::to_string_pretty(&report)?);
+                say!("{}", serde_json::to_string_pretty(&report)?);
             } else {
-                print!("{}", report.table());
+                say!("{}", report.table().trim_end());
             }
             Ok(ExitCode::SUCCESS)
         }

@@ -15,11 +15,11 @@ use crate::signals;
 pub fn check(args: &cli::Check) -> anyhow::Result<ExitCode> {
     let (_, problems) = config::load(&args.layers)?;
     if args.json {
-        println!("{}", json!({"good": problems.is_empty(), "problems": problems}));
+        say!("{}", json!({"good": problems.is_empty(), "problems": problems}));
     } else if problems.is_empty() {
-        println!("the configuration can be used");
+        say!("the configuration can be used");
     } else {
-        println!("{}", config::Problems(problems.clone()));
+        say!("{}", config::Problems(problems.clone()));
     }
     Ok(ExitCode::from(u8::from(!problems.is_empty())))
 }
@@ -53,12 +53,12 @@ async fn serve(args: &cli::Run, plan: Plan) -> anyhow::Result<ExitCode> {
     let pipeline = Pipeline::start(plan).await?;
     let addr = pipeline.addr;
     if args.json {
-        println!(
+        say!(
             "{}",
             json!({"event": "started", "page": format!("http://{addr}/"), "client": format!("ws://{addr}/v1/ws"), "tape": dir, "epoch": pipeline.tape.epoch()})
         );
     } else {
-        println!("page    http://{addr}/\nclient  ws://{addr}/v1/ws\ntape    {dir}");
+        say!("page    http://{addr}/\nclient  ws://{addr}/v1/ws\ntape    {dir}");
     }
     let over = async {
         match args.seconds {
@@ -77,13 +77,13 @@ async fn serve(args: &cli::Run, plan: Plan) -> anyhow::Result<ExitCode> {
         pipeline.tape.topics().into_iter().map(|t| (t.topic.to_string(), t.head)).collect();
     pipeline.stop().await?;
     if args.json {
-        println!("{}", json!({"event": "stopped", "failed": failed, "heads": held, "availability": available}));
+        say!("{}", json!({"event": "stopped", "failed": failed, "heads": held, "availability": available}));
     } else {
         let rows: u64 = held.values().sum();
         let trades: u64 =
             held.iter().filter(|(t, _)| t.starts_with(&format!("{}.", Kind::Trade))).map(|(_, n)| n).sum();
-        println!("stopped: {} topics, {rows} records on the tape, {trades} in trade topics", held.len());
-        println!("{}", crate::availability::line(&available));
+        say!("stopped: {} topics, {rows} records on the tape, {trades} in trade topics", held.len());
+        say!("{}", crate::availability::line(&available));
     }
     match failed {
         Some(why) => anyhow::bail!("{why}"),

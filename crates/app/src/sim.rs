@@ -100,8 +100,8 @@ async fn serve(args: &cli::Sim) -> anyhow::Result<ExitCode> {
         };
         if let Some(line) = command {
             match obey(&handle, line.trim()) {
-                Ok(answer) => println!("{answer}"),
-                Err(error) => println!("{}", json!({"event": "refused", "why": format!("{error:#}")})),
+                Ok(answer) => say!("{answer}"),
+                Err(error) => say!("{}", json!({"event": "refused", "why": format!("{error:#}")})),
             }
         }
         if audience.as_mut().is_some_and(|audience| audience.is_there(&handle)) {
@@ -130,15 +130,15 @@ async fn serve(args: &cli::Sim) -> anyhow::Result<ExitCode> {
     let (truth, rest) = (handle.data_dir().display().to_string(), handle.rest_tallies());
     handle.stop().await;
     if args.json {
-        println!(
+        say!(
             "{}",
             json!({"event": "finished", "truth": truth, "faults": counts, "events": created, "rest": rest, "venues": summary.venues})
         );
     } else {
-        println!("stopped; {created} events in {truth}; faults that happened: {counts:?}");
+        say!("stopped; {created} events in {truth}; faults that happened: {counts:?}");
         for (venue, tally) in rest {
             let asked: Vec<String> = tally.requests.iter().map(|(name, n)| format!("{name} {n}")).collect();
-            println!(
+            say!(
                 "{venue}: asked over REST {}; at most {} of {} weight a minute; refused over the limit {}",
                 asked.join(", "),
                 tally.weight_peak,
@@ -240,11 +240,11 @@ fn print_addresses(handle: &SimHandle, args: &cli::Sim) {
             .iter()
             .map(|a: &VenueAddr| json!({"name": a.name, "kind": a.kind.name(), "ws": a.ws, "rest": a.rest, "symbols": a.symbols}))
             .collect();
-        println!("{}", json!({"event": "started", "venues": venues, "config": snippet}));
+        say!("{}", json!({"event": "started", "venues": venues, "config": snippet}));
     } else {
         for addr in handle.addrs() {
-            println!("{:14} {}  {}  {}", addr.name, addr.ws, addr.rest, addr.symbols.join(" "));
+            say!("{:14} {}  {}  {}", addr.name, addr.ws, addr.rest, addr.symbols.join(" "));
         }
-        println!("\n# for `wholetape run -c FILE`:\n{snippet}");
+        say!("\n# for `wholetape run -c FILE`:\n{snippet}");
     }
 }

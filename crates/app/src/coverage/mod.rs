@@ -42,10 +42,10 @@ pub fn run(args: &cli::Coverage) -> anyhow::Result<ExitCode> {
     Coverage::catch_up(&cell, &tape, &|| false)?;
     let coverage = cell.into_inner().unwrap_or_else(PoisonError::into_inner);
     if args.json {
-        println!("{}", document(&coverage, &query));
+        say!("{}", document(&coverage, &query));
     } else {
         let paint = Paint(std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none());
-        print!("{}", table::table(&coverage, &query, &dir, paint));
+        say!("{}", table::table(&coverage, &query, &dir, paint).trim_end());
     }
     let hole = args.fail_on_hole && query.select(&coverage).any(|s| !s.is_whole());
     Ok(ExitCode::from(u8::from(hole)))

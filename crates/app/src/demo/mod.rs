@@ -53,9 +53,9 @@ pub fn run(args: &cli::Demo) -> anyhow::Result<ExitCode> {
         report::Paint(std::io::IsTerminal::is_terminal(&std::io::stdout()) && std::env::var_os("NO_COLOR").is_none());
     if args.json {
         eprint!("{}", report::table(&verdict, report::Paint(false)));
-        println!("{}", serde_json::to_string(&verdict)?);
+        say!("{}", serde_json::to_string(&verdict)?);
     } else {
-        print!("\n{}\n{}\n", report::table(&verdict, paint), report::last_line(&verdict, paint));
+        say!("\n{}\n{}", report::table(&verdict, paint), report::last_line(&verdict, paint));
     }
     Ok(ExitCode::from(u8::from(!verdict.complete)))
 }

@@ -159,5 +159,5 @@ fn say(event: &str, sums: &Sums, started: Instant) {
     line["event"] = json!(event);
     line["seconds"] = json!(started.elapsed().as_secs());
     line["complete"] = json!(sums.whole());
-    println!("{line}");
+    say!("{line}");
 }

@@ -32,10 +32,10 @@ pub fn run(args: &cli::Verdict) -> anyhow::Result<ExitCode> {
     let verdict = verdict.with_figures(figures);
     if args.json {
         eprint!("{}", report::table(&verdict, report::Paint(false)));
-        println!("{}", serde_json::to_string(&verdict)?);
+        say!("{}", serde_json::to_string(&verdict)?);
     } else {
-        print!(
-            "{}\n{}\n",
+        say!(
+            "{}\n{}",
             report::table(&verdict, report::Paint(false)),
             report::last_line(&verdict, report::Paint(false))
         );

@@ -150,6 +150,8 @@ pub struct Instrument {
     pub checks: Checks,
     /// Trades, quotes and book updates so far: the evidence against a silent sibling.
     pub activity: u64,
+    /// Its trades are recorded.
+    pub has_trades: bool,
     pub trade_conn: ConnIx,
     pub book_conn: ConnIx,
     /// What REST and the venue said of it: is its silence quiet?
@@ -158,9 +160,14 @@ pub struct Instrument {
 
 impl Instrument {
     /// What speaks against the silence of a stream of this kind. Quotes and books of an illiquid market move without any
-    /// trade, so the second trade source is measured against the first alone.
+    /// trade, so what only trades move is measured against trades alone, where there are any: the second source, bars, and the
+    /// statistics of a ticker.
     pub(super) fn evidence(&self, kind: Kind) -> u64 {
-        if kind == Kind::TradeRaw { self.trades.stats.live } else { self.activity }
+        match kind {
+            Kind::TradeRaw => self.trades.stats.live,
+            Kind::Bar(_) | Kind::Ticker if self.trades.stats.live > 0 || self.has_trades => self.trades.stats.live,
+            _ => self.activity,
+        }
     }
 }
 
@@ -192,6 +199,7 @@ impl Line {
             book: None,
             checks: Checks::for_instrument(self.plan.checks),
             activity: 0,
+            has_trades: self.conns.iter().any(|c| c.streams(ix, self.plan.trade_source)),
             proof: super::silence::Proof::default(),
             id,
         };

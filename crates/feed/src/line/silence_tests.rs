@@ -151,6 +151,37 @@ fn a_blackholed_connection_is_left_within_five_seconds() {
     }
 }
 
+/// Quotes and book of an illiquid instrument move all the time, and it trades once an hour: so do its ticker and bars.
+#[test]
+fn a_ticker_without_trades_is_quiet_whatever_the_quotes_do() {
+    let mut plan = plan_of(Script { tick: Duration::from_millis(100), ..Script::default() }, true, Resume::default());
+    plan.conns[0].expects.push((0, Kind::Ticker));
+    plan.conns[0].streams = 4;
+    let mut b = Bench::new(plan);
+    b.line.on_open(0, ConnMeta { number: 7 }, T0, &mut b.out);
+    b.frame(T0, "ack 4");
+    let mut now = T0;
+    for id in 1..3_000 {
+        if id < 10 {
+            b.frame(now, &format!("K {id}"));
+        }
+        b.frame(now, &format!("Q {id}"));
+        b.frame(now, &format!("D {id} {id} 90 5"));
+        let next = now + Duration::from_millis(100);
+        b.pass(&mut now, next, nothing(id));
+    }
+    assert!(b.left().is_empty(), "{:?}", b.left());
+    // With trades it would have spoken.
+    for id in 1..200 {
+        b.frame(now, &format!("T {id}"));
+        b.frame(now, &format!("Q {}", 3_000 + id));
+        b.frame(now, &format!("D {0} {0} 90 5", 2_999 + id));
+        let next = now + Duration::from_millis(100);
+        b.pass(&mut now, next, nothing(id));
+    }
+    assert!(b.left().first().is_some_and(|why| why.contains("ticker.")), "{:?}", b.left());
+}
+
 /// What REST had shown of a stream that was silent then is healed, and no debt of the next subscription, in however quiet a market.
 #[test]
 fn a_new_subscription_owes_nothing() {
