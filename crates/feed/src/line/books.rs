@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use wholetape_book::{BookConfig, Rule, Splice, Stamp, Step, SyncedOrderBook};
 use wholetape_model::{
-    Arena, Body, Book, Event, Gap, GapCause, GapState, HealSource, InstrumentIx, Kind, Levels, RowFlags, Span, Ts,
-    Validity, ValidityState,
+    Arena, Body, Book, Event, Gap, GapCause, GapState, HealSource, InstrumentIx, Kind, Level, Levels, RowFlags, Span,
+    Ts, Validity, ValidityState,
 };
 use wholetape_venue::{FetchId, FetchKind};
 
@@ -35,6 +35,8 @@ struct Lost {
 pub struct BookFlow {
     book: SyncedOrderBook,
     asked_at: Option<Ts>,
+    /// Best bid and ask as the last update left them.
+    top: (Option<Level>, Option<Level>),
     next_ask: Ts,
     retry: Duration,
     lost: Option<Lost>,
@@ -68,6 +70,7 @@ impl BookFlow {
         });
         Self {
             book: SyncedOrderBook::new(rule, BookConfig::default()),
+            top: (None, None),
             asked_at: None,
             next_ask: Ts::MAX,
             retry: RETRY_FIRST,
@@ -181,8 +184,11 @@ impl Line {
                 flow.last_applied = now;
                 flow.appended = update.last_id;
                 flow.quiet.moved(now);
+                let top = (flow.book.best_bid(), flow.book.best_ask());
+                let moved = std::mem::replace(&mut flow.top, top) != top;
                 let instrument = &mut self.instruments[event.instrument as usize];
                 instrument.activity += 1;
+                instrument.top_moves += u64::from(moved);
                 let activity = instrument.activity;
                 let flags = self.judge(conn, event, now, out);
                 self.topics.get(topic).spoke(now, event.ts_event, activity);

@@ -150,6 +150,8 @@ pub struct Instrument {
     pub checks: Checks,
     /// Trades, quotes and book updates so far: the evidence against a silent sibling.
     pub activity: u64,
+    /// How often an update changed the best bid or ask.
+    pub top_moves: u64,
     /// Its trades are recorded.
     pub has_trades: bool,
     pub trade_conn: ConnIx,
@@ -161,10 +163,11 @@ pub struct Instrument {
 impl Instrument {
     /// What speaks against the silence of a stream of this kind. Quotes and books of an illiquid market move without any
     /// trade, so what only trades move is measured against trades alone, where there are any: the second source, bars, and the
-    /// statistics of a ticker.
+    /// statistics of a ticker. The depth of a book moves without its top, so quotes are measured against that and trades.
     pub(super) fn evidence(&self, kind: Kind) -> u64 {
         match kind {
             Kind::TradeRaw => self.trades.stats.live,
+            Kind::Quote if self.has_trades || self.book.is_some() => self.trades.stats.live + self.top_moves,
             Kind::Bar(_) | Kind::Ticker if self.trades.stats.live > 0 || self.has_trades => self.trades.stats.live,
             _ => self.activity,
         }
@@ -199,6 +202,7 @@ impl Line {
             book: None,
             checks: Checks::for_instrument(self.plan.checks),
             activity: 0,
+            top_moves: 0,
             has_trades: self.conns.iter().any(|c| c.streams(ix, self.plan.trade_source)),
             proof: super::silence::Proof::default(),
             id,

@@ -182,6 +182,29 @@ fn a_ticker_without_trades_is_quiet_whatever_the_quotes_do() {
     assert!(b.left().first().is_some_and(|why| why.contains("ticker.")), "{:?}", b.left());
 }
 
+/// Orders deep in the book come and go, its top stands still, and so do the quotes.
+#[test]
+fn quotes_are_quiet_while_the_top_of_the_book_stands_still() {
+    let mut b = venue();
+    let mut now = T0;
+    for id in 1..2_000 {
+        if id < 10 {
+            b.frame(now, &format!("Q {id}"));
+        }
+        let (price, size) = if id < 10 { (90, id) } else { (80, id) };
+        b.frame(now, &format!("D {id} {id} {price} {size}"));
+        let next = now + Duration::from_millis(100);
+        b.pass(&mut now, next, nothing(id));
+    }
+    assert!(b.left().is_empty(), "{:?}", b.left());
+    for id in 2_000..2_100 {
+        b.frame(now, &format!("D {id} {id} 90 {id}"));
+        let next = now + Duration::from_millis(100);
+        b.pass(&mut now, next, nothing(id));
+    }
+    assert!(b.left().first().is_some_and(|why| why.contains("quote.")), "{:?}", b.left());
+}
+
 /// What REST had shown of a stream that was silent then is healed, and no debt of the next subscription, in however quiet a market.
 #[test]
 fn a_new_subscription_owes_nothing() {
