@@ -2,7 +2,8 @@
 //!
 //! Rows of `quality.<line>`, bodies `raw`: channel `cadence` with one line per stream (`trade.BTCUSDT.BINANCE 14:3=120,4=7`,
 //! see [`Cadence::write`]) or connection (`conn/0 …`), channel `shapes` with the fingerprints of all odd shapes that were
-//! told. Every ten minutes the hour at hand is written, when the hour changes all hours are; a stream of one busy hour takes
+//! told, and channel `subscribed` with the time (ns) since when its streams are followed: a stream that never spoke has no row
+//! that a restart could tell its silence by. Every ten minutes the hour at hand is written, when the hour changes all hours are; a stream of one busy hour takes
 //! some 50 bytes, one of 24 about 1 KiB. A start reads the newest 256 rows.
 //!
 //! Invariants: a row is at most [`TEXT_MAX`] long; what cannot be read is left out and learned anew.
@@ -23,12 +24,16 @@ const EVERY: Duration = Duration::from_secs(600);
 pub const TEXT_MAX: usize = 48 << 10;
 const CADENCE: &str = "cadence";
 const SHAPES: &str = "shapes";
+const SUBSCRIBED: &str = "subscribed";
 
 /// What was learned before, until its stream is there; and when the next rows are due.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     learned: BTreeMap<String, Cadence>,
     shapes: Vec<u64>,
+    /// Since when the process before followed its streams, and this one.
+    pub followed_before: Option<Ts>,
+    followed: Option<Ts>,
     next: Ts,
     hour: usize,
 }
@@ -48,6 +53,7 @@ impl Memory {
                     memory.shapes =
                         text.split_ascii_whitespace().filter_map(|w| u64::from_str_radix(w, 16).ok()).collect();
                 }
+                SUBSCRIBED => memory.followed_before = text.parse().ok().map(Ts),
                 _ => {}
             }
         }
@@ -75,6 +81,14 @@ impl Line {
         }
     }
 
+    /// A connection carries its streams.
+    pub(super) fn follow(&mut self, now: Ts, out: &mut LineOut) {
+        if self.memory.followed.is_none() {
+            self.memory.followed = Some(now);
+            self.note(SUBSCRIBED, &now.0.to_string(), now, out);
+        }
+    }
+
     /// Writes what is due.
     pub(super) fn remember(&mut self, now: Ts, out: &mut LineOut) {
         if self.drift.dirty {
@@ -91,6 +105,9 @@ impl Line {
         (self.memory.next, self.memory.hour) = (now + EVERY, hour);
         if whole && !self.drift.known.is_empty() {
             self.write_shapes(now, out);
+        }
+        if let Some(since) = self.memory.followed {
+            self.note(SUBSCRIBED, &since.0.to_string(), now, out);
         }
         let only = (!whole).then_some(hour);
         let mut lines = Vec::new();

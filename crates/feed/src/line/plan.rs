@@ -279,8 +279,27 @@ impl Line {
                         },
                     });
             }
+        } else if self.topics.get(at).is_unprotected()
+            && let Some(since) = self.unheard_since(ix, kind)
+        {
+            self.topics.get(at).losing = Some(Loss { gap: 0, since, cause: GapCause::Down });
         }
         at
+    }
+
+    /// The last moment of which anything is known of a stream that the process before followed and never heard: that of its
+    /// connection's other streams, or when they were subscribed. `None` where it was not followed.
+    fn unheard_since(&self, ix: InstrumentIx, kind: Kind) -> Option<Ts> {
+        let followed = self.memory.followed_before?;
+        let is_it = |e: &(InstrumentIx, Kind)| e.0 == ix && self.topic_kind(e.1) == kind;
+        let conn = self.conns.iter().find(|c| c.expects.iter().any(is_it))?;
+        let others = conn.expects.iter().filter_map(|(ix, kind)| {
+            let id = self.plan.instruments.get(*ix as usize)?;
+            let name = wholetape_model::Topic::new(self.topic_kind(*kind), id);
+            self.plan.resume.topics.get(name.as_str()).filter(|r| r.last_recv >= followed)
+        });
+        let heard = others.map(|r| r.last_moment(self.plan.resume.lag(r.last_recv))).max();
+        Some(heard.unwrap_or(followed))
     }
 
     pub(super) fn book_of(&mut self, ix: InstrumentIx, conn: ConnIx) -> &mut BookFlow {

@@ -56,6 +56,26 @@ fn a_polled_status_has_no_stream_to_lose() {
     assert_eq!(gaps(&b), [""; 0]);
 }
 
+/// A stream that never spoke has no row. That it was followed is known all the same, and since when nobody can have heard it.
+#[test]
+fn a_stream_that_never_spoke_confesses_the_time_in_which_nobody_ran() {
+    let mut resume = Resume::default();
+    assert_eq!(gaps(&bench(Vec::new(), resume.clone())), [""; 0], "a first start");
+    let before = bench(Vec::new(), Resume::default());
+    let note = |row: &str| {
+        let (channel, text) = row.strip_prefix("raw ")?.split_once(' ')?;
+        Some((channel.to_owned(), text.to_owned()))
+    };
+    let notes: Vec<_> = before.of("quality.test").into_iter().filter_map(note).collect();
+    assert_eq!(notes, [("subscribed".to_owned(), at(10).0.to_string())]);
+    resume.topics.insert("quality.test".into(), TopicResume { notes, ..TopicResume::default() });
+    // Trades of the same connection were heard until then.
+    let row = TopicResume { last_recv: at(20), last_event: at(20), ..TopicResume::default() };
+    resume.topics.insert("trade.BTCUSDT.BINANCE".into(), row);
+    assert_eq!(gaps(&bench(Vec::new(), resume.clone())), ["gap lost down 0-0"]);
+    assert_eq!(gaps(&bench(vec![Kind::Status], resume)), [""; 0]);
+}
+
 #[test]
 fn what_was_published_while_nobody_ran_is_confessed_too() {
     let mut resume = Resume::default();

@@ -116,6 +116,7 @@ impl Line {
         // Of several sockets one may be deaf in a stream: there the loss ends with the first row, or after a while.
         let many = self.members > 2;
         self.conns[conn].carries(now);
+        self.follow(now, out);
         let carried: Vec<LineTopic> = self.topics.of_conns(self.members_of(self.set_of(conn))).collect();
         for topic in carried {
             let state = self.topics.get(topic);
