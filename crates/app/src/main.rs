@@ -32,10 +32,6 @@ use std::process::ExitCode;
 use clap::Parser;
 use cli::{Cli, Verb};
 
-/// It gives memory back that a burst or a full disk took: what days of running hold stays what is used (docs/adr/0008-allocator.md).
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match dispatch(&cli.verb) {
