@@ -280,7 +280,7 @@ fn definitions_are_told_when_new_or_changed() {
 }
 
 #[test]
-fn a_bad_reply_is_an_error_and_emits_nothing() {
+fn a_bad_reply_is_an_error_and_emits_no_data() {
     let mut s = session("binance-spot", &[Channel::Book]);
     let mut out = Out::default();
     let id = fetch(FetchKind::BookSnapshot, 0, 0);
@@ -291,7 +291,9 @@ fn a_bad_reply_is_an_error_and_emits_nothing() {
     let number = br#"{"lastUpdateId":1,"bids":[["1","1"],["x","1"]],"asks":[]}"#;
     assert!(matches!(fetched(200, number), Err(ProtocolError::Number { field: "price", .. })));
     assert_eq!(s.on_fetched(at(0), id, Reply::Failed(&FetchFailure::Timeout), &mut out), Ok(()));
-    assert!(out.events.is_empty() && out.arena.levels.is_empty());
+    // What is JSON and no answer as documented is kept as evidence.
+    assert_eq!(out.events.iter().map(|e| e.kind).collect::<Vec<_>>(), [Kind::Raw, Kind::Raw]);
+    assert!(out.arena.levels.is_empty());
     assert_eq!(s.stats().errors, 4);
 }
 
