@@ -298,8 +298,9 @@ impl Line {
             let name = wholetape_model::Topic::new(self.topic_kind(*kind), id);
             self.plan.resume.topics.get(name.as_str()).filter(|r| r.last_recv >= followed)
         });
-        let heard = others.map(|r| r.last_moment(self.plan.resume.lag(r.last_recv))).max();
-        Some(heard.unwrap_or(followed))
+        // How late rows were is asked of all topics: once, and not for each of its siblings.
+        let heard = others.max_by_key(|r| r.last_recv);
+        Some(heard.map_or(followed, |r| r.last_moment(self.plan.resume.lag(r.last_recv))))
     }
 
     pub(super) fn book_of(&mut self, ix: InstrumentIx, conn: ConnIx) -> &mut BookFlow {

@@ -64,8 +64,8 @@ pub struct Binance {
     stats: SessionStats,
 }
 
-/// Of a longer frame or answer the beginning is kept: it is evidence, not data.
-const RAW_MAX: usize = 64 << 10;
+/// Of a longer answer the beginning is kept: it is evidence, not data.
+const ANSWER_KEPT_MAX: usize = 64 << 10;
 
 impl Binance {
     /// # Errors
@@ -144,7 +144,6 @@ impl Binance {
     fn tell(&mut self, odd: Option<sentinel::OddFrame>, bytes: &[u8], keep: bool, out: &mut Out) {
         let Some(odd) = odd else { return };
         self.stats.odd_shapes = self.sentinel.counts;
-        let bytes = &bytes[..bytes.len().min(RAW_MAX)];
         if odd.keep && keep {
             let raw =
                 Raw { channel: out.arena.text(odd.channel), text: out.arena.text(&String::from_utf8_lossy(bytes)) };
@@ -254,7 +253,7 @@ impl Session for Binance {
         }
         if status == 200 {
             let odd = self.sentinel.look_at_answer(id.kind, body);
-            self.tell(odd, body, true, out);
+            self.tell(odd, &body[..body.len().min(ANSWER_KEPT_MAX)], true, out);
         }
         done
     }
