@@ -231,8 +231,10 @@ async fn play(args: &cli::Demo, dir: &Path) -> anyhow::Result<Verdict> {
     }
     sim.finish().context("the truth cannot be finished")?;
     let truth = Arc::new(truth::load(sim.data_dir()).context("the truth cannot be read")?);
-    stage.become_whole(&truth, &wanted, load::patience(args, WHOLE_WITHIN)).await;
-    stage.settle(SETTLED_WITHIN).await;
+    if stage.become_whole(&truth, &wanted, load::patience(args, WHOLE_WITHIN)).await {
+        // Whoever is not whole by then gets no more time.
+        stage.settle(SETTLED_WITHIN).await;
+    }
     if let Some(why) = pipeline.fatal() {
         stage.status.say(&format!("the feed gave up: {why}"));
     }
@@ -405,8 +407,8 @@ impl Stage<'_> {
         }
     }
 
-    /// Waits until the client holds everything, at most so long.
-    async fn become_whole(&mut self, truth: &Arc<Truth>, wanted: &[Wanted], within: Duration) {
+    /// Waits until the client holds everything, at most so long; whether it does.
+    async fn become_whole(&mut self, truth: &Arc<Truth>, wanted: &[Wanted], within: Duration) -> bool {
         let begin = Instant::now();
         let wanted = Arc::new(wanted.to_vec());
         while begin.elapsed() < within {
@@ -415,12 +417,13 @@ impl Stage<'_> {
                 verdict::judge(&truth, &wanted, &seen, &seen, BTreeMap::new()).complete
             });
             if looked.await.unwrap_or(false) {
-                return;
+                return true;
             }
             for _ in 0..3 {
                 self.show("becoming whole", &format!("{:>4.1}/{} s", begin.elapsed().as_secs_f64(), within.as_secs()));
                 sleep(TICK).await;
             }
         }
+        false
     }
 }
