@@ -280,7 +280,7 @@ impl Line {
         if carried {
             self.confess_all_deaf(conn, now, out);
         }
-        if self.is_carried_elsewhere(conn, now) {
+        if self.is_carried_elsewhere(conn, since, now) {
             // Nothing is lost where the other socket goes on.
             self.unproven_siblings(conn, since, now, out);
             return self.settle_held(conn, now, out);

@@ -118,17 +118,19 @@ impl Conn {
         self.ahead_ns = self.ahead_ns.max((ts_event.0 - now.0).min(AHEAD_MAX_NS));
     }
 
+    /// The earlier of receive time and event time of the last frame: what the venue created after that event may be on its way.
+    pub fn heard_until(&self, now: Ts) -> Ts {
+        let heard = if self.last_frame > Ts::ZERO { self.last_frame } else { now };
+        if self.last_event > Ts::ZERO { heard.min(self.last_event) } else { heard }
+    }
+
     /// Closes, and says since when things may be missing; `None` if it was not open.
-    ///
-    /// The earlier of receive time and event time of the last frame: what the venue created after that event may have
-    /// been on its way.
     pub fn closed(&mut self, now: Ts) -> Option<Ts> {
         if !std::mem::take(&mut self.open) {
             return None;
         }
         self.carrying = false;
-        let heard = if self.last_frame > Ts::ZERO { self.last_frame } else { now };
-        Some(if self.last_event > Ts::ZERO { heard.min(self.last_event) } else { heard })
+        Some(self.heard_until(now))
     }
 
     /// True once per opening: at the first frame with data.

@@ -5,8 +5,9 @@
 //! carries its streams, another one's end costs nothing: no gap, no resync. One member of each set is usually closed: it
 //! opens for a planned replacement, and the old one goes when both have carried for [`OVERLAP`].
 //!
-//! Invariant: a socket counts as carrying only when it has been subscribed for [`OVERLAP`]: what a dying sibling had on its
-//! way was published before that, so this one need not have it.
+//! Invariant: a socket vouches for a dying sibling only when it has been subscribed for [`OVERLAP`], and since before the last
+//! event that the sibling brought: what that one still had on its way was published later, so this one has it too. (A socket that
+//! stalls has minutes on its way.)
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -130,9 +131,14 @@ impl Line {
         self.siblings(conn).any(|c| self.conns[c].is_carrying())
     }
 
-    /// Another socket of the set has carried the same streams for long enough: nothing is lost with `conn`.
-    pub(super) fn is_carried_elsewhere(&self, conn: ConnIx, now: Ts) -> bool {
-        self.siblings(conn).any(|c| self.conns[c].is_carrying() && now.since(self.conns[c].carrying_since) >= OVERLAP)
+    /// Another socket of the set has carried the same streams for long enough: nothing is lost with `conn`, which was heard up
+    /// to `heard`.
+    pub(super) fn is_carried_elsewhere(&self, conn: ConnIx, heard: Ts, now: Ts) -> bool {
+        // A venue time further back than any stall is another clock.
+        let heard = if now.since(heard) < super::topics::LAG_MAX { heard } else { now };
+        self.siblings(conn).map(|c| &self.conns[c]).any(|c| {
+            c.is_carrying() && now.since(c.carrying_since) >= OVERLAP && c.carrying_since <= heard
+        })
     }
 
     /// The poll of a session is everybody's: the first open socket of the set makes it.
@@ -373,7 +379,7 @@ impl Line {
             return;
         };
         let conn = members.start + slowest;
-        if lag >= LAG_MIN && self.is_carried_elsewhere(conn, now) {
+        if lag >= LAG_MIN && self.is_carried_elsewhere(conn, now, now) {
             self.socket_watches[set].recycled = now;
             self.give_up_slow(conn, format!("half of its events are {lag:?} or more behind the other socket"), out);
         }

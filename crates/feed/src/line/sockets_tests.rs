@@ -16,7 +16,7 @@ struct Pair {
 
 fn pair() -> Pair {
     let conn = || ConnPlan {
-        session: Box::new(Script::default()),
+        session: Box::new(Script { live: true, ..Script::default() }),
         expects: vec![(0, Kind::Trade), (0, Kind::Quote), (0, Kind::Book)],
         polled: Vec::new(),
         streams: 3,
@@ -219,6 +219,21 @@ fn a_young_sibling_is_no_proof_for_what_no_id_protects() {
     let quotes = p.of(QUOTES);
     assert_eq!(quotes, ["quote 1", "gap lost disconnected 0-0"]);
     assert_eq!(p.of(TRADES), ["trade 1"], "ids will tell");
+}
+
+#[test]
+fn what_a_stalled_socket_had_on_its_way_is_older_than_its_young_sibling() {
+    let mut p = pair();
+    p.frame(0, at(5_000), "Q 1");
+    p.frame(1, at(5_001), "Q 1");
+    p.frame(0, at(5_002), "T 1");
+    p.frame(1, at(5_003), "T 1");
+    p.close(1, at(5_500));
+    // From 5.0 s on nothing comes on the first; the second is back at 8.0 s, and the first goes at 14.0 s.
+    p.open(1, at(8_000));
+    p.frame(1, at(8_100), "Q 2");
+    p.close(0, at(14_000));
+    assert_eq!(p.of(QUOTES), ["quote 1", "quote 2", "gap lost disconnected 0-0"], "5.0 to 8.0 s");
 }
 
 #[test]

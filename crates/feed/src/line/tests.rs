@@ -20,6 +20,8 @@ pub(super) struct Script {
     pub history: TradeHistory,
     /// Between two ids, in the venue's time: next to nothing, unless a test asks when trades happened.
     pub tick: Duration,
+    /// What is streamed happens when it comes, in the venue's time.
+    pub live: bool,
     pub stats: SessionStats,
 }
 
@@ -83,7 +85,8 @@ impl Script {
 impl Session for Script {
     fn on_open(&mut self, _: Ts, _: &mut Out) {}
 
-    fn on_frame(&mut self, _: Ts, frame: Frame<'_>, out: &mut Out) -> Result<(), ProtocolError> {
+    fn on_frame(&mut self, now: Ts, frame: Frame<'_>, out: &mut Out) -> Result<(), ProtocolError> {
+        let before = out.events.len();
         let text = std::str::from_utf8(frame.bytes()).unwrap();
         let words: Vec<&str> = text.split(' ').collect();
         let n = |i: usize| words[i].parse::<u64>().unwrap();
@@ -107,6 +110,11 @@ impl Session for Script {
             "U" => out.actions.push(Action::Note(Note::Unknown { channel: "news".into() })),
             "ack" => out.actions.push(Action::Note(Note::Subscribed { streams: vec![String::new(); n(1) as usize] })),
             _ => return Err(ProtocolError::Malformed { channel: "script", at: 0, why: "garbage" }),
+        }
+        for event in &mut out.events[before..] {
+            if self.live && event.ts_event > Ts::ZERO {
+                event.ts_event = now;
+            }
         }
         Ok(())
     }

@@ -157,7 +157,7 @@ impl Line {
 
     /// Garbage may have been anything that this connection carries.
     pub(super) fn resync_connection(&mut self, conn: ConnIx, now: Ts, out: &mut LineOut) {
-        let carried = self.is_carried_elsewhere(conn, now);
+        let carried = self.is_carried_elsewhere(conn, self.conns[conn].heard_until(now), now);
         let c = &self.conns[conn];
         let from = if c.last_frame > Ts::ZERO { c.last_frame } else { c.opened_at };
         if carried {
