@@ -13,6 +13,7 @@
 //! - After warm-up an event costs no allocation; whatever allocates happens once per change of state.
 
 pub mod backlog;
+mod behind;
 mod books;
 pub mod cadence;
 mod conn;

@@ -3,7 +3,7 @@
 //! Rows of `quality.<line>`, bodies `raw`: channel `cadence` with one line per stream (`trade.BTCUSDT.BINANCE 14:3=120,4=7`,
 //! see [`Cadence::write`]) or connection (`conn/0 …`), channel `shapes` with the fingerprints of all odd shapes that were
 //! told, and channel `subscribed` with the time (ns) since when its streams are followed: a stream that never spoke has no row
-//! that a restart could tell its silence by. Every ten minutes the hour at hand is written, when the hour changes all hours are; a stream of one busy hour takes
+//! that a restart could tell its silence by; of several sockets also `behind` (see [`super::behind`]). Every ten minutes the hour at hand is written, when the hour changes all hours are; a stream of one busy hour takes
 //! some 50 bytes, one of 24 about 1 KiB. A start reads the newest 256 rows.
 //!
 //! Invariants: a row is at most [`TEXT_MAX`] long; what cannot be read is left out and learned anew.
@@ -34,6 +34,8 @@ pub(super) struct Memory {
     /// Since when the process before followed its streams, and this one.
     pub followed_before: Option<Ts>,
     followed: Option<Ts>,
+    /// Until when a set was heard that the process before left behind: see [`super::behind`].
+    pub behind: BTreeMap<usize, Ts>,
     next: Ts,
     hour: usize,
 }
@@ -53,6 +55,7 @@ impl Memory {
                     memory.shapes =
                         text.split_ascii_whitespace().filter_map(|w| u64::from_str_radix(w, 16).ok()).collect();
                 }
+                super::behind::CHANNEL => super::behind::read(&mut memory.behind, text),
                 SUBSCRIBED => memory.followed_before = text.parse().ok().map(Ts),
                 _ => {}
             }
@@ -138,7 +141,7 @@ impl Line {
         self.note(SHAPES, &text.join(" "), now, out);
     }
 
-    fn note(&mut self, channel: &str, text: &str, now: Ts, out: &mut LineOut) {
+    pub(super) fn note(&mut self, channel: &str, text: &str, now: Ts, out: &mut LineOut) {
         let raw = Raw { channel: out.scratch.arena.text(channel), text: out.scratch.arena.text(text) };
         let topic = self.topics.own(Kind::Quality, &self.plan.name);
         self.push_mark(topic, Body::Raw(raw), 0, now, out);

@@ -256,6 +256,7 @@ impl Line {
         }
         let name = wholetape_model::Topic::new(kind, &self.instruments[ix as usize].id);
         let resume = self.plan.resume.topics.get(name.as_str()).cloned();
+        let behind = self.was_behind(ix, kind);
         let learned = self.memory.cadence(name.as_str());
         let at = self.topics.add(name, ix, kind);
         self.topics.get(at).streamed = self.conns.iter().any(|c| c.streams(ix, kind));
@@ -267,16 +268,14 @@ impl Line {
             state.last_recv = resume.last_recv;
             state.last_event = resume.last_event;
             if state.is_unprotected() {
+                let last = resume.last_moment(self.plan.resume.lag(resume.last_recv));
+                let last = behind.map_or(last, |heard| heard.min(last));
                 // What was published while we were down is gone; said when the stream is back. A loss that went on when we
                 // stopped goes on, under its number.
                 state.losing =
                     Some(match resume.open_gaps.iter().rfind(|g| kind != Kind::TradeRaw || g.from_id == 0) {
                         Some(open) => Loss { gap: open.gap, since: open.from_ts, cause: open.cause },
-                        None => Loss {
-                            gap: 0,
-                            since: resume.last_moment(self.plan.resume.lag(resume.last_recv)),
-                            cause: GapCause::Down,
-                        },
+                        None => Loss { gap: 0, since: last, cause: GapCause::Down },
                     });
             }
         } else if self.topics.get(at).is_unprotected()
@@ -300,7 +299,8 @@ impl Line {
         });
         // How late rows were is asked of all topics: once, and not for each of its siblings.
         let heard = others.max_by_key(|r| r.last_recv);
-        Some(heard.map_or(followed, |r| r.last_moment(self.plan.resume.lag(r.last_recv))))
+        let last = heard.map_or(followed, |r| r.last_moment(self.plan.resume.lag(r.last_recv)));
+        Some(self.was_behind(ix, kind).map_or(last, |heard| heard.min(last)))
     }
 
     pub(super) fn book_of(&mut self, ix: InstrumentIx, conn: ConnIx) -> &mut BookFlow {

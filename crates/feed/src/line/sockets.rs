@@ -91,6 +91,9 @@ pub(super) struct Watch {
     before: Vec<Lag>,
     next: Ts,
     recycled: Ts,
+    pub behind: Option<super::behind::Behind>,
+    /// What the process before left of it has been taken back.
+    pub told: bool,
 }
 
 impl Line {
@@ -136,9 +139,9 @@ impl Line {
     pub(super) fn is_carried_elsewhere(&self, conn: ConnIx, heard: Ts, now: Ts) -> bool {
         // A venue time further back than any stall is another clock.
         let heard = if now.since(heard) < super::topics::LAG_MAX { heard } else { now };
-        self.siblings(conn).map(|c| &self.conns[c]).any(|c| {
-            c.is_carrying() && now.since(c.carrying_since) >= OVERLAP && c.carrying_since <= heard
-        })
+        self.siblings(conn)
+            .map(|c| &self.conns[c])
+            .any(|c| c.is_carrying() && now.since(c.carrying_since) >= OVERLAP && c.carrying_since <= heard)
     }
 
     /// The poll of a session is everybody's: the first open socket of the set makes it.
@@ -353,6 +356,7 @@ impl Line {
         for set in 0..self.conns.len() / self.members {
             self.compare_lags(set, now, out);
         }
+        self.settle_behind(now, out);
     }
 
     fn compare_lags(&mut self, set: usize, now: Ts, out: &mut LineOut) {

@@ -1,6 +1,6 @@
 //! Two sockets of one set, scripted: who brings what first, what one of them lacks, and what happens when one goes.
 
-use wholetape_model::InstrumentId;
+use wholetape_model::{Body, InstrumentId};
 
 use super::tests::{BOOK, QUOTES, Script, T0, TRADES, at, text_of};
 use super::*;
@@ -12,9 +12,17 @@ struct Pair {
     out: LineOut,
     rows: Vec<(String, String)>,
     actions: Vec<LineAction>,
+    gap_starts: Vec<(String, Ts)>,
 }
 
 fn pair() -> Pair {
+    let mut p = pair_of(Resume::default());
+    p.open(0, T0);
+    p.open(1, T0);
+    p
+}
+
+fn pair_of(resume: Resume) -> Pair {
     let conn = || ConnPlan {
         session: Box::new(Script { live: true, ..Script::default() }),
         expects: vec![(0, Kind::Trade), (0, Kind::Quote), (0, Kind::Book)],
@@ -29,13 +37,10 @@ fn pair() -> Pair {
         heal: true,
         discover: None,
         checks: wholetape_quality::CheckConfig::default(),
-        resume: Resume::default(),
+        resume,
     };
     let line = Line::with_sockets(plan, 3);
-    let mut p = Pair { line, out: LineOut::default(), rows: Vec::new(), actions: Vec::new() };
-    p.open(0, T0);
-    p.open(1, T0);
-    p
+    Pair { line, out: LineOut::default(), rows: Vec::new(), actions: Vec::new(), gap_starts: Vec::new() }
 }
 
 impl Pair {
@@ -70,7 +75,15 @@ impl Pair {
     fn take(&mut self) {
         for row in &self.out.rows {
             let topic = self.line.topics()[row.topic as usize].topic.to_string();
-            self.rows.push((topic, text_of(row, &self.out)));
+            let text = match self.out.arena().view(&row.body) {
+                Body::Raw(r) if topic.starts_with("quality.") => format!("raw {} {}", r.channel, r.text),
+                Body::Gap(gap) => {
+                    self.gap_starts.push((topic.clone(), gap.from_ts));
+                    text_of(row, &self.out)
+                }
+                _ => text_of(row, &self.out),
+            };
+            self.rows.push((topic, text));
         }
         self.actions.append(&mut self.out.actions);
         self.out.clear();
@@ -348,4 +361,46 @@ fn a_planned_replacement_costs_nothing() {
     p.frame(2, at(12_401), "D 13 13 95 3");
     assert_eq!(p.of(QUOTES), ["quote 1", "quote 2", "quote 3"]);
     assert_eq!(p.of(BOOK).iter().filter(|r| r.starts_with("gap")).count(), 0);
+}
+
+/// The process dies while the older of two sockets is stalled: the newest row came from the young one.
+#[test]
+fn what_a_stalled_socket_had_on_its_way_when_the_process_went_is_confessed_by_the_next_one() {
+    let notes = |p: &Pair| -> Vec<(String, String)> {
+        let of = |row: &&str| row.strip_prefix("raw ")?.split_once(' ').map(|(c, t)| (c.to_owned(), t.to_owned()));
+        p.of("quality.test").iter().filter_map(of).collect()
+    };
+    let behind =
+        |p: &Pair| -> Vec<String> { notes(p).into_iter().filter(|(c, _)| c == "behind").map(|(_, t)| t).collect() };
+    let mut p = pair();
+    p.close(1, at(1_000));
+    p.frame(0, at(5_000), "T 1");
+    p.frame(0, at(5_001), "Q 1");
+    p.timer(at(5_500));
+    let before = behind(&p).len();
+    p.open(1, at(8_000));
+    p.frame(1, at(8_100), "Q 9");
+    p.frame(1, at(8_101), "T 9");
+    p.timer(at(8_200));
+    assert_eq!(behind(&p)[before..], [format!("0 {}", at(4_750).0)], "heard until 5.0 s, less what was under way");
+
+    let row = |ms| TopicResume { last_recv: at(ms), last_event: at(ms), ..TopicResume::default() };
+    let mut resume = Resume::default();
+    resume.topics.insert("quality.test".into(), TopicResume { notes: notes(&p), ..TopicResume::default() });
+    resume.topics.insert(QUOTES.into(), row(8_100));
+    let mut again = pair_of(resume);
+    again.open(0, at(20_000));
+    again.frame(0, at(20_100), "Q 20");
+    let starts: Vec<Ts> = again.gap_starts.iter().filter(|g| g.0 == QUOTES).map(|g| g.1).collect();
+    assert_eq!(starts, [at(4_750)], "not 8.1 s");
+    // Told once: a third process begins where the second one was.
+    again.frame(0, at(20_200), "T 20");
+    again.timer(at(40_000));
+    again.timer(at(41_000));
+    assert_eq!(behind(&again), ["0 0"]);
+
+    // The older socket speaks again, of what came after the join: nothing is owed any more.
+    p.frame(0, at(10_900), "T 10");
+    p.timer(at(11_000));
+    assert_eq!(behind(&p).last().map(String::as_str), Some("0 0"));
 }

@@ -115,6 +115,7 @@ impl Line {
         let alone = !self.is_sibling_subscribed(conn);
         // Of several sockets one may be deaf in a stream: there the loss ends with the first row, or after a while.
         let many = self.members > 2;
+        self.joins_others(conn, now, out);
         self.conns[conn].carries(now);
         self.follow(now, out);
         let carried: Vec<LineTopic> = self.topics.of_conns(self.members_of(self.set_of(conn))).collect();
