@@ -295,7 +295,7 @@ impl Line {
             if left {
                 // The other socket is too young to have everything that was on its way here.
                 if topic.is_unprotected() && topic.losing.is_none() && topic.open_since > Ts::ZERO {
-                    self.young_sibling(t as LineTopic, since, now, out);
+                    self.young_sibling(conn, t as LineTopic, since, now, out);
                 }
                 continue;
             }

@@ -318,8 +318,14 @@ impl Line {
         }
     }
 
-    /// A socket went whose sibling has not carried for long: what was on its way here alone is confessed.
-    pub(super) fn young_sibling(&mut self, topic: LineTopic, since: Ts, now: Ts, out: &mut LineOut) {
+    /// A socket went whose sibling has not carried for long: what was on its way here alone is confessed. A sibling that has
+    /// brought nothing of the stream yet may be deaf there: then the loss goes on until one of them speaks.
+    pub(super) fn young_sibling(&mut self, conn: ConnIx, topic: LineTopic, since: Ts, now: Ts, out: &mut LineOut) {
+        let owed = self.topics.get(topic).owed;
+        let heard = |c: ConnIx| owed.heard[self.replica_of(c)] >= self.conns[c].carrying_since;
+        if !self.siblings(conn).any(|c| self.conns[c].is_carrying() && heard(c)) {
+            return self.begin_loss(topic, since, GapCause::Disconnected, now, out);
+        }
         let since = self.topics.get(topic).whole_until(since);
         let why = "the other socket was subscribed too short a while ago to have everything";
         self.confess(topic, GapCause::Disconnected, since, now, why, now, out);
