@@ -42,7 +42,13 @@ pub struct TradeParts {
 
 #[inline]
 pub fn trade(events: &mut Vec<Event>, instrument: InstrumentIx, t: &TradeParts) {
-    events.push(Event {
+    events.push(trade_event(instrument, t));
+}
+
+#[inline]
+#[must_use]
+pub const fn trade_event(instrument: InstrumentIx, t: &TradeParts) -> Event {
+    Event {
         instrument,
         kind: t.kind,
         ts_event: venue_time(t.time),
@@ -56,7 +62,7 @@ pub fn trade(events: &mut Vec<Event>, instrument: InstrumentIx, t: &TradeParts) 
             aggressor: aggressor(t.buyer_is_maker),
             condition: t.condition,
         }),
-    });
+    }
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -7,6 +7,7 @@
 //! Invariants: a frame that fails emits nothing; every frame is counted, also those dropped on purpose; a frame that is
 //! not understood is kept raw.
 
+pub mod archive;
 mod decode;
 mod digits;
 mod emit;
