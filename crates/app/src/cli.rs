@@ -79,6 +79,34 @@ pub enum Heal {
     /// Asks the venue for the trades of one stretch of time that the tape lacks. Goes through the running process when one
     /// owns the data directory; Ctrl-C stops cleanly, and the same command goes on.
     Backfill(Backfill),
+    /// Compares files of a venue's archive with what is held, and heals from them what is missing.
+    #[command(subcommand)]
+    Import(Import),
+}
+
+#[derive(Subcommand)]
+pub enum Import {
+    /// Binance's daily files (trades, aggTrades, klines). Goes through the running process when one owns the data directory;
+    /// nothing is fetched. Ctrl-C stops cleanly, and the same command goes on.
+    BinanceArchive(BinanceArchive),
+}
+
+#[derive(Args)]
+pub struct BinanceArchive {
+    #[command(flatten)]
+    pub layers: Layers,
+    /// Files (.zip or .csv, named as the archive names them), or directories of them. A `.CHECKSUM` beside a file is verified.
+    #[arg(required = true, value_name = "FILE|DIR")]
+    pub paths: Vec<PathBuf>,
+    /// spot, um or cm, for files whose path does not tell (…/futures/um/daily/…)
+    #[arg(long, value_name = "MARKET")]
+    pub market: Option<String>,
+    /// Exit status 1 also when a file was passed over because nothing is held of its day.
+    #[arg(long)]
+    pub strict: bool,
+    /// The outcome as one JSON object on stdout; progress stays on stderr.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Args)]
@@ -304,6 +332,7 @@ mod tests {
             "wholetape sim --instruments 20 --rate 10000 --wait --control --rotate 64",
             "wholetape verdict --truth sim -c wholetape.toml --json",
             "wholetape heal backfill --instrument BTCUSDT.BINANCE --from 2h --to now --data d --json",
+            "wholetape heal import binance-archive data/spot/daily x.zip --market um --strict --data d --json",
             "wholetape defaults",
             "wholetape coverage --data d --instrument *.BINANCE --kind trade --hours 48 --fail-on-hole --json",
         ] {

@@ -20,7 +20,10 @@ use crate::control::{self, Request, client, heal};
 use crate::signals;
 
 pub fn run(args: &cli::Heal) -> anyhow::Result<ExitCode> {
-    let cli::Heal::Backfill(args) = args;
+    let args = match args {
+        cli::Heal::Backfill(args) => args,
+        cli::Heal::Import(cli::Import::BinanceArchive(args)) => return crate::import::verb(args),
+    };
     let now = wholetape_feed::clock::wall();
     let (from, to) = (time(&args.from, now).context("--from")?, time(&args.to, now).context("--to")?);
     anyhow::ensure!(from < to, "--from must be before --to");

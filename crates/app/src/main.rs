@@ -18,6 +18,7 @@ mod coverage;
 mod demo;
 mod doctor;
 mod heal;
+mod import;
 mod inspect;
 mod logging;
 mod metrics;

@@ -23,6 +23,7 @@ mod heal;
 mod held;
 mod hole;
 mod judge;
+pub mod late;
 pub mod ledger;
 pub mod memory;
 mod merge;
@@ -96,6 +97,8 @@ pub struct LineStats {
     pub backlog_failed: u64,
     /// Rows that filled a hole though they came by the stream.
     pub healed_redundant: u64,
+    /// Rows that people brought from the venue's archive.
+    pub healed_archive: u64,
 }
 
 /// See the module.

@@ -36,6 +36,7 @@ use crate::ws::{self, Socket, SocketEvent};
 
 mod act;
 pub mod lag;
+pub mod late;
 mod load;
 mod replace;
 mod slot;

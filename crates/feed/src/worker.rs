@@ -79,6 +79,8 @@ pub enum Command {
     /// How far an order (instrument, number) is; one JSON object.
     BackfillProgress(String, u64),
     BackfillCancel(String, u64),
+    /// Rows of the archive for one topic; the answer is one JSON object, or [`BEHIND`](crate::shell::late::BEHIND).
+    Late(Box<crate::line::late::Late>),
 }
 
 /// A question with its id; the answer repeats the id.

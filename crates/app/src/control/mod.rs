@@ -41,10 +41,17 @@ pub enum Request {
         #[serde(with = "ns")]
         to: Ts,
     },
+    /// Files and directories of this machine, by absolute paths.
+    #[serde(rename = "heal.import")]
+    Import {
+        paths: Vec<String>,
+        #[serde(default)]
+        market: Option<String>,
+    },
 }
 
 /// For the message that refuses an unknown one.
-pub const KNOWN: &str = "ping, heal.backfill";
+pub const KNOWN: &str = "ping, heal.backfill, heal.import";
 
 /// Nanoseconds as text: JSON numbers end at 2^53.
 mod ns {
@@ -87,7 +94,7 @@ mod tests {
         assert_eq!(parse(&text), Ok(request));
         assert_eq!(parse("{\"op\":\"ping\"}"), Ok(Request::Ping));
         for (text, part) in [
-            ("{\"op\":\"fly\"}", "unknown request `fly`; known are ping, heal.backfill"),
+            ("{\"op\":\"fly\"}", "unknown request `fly`; known are ping, heal.backfill, heal.import"),
             ("{}", "unknown request ``"),
             ("x", "not one JSON object"),
             ("{\"op\":\"heal.backfill\",\"instrument\":\"A\"}", "missing field `from`"),

@@ -7,12 +7,14 @@ use anyhow::Context;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use wholetape_feed::worker::Asker;
 use wholetape_tape::Tape;
 
 use super::{LINE_MAX, Request, heal, parse};
+use crate::import;
 
 /// Conversations at a time; more are refused at once.
 const CONVERSATIONS_MAX: usize = 32;
@@ -92,6 +94,32 @@ async fn say(stream: &mut (impl AsyncWriteExt + Unpin), value: &Value) -> std::i
     stream.write_all(format!("{value}\n").as_bytes()).await
 }
 
+/// Work whose progress is told until it ends. Nothing more is expected of the other side: what comes is that it hangs up, which ends
+/// the order.
+async fn converse<W: Future<Output = Result<Value, String>>>(
+    read: &mut (impl AsyncReadExt + Unpin),
+    write: &mut (impl AsyncWriteExt + Unpin),
+    stop: &CancellationToken,
+    work: impl FnOnce(mpsc::Sender<Value>, CancellationToken) -> W,
+) -> Value {
+    let wish = stop.child_token();
+    let (tell, mut told) = mpsc::channel(4);
+    let mut running = std::pin::pin!(work(tell, wish.clone()));
+    let mut rest = [0_u8; 64];
+    let ended = loop {
+        tokio::select! {
+            ended = &mut running => break ended,
+            Some(value) = told.recv() => if say(write, &value).await.is_err() {
+                wish.cancel();
+            },
+            got = read.read(&mut rest), if !wish.is_cancelled() => if !got.is_ok_and(|n| n > 0) {
+                wish.cancel();
+            },
+        }
+    };
+    ended.unwrap_or_else(|why| error(&why))
+}
+
 /// One request and its answer.
 async fn talk(stream: UnixStream, reach: Reach, stop: CancellationToken) {
     let (read, mut write) = stream.into_split();
@@ -111,24 +139,17 @@ async fn talk(stream: UnixStream, reach: Reach, stop: CancellationToken) {
         }
         Ok(Request::Backfill { instrument, from, to }) => {
             let stretch = heal::Stretch { instrument, from, to };
-            // Nothing more is expected: what comes is that the other side hangs up, which ends the order.
-            let wish = stop.child_token();
-            let (tell, mut told) = tokio::sync::mpsc::channel(4);
-            let mut running = std::pin::pin!(heal::run(reach.tape, reach.asker, stretch, tell, wish.clone()));
-            let mut rest = [0_u8; 64];
-            let ended = loop {
-                tokio::select! {
-                    ended = &mut running => break ended,
-                    Some(value) = told.recv() => if say(&mut write, &value).await.is_err() {
-                        wish.cancel();
-                    },
-                    got = read.read(&mut rest), if !wish.is_cancelled() => if !got.is_ok_and(|n| n > 0) {
-                        wish.cancel();
-                    },
-                }
-            };
-            ended.unwrap_or_else(|why| error(&why))
+            let work = |tell, wish| heal::run(reach.tape, reach.asker, stretch, tell, wish);
+            converse(&mut read, &mut write, &stop, work).await
         }
+        Ok(Request::Import { paths, market }) => match market.as_deref().map(import::job::market).transpose() {
+            Ok(market) => {
+                let order = import::job::Order { paths: paths.into_iter().map(PathBuf::from).collect(), market };
+                let work = |tell, wish| import::run(reach.tape, Some(reach.asker), order, tell, wish);
+                converse(&mut read, &mut write, &stop, work).await
+            }
+            Err(why) => error(&why.to_string()),
+        },
         Err(why) => error(&why),
     };
     let _ = say(&mut write, &last).await;

@@ -552,6 +552,7 @@ impl TradeFlow {
 }
 
 mod answers;
+mod archive;
 
 #[cfg(test)]
 #[path = "trades_tests.rs"]

@@ -115,6 +115,7 @@ impl Shell {
             Command::BackfillCancel(instrument, job) => {
                 self.line.backfill_cancel(&instrument, job).map(|()| "cancelled".into())
             }
+            Command::Late(late) => self.take_late(&late),
             Command::Send(conn, text) => match self.slots.get_mut(conn) {
                 Some(slot) => slot
                     .state
