@@ -1,0 +1,268 @@
+//! Columns of a table in either dialect: the one place that knows how the two write a price, a time or a word.
+//!
+//! Both hold the same integers. A price or size is the mantissa at 16 decimals, `raw × 10^(16 − scale)`: dialect C ("v2")
+//! stores it as `Decimal128(38, 16)`, dialect A ("v1") as the 16 bytes of that integer, little-endian. Times are ns since the
+//! Unix epoch: a UTC timestamp, or a `UInt64`. Words of a small set are a dictionary of texts, or their number.
+
+use std::sync::Arc;
+
+use arrow_array::types::Int8Type;
+use arrow_array::{
+    ArrayRef, BooleanArray, Decimal128Array, DictionaryArray, FixedSizeBinaryArray, Int8Array, RecordBatch, StringArray,
+    TimestampNanosecondArray, UInt8Array, UInt16Array, UInt32Array, UInt64Array,
+};
+use arrow_buffer::Buffer;
+use arrow_schema::{ArrowError, DataType, Field, Schema, TimeUnit};
+
+/// Digits after the point of every stored mantissa.
+pub const SCALE: u8 = 16;
+/// Digits that a `Decimal128` can hold.
+const DIGITS: u8 = 38;
+
+/// Who is to read the files (`docs/catalog.md`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dialect {
+    /// NautilusTrader's schema v2 (2.0 wheels), and every SQL engine.
+    V2,
+    /// NautilusTrader's 1.x wheels.
+    V1,
+}
+
+impl Dialect {
+    pub const ALL: [Self; 2] = [Self::V2, Self::V1];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::V2 => "v2",
+            Self::V1 => "v1",
+        }
+    }
+
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|d| d.as_str() == text)
+    }
+}
+
+const POW10: [i128; SCALE as usize + 1] = {
+    let mut all = [1; SCALE as usize + 1];
+    let mut i = 1;
+    while i < all.len() {
+        all[i] = all[i - 1] * 10;
+        i += 1;
+    }
+    all
+};
+
+/// `raw × 10^-scale` as the integer that both dialects store; `None` for a scale above [`SCALE`], which has no form in them.
+#[inline]
+#[must_use]
+pub fn mantissa(raw: i64, scale: u8) -> Option<i128> {
+    let shift = SCALE.checked_sub(scale)?;
+    // 2^63 × 10^16 has 35 digits.
+    Some(raw as i128 * POW10[shift as usize])
+}
+
+/// The fewest digits after the point, at least `digits`, that print a stored mantissa exactly.
+#[must_use]
+pub fn digits_of(mantissa: i128, mut digits: u8) -> u8 {
+    while digits < SCALE && mantissa % POW10[(SCALE - digits) as usize] != 0 {
+        digits += 1;
+    }
+    digits
+}
+
+/// The columns of one batch in the making, in their order.
+pub struct Columns {
+    dialect: Dialect,
+    fields: Vec<Field>,
+    arrays: Vec<ArrayRef>,
+}
+
+impl Columns {
+    #[must_use]
+    pub fn new(dialect: Dialect) -> Self {
+        Self { dialect, fields: Vec::new(), arrays: Vec::new() }
+    }
+
+    #[must_use]
+    pub const fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// A column that is the same in both dialects.
+    pub fn push(&mut self, name: &str, nullable: bool, array: ArrayRef) {
+        self.fields.push(Field::new(name, array.data_type().clone(), nullable));
+        self.arrays.push(array);
+    }
+
+    /// A column whose field says more than its type.
+    pub fn push_field(&mut self, field: Field, array: ArrayRef) {
+        self.fields.push(field);
+        self.arrays.push(array);
+    }
+
+    /// Prices or sizes, as mantissas at 16 decimals.
+    pub fn decimals(&mut self, name: &str, values: impl Iterator<Item = i128>) {
+        let array = decimals(self.dialect, values);
+        self.push(name, false, array);
+    }
+
+    /// As [`Columns::decimals`], where dialect C allows null: a number missing here is 0 in dialect A.
+    pub fn decimals_or_null(&mut self, name: &str, values: impl Iterator<Item = Option<i128>>) {
+        match self.dialect {
+            Dialect::V1 => self.decimals(name, values.map(Option::unwrap_or_default)),
+            Dialect::V2 => {
+                let array: Decimal128Array = values.collect();
+                self.push(name, true, Arc::new(with_scale(array)));
+            }
+        }
+    }
+
+    /// Times, ns since the Unix epoch.
+    pub fn times(&mut self, name: &str, values: impl Iterator<Item = i64>) {
+        let array: ArrayRef = match self.dialect {
+            Dialect::V2 => Arc::new(TimestampNanosecondArray::from_iter_values(values).with_timezone("UTC")),
+            // A time before 1970 has no form there; there is none.
+            Dialect::V1 => Arc::new(UInt64Array::from_iter_values(values.map(|ns| u64::try_from(ns).unwrap_or(0)))),
+        };
+        self.push(name, false, array);
+    }
+
+    pub fn times_or_null(&mut self, name: &str, values: impl Iterator<Item = Option<i64>>) {
+        let array: ArrayRef = match self.dialect {
+            Dialect::V2 => Arc::new(values.collect::<TimestampNanosecondArray>().with_timezone("UTC")),
+            Dialect::V1 => Arc::new(values.map(|v| v.and_then(|ns| u64::try_from(ns).ok())).collect::<UInt64Array>()),
+        };
+        self.push(name, true, array);
+    }
+
+    /// Words of a small set by their place in `words`; dialect A stores the number that stands beside the word.
+    pub fn words(&mut self, name: &str, words: &[(&str, u8)], places: impl Iterator<Item = u8>) {
+        let array: ArrayRef = match self.dialect {
+            Dialect::V2 => Arc::new(dictionary(words, places)),
+            Dialect::V1 => Arc::new(UInt8Array::from_iter_values(places.map(|at| words[at as usize].1))),
+        };
+        self.push(name, false, array);
+    }
+
+    pub fn u8s(&mut self, name: &str, values: impl Iterator<Item = u8>) {
+        self.push(name, false, Arc::new(UInt8Array::from_iter_values(values)));
+    }
+
+    pub fn u16s(&mut self, name: &str, values: impl Iterator<Item = u16>) {
+        self.push(name, false, Arc::new(UInt16Array::from_iter_values(values)));
+    }
+
+    pub fn u32s(&mut self, name: &str, values: impl Iterator<Item = u32>) {
+        self.push(name, false, Arc::new(UInt32Array::from_iter_values(values)));
+    }
+
+    pub fn u64s(&mut self, name: &str, values: impl Iterator<Item = u64>) {
+        self.push(name, false, Arc::new(UInt64Array::from_iter_values(values)));
+    }
+
+    pub fn texts<T: AsRef<str>>(&mut self, name: &str, values: impl Iterator<Item = T>) {
+        self.push(name, false, Arc::new(StringArray::from_iter_values(values)));
+    }
+
+    pub fn texts_or_null<T: AsRef<str>>(&mut self, name: &str, values: impl Iterator<Item = Option<T>>) {
+        self.push(name, true, Arc::new(values.collect::<StringArray>()));
+    }
+
+    pub fn bools_or_null(&mut self, name: &str, values: impl Iterator<Item = Option<bool>>) {
+        self.push(name, true, Arc::new(values.collect::<BooleanArray>()));
+    }
+
+    /// The batch, with what the readers want to know of it in the schema.
+    ///
+    /// # Errors
+    /// Columns of different lengths: a bug in the table.
+    pub fn batch(self, metadata: impl IntoIterator<Item = (String, String)>) -> Result<RecordBatch, ArrowError> {
+        let schema = Schema::new(self.fields).with_metadata(metadata.into_iter().collect());
+        RecordBatch::try_new(Arc::new(schema), self.arrays)
+    }
+}
+
+/// The type of a price in `dialect`.
+#[must_use]
+pub fn decimal_type(dialect: Dialect) -> DataType {
+    match dialect {
+        Dialect::V2 => DataType::Decimal128(DIGITS, SCALE as i8),
+        Dialect::V1 => DataType::FixedSizeBinary(16),
+    }
+}
+
+/// The type of a time in `dialect`.
+#[must_use]
+pub fn time_type(dialect: Dialect) -> DataType {
+    match dialect {
+        Dialect::V2 => DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into())),
+        Dialect::V1 => DataType::UInt64,
+    }
+}
+
+pub(crate) fn decimals(dialect: Dialect, values: impl Iterator<Item = i128>) -> ArrayRef {
+    match dialect {
+        Dialect::V2 => Arc::new(with_scale(Decimal128Array::from_iter_values(values))),
+        Dialect::V1 => {
+            let mut bytes = Vec::with_capacity(values.size_hint().0 * 16);
+            values.for_each(|v| bytes.extend_from_slice(&v.to_le_bytes()));
+            Arc::new(FixedSizeBinaryArray::new(16, Buffer::from_vec(bytes), None))
+        }
+    }
+}
+
+fn with_scale(array: Decimal128Array) -> Decimal128Array {
+    let (_, values, nulls) = array.into_parts();
+    // Any i64 at any scale up to 16 has at most 35 digits.
+    Decimal128Array::new(values, nulls).with_data_type(decimal_type(Dialect::V2))
+}
+
+pub(crate) fn dictionary(words: &[(&str, u8)], places: impl Iterator<Item = u8>) -> DictionaryArray<Int8Type> {
+    let keys = Int8Array::from_iter_values(places.map(|at| {
+        assert!((at as usize) < words.len(), "a word that the table does not have");
+        at as i8
+    }));
+    let values = StringArray::from_iter_values(words.iter().map(|(word, _)| word));
+    DictionaryArray::new(keys, Arc::new(values))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn mantissas_are_exact_or_refused() {
+        assert_eq!(mantissa(-125, 1), Some(-125 * 10_i128.pow(15)));
+        assert_eq!(mantissa(7, 16), Some(7));
+        assert_eq!(mantissa(7, 17), None);
+        assert_eq!(mantissa(i64::MIN, 0), Some(i128::from(i64::MIN) * 10_i128.pow(16)));
+    }
+
+    #[test]
+    fn digits_grow_only_as_far_as_they_must() {
+        let m = |raw, scale| mantissa(raw, scale).unwrap();
+        assert_eq!(digits_of(m(12_500, 3), 1), 1);
+        assert_eq!(digits_of(m(12_510, 3), 1), 2);
+        assert_eq!(digits_of(m(1, 16), 0), 16);
+        assert_eq!(digits_of(0, 2), 2);
+    }
+
+    proptest! {
+        #[test]
+        fn both_dialects_hold_the_same_integers(raws in proptest::collection::vec((any::<i64>(), 0_u8..=16), 1..50)) {
+            let all: Vec<i128> = raws.iter().map(|(raw, scale)| mantissa(*raw, *scale).unwrap()).collect();
+            let v2 = decimals(Dialect::V2, all.iter().copied());
+            let v1 = decimals(Dialect::V1, all.iter().copied());
+            let v2 = v2.as_any().downcast_ref::<Decimal128Array>().unwrap();
+            let v1 = v1.as_any().downcast_ref::<FixedSizeBinaryArray>().unwrap();
+            for (i, m) in all.iter().enumerate() {
+                prop_assert_eq!(v2.value(i), *m);
+                prop_assert_eq!(i128::from_le_bytes(v1.value(i).try_into().unwrap()), *m);
+            }
+        }
+    }
+}
