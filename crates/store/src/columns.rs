@@ -13,6 +13,7 @@ use arrow_array::{
 };
 use arrow_buffer::Buffer;
 use arrow_schema::{ArrowError, DataType, Field, Schema, TimeUnit};
+use wholetape_model::Decimal;
 
 /// Digits after the point of every stored mantissa.
 pub const SCALE: u8 = 16;
@@ -73,6 +74,27 @@ pub fn digits_of(mantissa: i128, mut digits: u8) -> u8 {
     digits
 }
 
+/// A stored mantissa as a number with as few decimals as it needs; `None` beyond 64 bits.
+#[must_use]
+pub fn decimal_of(mantissa: i128) -> Option<Decimal> {
+    let digits = digits_of(mantissa, 0);
+    let raw = i64::try_from(mantissa / POW10[(SCALE - digits) as usize]).ok()?;
+    Some(Decimal { raw, scale: digits })
+}
+
+/// A stored mantissa at `digits` after the point; `None` where that loses something or does not fit.
+#[inline]
+#[must_use]
+pub fn raw_of(mantissa: i128, digits: u8) -> Option<i64> {
+    let unit = POW10[SCALE.checked_sub(digits)? as usize];
+    // One division: it is what a scan spends its time with.
+    let raw = mantissa / unit;
+    if raw * unit != mantissa {
+        return None;
+    }
+    i64::try_from(raw).ok()
+}
+
 /// The columns of one batch in the making, in their order.
 pub struct Columns {
     dialect: Dialect,
@@ -104,28 +126,28 @@ impl Columns {
     }
 
     /// Prices or sizes, as mantissas at 16 decimals.
-    pub fn decimals(&mut self, name: &str, values: impl Iterator<Item = i128>) {
+    pub fn decimals(&mut self, name: &str, values: Vec<i128>) {
         let array = decimals(self.dialect, values);
         self.push(name, false, array);
     }
 
     /// As [`Columns::decimals`], where dialect C allows null: a number missing here is 0 in dialect A.
-    pub fn decimals_or_null(&mut self, name: &str, values: impl Iterator<Item = Option<i128>>) {
+    pub fn decimals_or_null(&mut self, name: &str, values: Vec<Option<i128>>) {
         match self.dialect {
-            Dialect::V1 => self.decimals(name, values.map(Option::unwrap_or_default)),
+            Dialect::V1 => self.decimals(name, values.into_iter().map(Option::unwrap_or_default).collect()),
             Dialect::V2 => {
-                let array: Decimal128Array = values.collect();
+                let array: Decimal128Array = values.into_iter().collect();
                 self.push(name, true, Arc::new(with_scale(array)));
             }
         }
     }
 
     /// Times, ns since the Unix epoch.
-    pub fn times(&mut self, name: &str, values: impl Iterator<Item = i64>) {
+    pub fn times(&mut self, name: &str, values: Vec<i64>) {
         let array: ArrayRef = match self.dialect {
-            Dialect::V2 => Arc::new(TimestampNanosecondArray::from_iter_values(values).with_timezone("UTC")),
-            // A time before 1970 has no form there; there is none.
-            Dialect::V1 => Arc::new(UInt64Array::from_iter_values(values.map(|ns| u64::try_from(ns).unwrap_or(0)))),
+            Dialect::V2 => Arc::new(TimestampNanosecondArray::from(values).with_timezone("UTC")),
+            // No time before 1970 comes here.
+            Dialect::V1 => Arc::new(UInt64Array::from_iter_values(values.into_iter().map(i64::cast_unsigned))),
         };
         self.push(name, false, array);
     }
@@ -139,28 +161,28 @@ impl Columns {
     }
 
     /// Words of a small set by their place in `words`; dialect A stores the number that stands beside the word.
-    pub fn words(&mut self, name: &str, words: &[(&str, u8)], places: impl Iterator<Item = u8>) {
+    pub fn words(&mut self, name: &str, words: &[(&str, u8)], places: Vec<i8>) {
         let array: ArrayRef = match self.dialect {
             Dialect::V2 => Arc::new(dictionary(words, places)),
-            Dialect::V1 => Arc::new(UInt8Array::from_iter_values(places.map(|at| words[at as usize].1))),
+            Dialect::V1 => Arc::new(UInt8Array::from_iter_values(places.into_iter().map(|at| words[at as usize].1))),
         };
         self.push(name, false, array);
     }
 
-    pub fn u8s(&mut self, name: &str, values: impl Iterator<Item = u8>) {
-        self.push(name, false, Arc::new(UInt8Array::from_iter_values(values)));
+    pub fn u8s(&mut self, name: &str, values: Vec<u8>) {
+        self.push(name, false, Arc::new(UInt8Array::from(values)));
     }
 
-    pub fn u16s(&mut self, name: &str, values: impl Iterator<Item = u16>) {
-        self.push(name, false, Arc::new(UInt16Array::from_iter_values(values)));
+    pub fn u16s(&mut self, name: &str, values: Vec<u16>) {
+        self.push(name, false, Arc::new(UInt16Array::from(values)));
     }
 
-    pub fn u32s(&mut self, name: &str, values: impl Iterator<Item = u32>) {
-        self.push(name, false, Arc::new(UInt32Array::from_iter_values(values)));
+    pub fn u32s(&mut self, name: &str, values: Vec<u32>) {
+        self.push(name, false, Arc::new(UInt32Array::from(values)));
     }
 
-    pub fn u64s(&mut self, name: &str, values: impl Iterator<Item = u64>) {
-        self.push(name, false, Arc::new(UInt64Array::from_iter_values(values)));
+    pub fn u64s(&mut self, name: &str, values: Vec<u64>) {
+        self.push(name, false, Arc::new(UInt64Array::from(values)));
     }
 
     pub fn texts<T: AsRef<str>>(&mut self, name: &str, values: impl Iterator<Item = T>) {
@@ -171,8 +193,17 @@ impl Columns {
         self.push(name, true, Arc::new(values.collect::<StringArray>()));
     }
 
-    pub fn bools_or_null(&mut self, name: &str, values: impl Iterator<Item = Option<bool>>) {
-        self.push(name, true, Arc::new(values.collect::<BooleanArray>()));
+    pub fn bools(&mut self, name: &str, nullable: bool, values: impl Iterator<Item = Option<bool>>) {
+        self.push(name, nullable, Arc::new(values.collect::<BooleanArray>()));
+    }
+
+    /// Minutes: 64 bits, in dialect A 16.
+    pub fn minutes_or_null(&mut self, name: &str, values: impl Iterator<Item = Option<u64>>) {
+        let array: ArrayRef = match self.dialect {
+            Dialect::V2 => Arc::new(values.collect::<UInt64Array>()),
+            Dialect::V1 => Arc::new(values.map(|v| v.and_then(|n| u16::try_from(n).ok())).collect::<UInt16Array>()),
+        };
+        self.push(name, true, array);
     }
 
     /// The batch, with what the readers want to know of it in the schema.
@@ -203,13 +234,16 @@ pub fn time_type(dialect: Dialect) -> DataType {
     }
 }
 
-pub(crate) fn decimals(dialect: Dialect, values: impl Iterator<Item = i128>) -> ArrayRef {
+pub(crate) fn decimals(dialect: Dialect, values: Vec<i128>) -> ArrayRef {
     match dialect {
-        Dialect::V2 => Arc::new(with_scale(Decimal128Array::from_iter_values(values))),
+        Dialect::V2 => Arc::new(with_scale(Decimal128Array::from(values))),
         Dialect::V1 => {
-            let mut bytes = Vec::with_capacity(values.size_hint().0 * 16);
-            values.for_each(|v| bytes.extend_from_slice(&v.to_le_bytes()));
-            Arc::new(FixedSizeBinaryArray::new(16, Buffer::from_vec(bytes), None))
+            let values: Vec<i128> = if cfg!(target_endian = "big") {
+                values.into_iter().map(i128::to_le).collect()
+            } else {
+                values
+            };
+            Arc::new(FixedSizeBinaryArray::new(16, Buffer::from_vec(values), None))
         }
     }
 }
@@ -220,13 +254,10 @@ fn with_scale(array: Decimal128Array) -> Decimal128Array {
     Decimal128Array::new(values, nulls).with_data_type(decimal_type(Dialect::V2))
 }
 
-pub(crate) fn dictionary(words: &[(&str, u8)], places: impl Iterator<Item = u8>) -> DictionaryArray<Int8Type> {
-    let keys = Int8Array::from_iter_values(places.map(|at| {
-        assert!((at as usize) < words.len(), "a word that the table does not have");
-        at as i8
-    }));
+pub(crate) fn dictionary(words: &[(&str, u8)], places: Vec<i8>) -> DictionaryArray<Int8Type> {
     let values = StringArray::from_iter_values(words.iter().map(|(word, _)| word));
-    DictionaryArray::new(keys, Arc::new(values))
+    // A place that the table does not have is a bug in us; arrow checks it.
+    DictionaryArray::new(Int8Array::from(places), Arc::new(values))
 }
 
 #[cfg(test)]
@@ -255,8 +286,8 @@ mod tests {
         #[test]
         fn both_dialects_hold_the_same_integers(raws in proptest::collection::vec((any::<i64>(), 0_u8..=16), 1..50)) {
             let all: Vec<i128> = raws.iter().map(|(raw, scale)| mantissa(*raw, *scale).unwrap()).collect();
-            let v2 = decimals(Dialect::V2, all.iter().copied());
-            let v1 = decimals(Dialect::V1, all.iter().copied());
+            let v2 = decimals(Dialect::V2, all.clone());
+            let v1 = decimals(Dialect::V1, all.clone());
             let v2 = v2.as_any().downcast_ref::<Decimal128Array>().unwrap();
             let v1 = v1.as_any().downcast_ref::<FixedSizeBinaryArray>().unwrap();
             for (i, m) in all.iter().enumerate() {

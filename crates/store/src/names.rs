@@ -17,7 +17,7 @@ pub fn identifier(id: &str) -> String {
 /// `data/<table>/<identifier>`, relative to the catalog's root.
 #[must_use]
 pub fn folder(table: Table, dialect: Dialect, id: &str) -> String {
-    format!("data/{}/{}", table.folder(dialect), identifier(id))
+    format!("{}/{}", table.folder(dialect), identifier(id))
 }
 
 /// `2026-01-02T00-00-00-000500000Z_2026-01-02T00-00-00-999500000Z.parquet`, both ends inclusive.

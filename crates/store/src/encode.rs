@@ -1,0 +1,214 @@
+//! Rows into columns: one batch of one table in one dialect.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, BinaryArray, RecordBatch, StringArray};
+use arrow_schema::{DataType, Field};
+use wholetape_model::{Body, Record, Ts};
+
+use crate::StoreError;
+use crate::columns::{Columns, Dialect};
+use crate::hot;
+use crate::spec::{Cell, Col, Item, TAIL, Type};
+use crate::spec_market;
+use crate::spec_own;
+use crate::table::Table;
+
+/// What the readers are told beside the rows: one per table and topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct About {
+    pub table: Table,
+    /// The instrument, or what the topic is about.
+    pub id: String,
+    /// Digits after the point of prices and sizes, as NautilusTrader prints them.
+    pub price_precision: u8,
+    pub size_precision: u8,
+    /// Of bars: NautilusTrader's name of the series.
+    pub bar_type: Option<String>,
+}
+
+/// Version of the layout of our own columns and tables; a file says which it has.
+pub const FORMAT: u32 = 1;
+
+impl About {
+    /// The folder's last part: the bar type of bars, the instrument of all others.
+    #[must_use]
+    pub fn identifier(&self) -> &str {
+        self.bar_type.as_deref().unwrap_or(&self.id)
+    }
+
+    /// The schema's metadata: without it, or with other precisions in one folder, the 1.x wheel gives up.
+    #[must_use]
+    pub fn metadata(&self, dialect: Dialect) -> Vec<(String, String)> {
+        let mut all = vec![("wholetape_format".to_owned(), FORMAT.to_string())];
+        let mut put = |key: &str, value: &str| all.push((key.to_owned(), value.to_owned()));
+        put("instrument_id", &self.id);
+        if !self.table.is_nautilus() {
+            put("wholetape_table", self.table.as_str());
+        }
+        if matches!(self.table, Table::Trade | Table::TradeRaw | Table::Quote | Table::Delta | Table::Depth | Table::Bar) {
+            put("price_precision", &self.price_precision.to_string());
+            put("size_precision", &self.size_precision.to_string());
+        }
+        if matches!(self.table, Table::MarkPrice | Table::IndexPrice) {
+            put("price_precision", &self.price_precision.to_string());
+        }
+        if let Some(bar_type) = &self.bar_type {
+            put("bar_type", bar_type);
+        }
+        match (dialect, self.table) {
+            _ if !self.table.is_nautilus() => {}
+            (Dialect::V2, table) => put("type_name", table.type_name()),
+            (Dialect::V1, Table::Status) => put("type", "InstrumentStatus"),
+            (Dialect::V1, table @ (Table::CurrencyPair | Table::CryptoPerpetual | Table::CryptoFuture)) => {
+                put("class", table.type_name());
+            }
+            (Dialect::V1, _) => {}
+        }
+        all
+    }
+}
+
+/// The columns of a table that is written cell by cell, those that follow in every table included.
+#[must_use]
+pub fn columns_of(table: Table, dialect: Dialect) -> Option<Vec<Col>> {
+    let mut all = match spec_own::columns(table) {
+        Some(own) => own.to_vec(),
+        None => spec_market::columns(table, dialect)?.into_owned(),
+    };
+    all.extend_from_slice(TAIL);
+    Some(all)
+}
+
+/// Turns rows into a batch. The rows must belong to the table ([`Table::of`]), or be those that its view is made of.
+///
+/// # Errors
+/// A record that cannot be read, or a bug in a table's description.
+pub fn batch<'a>(
+    about: &About,
+    dialect: Dialect,
+    rows: impl ExactSizeIterator<Item = (Ts, Record<'a>)> + Clone,
+) -> Result<RecordBatch, StoreError> {
+    match about.table {
+        Table::Trade | Table::TradeRaw => hot::trades(about, dialect, rows),
+        Table::Agg => hot::agg(about, rows),
+        Table::Quote => hot::quotes(about, dialect, rows),
+        Table::Delta => hot::deltas(about, dialect, rows),
+        Table::BookUpdate => hot::book_updates(about, rows),
+        table => {
+            let spec = columns_of(table, dialect)
+                .ok_or(StoreError::Column { table: table.as_str(), column: "*".into(), what: "not described" })?;
+            cells(about, dialect, &spec, rows)
+        }
+    }
+}
+
+fn cells<'a>(
+    about: &About,
+    dialect: Dialect,
+    spec: &[Col],
+    rows: impl ExactSizeIterator<Item = (Ts, Record<'a>)>,
+) -> Result<RecordBatch, StoreError> {
+    // The id outlives the items: a cell may borrow it.
+    let id = about.id.clone();
+    let mut items: Vec<(Ts, Record<'a>, wholetape_model::View<'a>)> = Vec::with_capacity(rows.len());
+    for (ts_init, record) in rows {
+        // A record that has no form elsewhere may be of a kind that cannot be read at all.
+        let view = match record.view() {
+            Err(_) if about.table == Table::Record => Body::Retract(0),
+            view => view?,
+        };
+        items.push((ts_init, record, view));
+    }
+    let items: Vec<Item<'_>> =
+        items.into_iter().map(|(ts_init, record, view)| Item { ts_init, record, view, id: &id }).collect();
+    let mut columns = Columns::new(dialect);
+    for col in spec {
+        let all = items.iter().map(|item| (col.get)(item));
+        put(&mut columns, col, all);
+    }
+    Ok(columns.batch(about.metadata(dialect))?)
+}
+
+fn put<'a>(columns: &mut Columns, col: &Col, cells: impl Iterator<Item = Cell<'a>>) {
+    let name = col.name;
+    match col.ty {
+        Type::Dec => {
+            let values = cells.map(|c| if let Cell::Dec(d) = c { Some(d) } else { None });
+            if col.null {
+                columns.decimals_or_null(name, values.collect());
+            } else {
+                columns.decimals(name, values.map(Option::unwrap_or_default).collect());
+            }
+        }
+        Type::Time => {
+            let values = cells.map(|c| if let Cell::Time(t) = c { Some(t) } else { None });
+            if col.null {
+                columns.times_or_null(name, values);
+            } else {
+                columns.times(name, values.map(Option::unwrap_or_default).collect());
+            }
+        }
+        Type::U64 | Type::U32 | Type::U16 | Type::U8 | Type::Minutes => {
+            let values = cells.map(|c| if let Cell::Int(n) = c { Some(n) } else { None });
+            match col.ty {
+                Type::U64 => columns.u64s(name, values.map(Option::unwrap_or_default).collect()),
+                Type::U32 => columns.u32s(name, values.map(|n| n.unwrap_or_default() as u32).collect()),
+                Type::U16 => columns.u16s(name, values.map(|n| n.unwrap_or_default() as u16).collect()),
+                Type::U8 => columns.u8s(name, values.map(|n| n.unwrap_or_default() as u8).collect()),
+                _ => columns.minutes_or_null(name, values),
+            }
+        }
+        Type::Text => {
+            let values = cells.map(|c| if let Cell::Text(t) = c { Some(t) } else { None });
+            if col.null {
+                columns.texts_or_null(name, values);
+            } else {
+                columns.texts(name, values.map(Option::unwrap_or_default));
+            }
+        }
+        Type::Bytes => {
+            let values = cells.map(|c| if let Cell::Bytes(b) = c { b } else { &[] });
+            columns.push(name, false, Arc::new(BinaryArray::from_iter_values(values)));
+        }
+        Type::Bool => {
+            let values = cells.map(|c| if let Cell::Bool(b) = c { Some(b) } else { None });
+            columns.bools(name, col.null, values);
+        }
+        Type::Word(words) => columns.words(name, words, cells.map(word).collect()),
+        Type::WordText(words) => match columns.dialect() {
+            Dialect::V2 => columns.words(name, words, cells.map(word).collect()),
+            Dialect::V1 => columns.texts(name, cells.map(|c| words[word(c) as usize].0)),
+        },
+        Type::Quoted => {
+            let values = cells.map(|c| if let Cell::Text(t) = c { t } else { "".into() });
+            match columns.dialect() {
+                Dialect::V2 => columns.texts(name, values),
+                Dialect::V1 => {
+                    // Digits, a point and a sign: nothing that JSON would escape.
+                    let array = BinaryArray::from_iter_values(values.map(|t| format!("\"{t}\"")));
+                    columns.push(name, false, Arc::new(array));
+                }
+            }
+        }
+        Type::Json => match columns.dialect() {
+            Dialect::V2 => {
+                let extension = HashMap::from([("ARROW:extension:name".to_owned(), "arrow.json".to_owned())]);
+                let field = Field::new(name, DataType::Utf8, true).with_metadata(extension);
+                let array: StringArray = cells.map(|c| if let Cell::Text(t) = c { Some(t) } else { None }).collect();
+                columns.push_field(field, Arc::new(array) as ArrayRef);
+            }
+            Dialect::V1 => {
+                let array: BinaryArray =
+                    cells.map(|c| Some(if let Cell::Text(t) = c { t.into_owned() } else { "null".into() })).collect();
+                columns.push(name, true, Arc::new(array));
+            }
+        },
+        Type::Levels => {}
+    }
+}
+
+fn word(cell: Cell<'_>) -> i8 {
+    if let Cell::Word(at) = cell { at as i8 } else { 0 }
+}

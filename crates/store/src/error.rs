@@ -1,0 +1,41 @@
+//! What can go wrong in the store, and where.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use wholetape_model::RecordError;
+use wholetape_tape::TapeError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("{path}: {source}")]
+    Io { path: PathBuf, source: io::Error },
+    #[error("{path}: no Parquet file that can be read: {source}")]
+    Parquet { path: PathBuf, source: parquet::errors::ParquetError },
+    #[error("arrow: {0}")]
+    Arrow(#[from] arrow_schema::ArrowError),
+    #[error("column {column} of {table} is {what}")]
+    Column { table: &'static str, column: String, what: &'static str },
+    #[error("{path}: line {line} of the manifest is damaged: {why}")]
+    Manifest { path: PathBuf, line: usize, why: String },
+    #[error("{path}: written by a newer wholetape (format {format}; this one reads up to {newest}): update wholetape")]
+    Newer { path: PathBuf, format: u32, newest: u32 },
+    #[error("{path}: the manifest lists it, and it is not there or not what it was: {why}")]
+    Changed { path: PathBuf, why: String },
+    #[error("another process ({0}) writes this catalog: stop it, or send the command to it")]
+    Taken(String),
+    #[error("a stored row is no record: {0}")]
+    Record(#[from] RecordError),
+    #[error(transparent)]
+    Tape(#[from] TapeError),
+}
+
+impl StoreError {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
+        move |source| Self::Io { path: path.to_owned(), source }
+    }
+
+    pub(crate) fn parquet(path: &Path) -> impl FnOnce(parquet::errors::ParquetError) -> Self + '_ {
+        move |source| Self::Parquet { path: path.to_owned(), source }
+    }
+}
