@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use arrow_array::types::Int8Type;
 use arrow_array::{
-    ArrayRef, BooleanArray, Decimal128Array, DictionaryArray, FixedSizeBinaryArray, Int8Array, RecordBatch, StringArray,
-    TimestampNanosecondArray, UInt8Array, UInt16Array, UInt32Array, UInt64Array,
+    ArrayRef, BooleanArray, Decimal128Array, DictionaryArray, FixedSizeBinaryArray, Int8Array, RecordBatch,
+    StringArray, TimestampNanosecondArray, UInt8Array, UInt16Array, UInt32Array, UInt64Array,
 };
 use arrow_buffer::Buffer;
 use arrow_schema::{ArrowError, DataType, Field, Schema, TimeUnit};
@@ -37,6 +37,15 @@ impl Dialect {
         match self {
             Self::V2 => "v2",
             Self::V1 => "v1",
+        }
+    }
+
+    /// The folder of its catalog in the data directory: the two cannot share one.
+    #[must_use]
+    pub const fn root(self) -> &'static str {
+        match self {
+            Self::V2 => "catalog",
+            Self::V1 => "catalog-v1",
         }
     }
 
@@ -238,11 +247,8 @@ pub(crate) fn decimals(dialect: Dialect, values: Vec<i128>) -> ArrayRef {
     match dialect {
         Dialect::V2 => Arc::new(with_scale(Decimal128Array::from(values))),
         Dialect::V1 => {
-            let values: Vec<i128> = if cfg!(target_endian = "big") {
-                values.into_iter().map(i128::to_le).collect()
-            } else {
-                values
-            };
+            let values: Vec<i128> =
+                if cfg!(target_endian = "big") { values.into_iter().map(i128::to_le).collect() } else { values };
             Arc::new(FixedSizeBinaryArray::new(16, Buffer::from_vec(values), None))
         }
     }

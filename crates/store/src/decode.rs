@@ -5,11 +5,13 @@
 //! is what hashes and comparisons go by (`cert.rs`).
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Decimal128Type, Int8Type, TimestampNanosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type};
+use arrow_array::types::{
+    Decimal128Type, Int8Type, TimestampNanosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+};
 use arrow_array::{Array, PrimitiveArray, RecordBatch};
 use wholetape_model::{
-    Body, Book, BookAction, Level, Levels, Price, Quote, Record, Row, RowFlags, Scales, Side, Size, Trade, TradeCondition, Ts,
-    record::encode as encode_record,
+    Body, Book, BookAction, Level, Levels, Price, Quote, Record, Row, RowFlags, Scales, Side, Size, Trade,
+    TradeCondition, Ts, record::encode as encode_record,
 };
 
 use crate::StoreError;
@@ -112,7 +114,12 @@ impl Tail<'_> {
 ///
 /// # Errors
 /// A column that is missing or of another type; numbers that no record can hold.
-pub fn rows(table: Table, batch: &RecordBatch, companion: Option<&RecordBatch>, rows: &mut Rows) -> Result<(), StoreError> {
+pub fn rows(
+    table: Table,
+    batch: &RecordBatch,
+    companion: Option<&RecordBatch>,
+    rows: &mut Rows,
+) -> Result<(), StoreError> {
     let b = Batch { table, batch };
     let other = |t: Table| {
         companion.map(|batch| Batch { table: t, batch }).ok_or_else(|| StoreError::Column {
@@ -143,7 +150,8 @@ fn cells(b: &Batch<'_>, rows: &mut Rows) -> Result<(), StoreError> {
         let cells = Cells { table: b.table.as_str(), batch: b.batch, row };
         let body = match spec_own::body(b.table, &cells)? {
             Some(body) => body,
-            None => spec_market::body(b.table, &cells)?.ok_or_else(|| b.wrong("*", "a view: nothing is read back from it"))?,
+            None => spec_market::body(b.table, &cells)?
+                .ok_or_else(|| b.wrong("*", "a view: nothing is read back from it"))?,
         };
         let span = if b.table == Table::Gap { cells.int("span")? as u32 } else { 1 };
         tail.push(row, &tail.row(row, Scales::default(), body), span, rows)?;
@@ -219,8 +227,8 @@ fn books(b: &Batch<'_>, updates: &Batch<'_>, rows: &mut Rows) -> Result<(), Stor
     let mut levels: Vec<Level> = Vec::new();
     let mut at = 0;
     for i in 0..updates.batch.num_rows() {
-        let action =
-            BookAction::from_u8(action.value(i)).ok_or_else(|| updates.wrong("action", "a code that this build does not know"))?;
+        let action = BookAction::from_u8(action.value(i))
+            .ok_or_else(|| updates.wrong("action", "a code that this build does not know"))?;
         at += usize::from(action != BookAction::Delta);
         let (n_bids, n_asks) = (bids.value(i) as usize, asks.value(i) as usize);
         levels.clear();

@@ -21,6 +21,7 @@ pub struct About {
     pub table: Table,
     /// The instrument, or what the topic is about.
     pub id: String,
+    pub topic: String,
     /// Digits after the point of prices and sizes, as NautilusTrader prints them.
     pub price_precision: u8,
     pub size_precision: u8,
@@ -44,10 +45,14 @@ impl About {
         let mut all = vec![("wholetape_format".to_owned(), FORMAT.to_string())];
         let mut put = |key: &str, value: &str| all.push((key.to_owned(), value.to_owned()));
         put("instrument_id", &self.id);
+        put("topic", &self.topic);
         if !self.table.is_nautilus() {
             put("wholetape_table", self.table.as_str());
         }
-        if matches!(self.table, Table::Trade | Table::TradeRaw | Table::Quote | Table::Delta | Table::Depth | Table::Bar) {
+        if matches!(
+            self.table,
+            Table::Trade | Table::TradeRaw | Table::Quote | Table::Delta | Table::Depth | Table::Bar
+        ) {
             put("price_precision", &self.price_precision.to_string());
             put("size_precision", &self.size_precision.to_string());
         }
@@ -68,6 +73,18 @@ impl About {
         }
         all
     }
+}
+
+/// Refuses a file of a layout that this build does not know.
+///
+/// # Errors
+/// [`StoreError::Newer`].
+pub fn check_format(path: &std::path::Path, schema: &arrow_schema::Schema) -> Result<(), StoreError> {
+    let format = schema.metadata().get("wholetape_format").and_then(|f| f.parse().ok()).unwrap_or(0);
+    if format > FORMAT {
+        return Err(StoreError::Newer { path: path.to_owned(), format, newest: FORMAT });
+    }
+    Ok(())
 }
 
 /// The columns of a table that is written cell by cell, those that follow in every table included.
@@ -97,8 +114,11 @@ pub fn batch<'a>(
         Table::Delta => hot::deltas(about, dialect, rows),
         Table::BookUpdate => hot::book_updates(about, rows),
         table => {
-            let spec = columns_of(table, dialect)
-                .ok_or(StoreError::Column { table: table.as_str(), column: "*".into(), what: "not described" })?;
+            let spec = columns_of(table, dialect).ok_or(StoreError::Column {
+                table: table.as_str(),
+                column: "*".into(),
+                what: "not described",
+            })?;
             cells(about, dialect, &spec, rows)
         }
     }

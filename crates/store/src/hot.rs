@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
+use arrow_array::RecordBatch;
 use arrow_array::builder::StringBuilder;
-use arrow_array::{Decimal128Array, RecordBatch};
 use wholetape_model::{Body, BookAction, Level, Record, Scales, Side, Ts};
 
 use crate::StoreError;
@@ -114,8 +114,7 @@ pub fn agg<'a>(
     rows: impl ExactSizeIterator<Item = (Ts, Record<'a>)>,
 ) -> Result<RecordBatch, StoreError> {
     let n = rows.len();
-    let (mut first, mut last, mut condition) =
-        (Vec::with_capacity(n), Vec::with_capacity(n), Vec::with_capacity(n));
+    let (mut first, mut last, mut condition) = (Vec::with_capacity(n), Vec::with_capacity(n), Vec::with_capacity(n));
     let (mut init, mut id, mut seq) = (Vec::with_capacity(n), Vec::with_capacity(n), Vec::with_capacity(n));
     for (ts_init, record) in rows {
         let Body::Trade(t) = record.view()? else { return Err(wrong(about)) };
@@ -276,9 +275,4 @@ pub fn book_updates<'a>(
     columns.u32s("asks", asks);
     tail.put(&mut columns);
     Ok(columns.batch(about.metadata(Dialect::V2))?)
-}
-
-/// What a batch of deltas is as decimals, for readers.
-pub(crate) fn as_decimals(column: &dyn arrow_array::Array) -> Option<&Decimal128Array> {
-    column.as_any().downcast_ref()
 }

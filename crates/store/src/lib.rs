@@ -3,18 +3,29 @@
 //! Start with `rows.rs` (what a row is), `table.rs` (where it goes), `encode.rs` and `decode.rs` (columns), then `manifest.rs`
 //! (what is stored), `catalog.rs` (files), `writer.rs` (from the tape) and `compact.rs`. docs/catalog.md is for whoever reads the files.
 
+pub mod canon;
+pub mod catalog;
 pub mod columns;
+pub mod compact;
 pub mod decode;
+pub mod digits;
 pub mod encode;
 mod error;
+pub mod file;
 mod hot;
+pub mod manifest;
+pub mod merge;
 pub mod names;
+pub mod part;
 pub mod read;
 pub mod rows;
+pub mod scan;
 pub mod seqs;
 pub mod spec;
 mod spec_market;
 mod spec_own;
+mod stream;
 pub mod table;
+pub mod writer;
 
 pub use error::StoreError;

@@ -68,6 +68,12 @@ pub fn day_of(ts: Ts) -> i64 {
     ts.0.div_euclid(NS * DAY)
 }
 
+/// The first instant of a day counted from 1970-01-01.
+#[must_use]
+pub const fn day_start(day: i64) -> Ts {
+    Ts(day * NS * DAY)
+}
+
 /// `2026-01-02`.
 #[must_use]
 pub fn day_name(day: i64) -> String {

@@ -12,7 +12,13 @@ use crate::read::Cells;
 use crate::spec::{Cell, Col, Item, TS_EVENT, TS_INIT, Type};
 use crate::table::Table;
 
-const fn col(name: &'static str, ty: Type, unit: &'static str, doc: &'static str, get: for<'a> fn(&Item<'a>) -> Cell<'a>) -> Col {
+const fn col(
+    name: &'static str,
+    ty: Type,
+    unit: &'static str,
+    doc: &'static str,
+    get: for<'a> fn(&Item<'a>) -> Cell<'a>,
+) -> Col {
     Col { name, ty, null: false, unit, doc, get }
 }
 
@@ -63,10 +69,11 @@ const ACTIONS: &[(&str, u8)] = &[
 ];
 
 const ID: Col = col("instrument_id", Type::Text, "", "", |i| text(i.id));
-const ACTION: Col = col("action", Type::WordText(ACTIONS), "", "PAUSE: orders can only be cancelled", |i| match i.view {
-    Body::Status(s) => Cell::Word(ACTIONS.iter().position(|a| a.1 == s.status as u8).unwrap_or(0) as u8),
-    _ => Cell::Null,
-});
+const ACTION: Col =
+    col("action", Type::WordText(ACTIONS), "", "PAUSE: orders can only be cancelled", |i| match i.view {
+        Body::Status(s) => Cell::Word(ACTIONS.iter().position(|a| a.1 == s.status as u8).unwrap_or(0) as u8),
+        _ => Cell::Null,
+    });
 const REASON: Col = null(col("reason", Type::Text, "", "the venue's own word", |i| match i.view {
     Body::Status(s) => text(s.text),
     _ => Cell::Null,
@@ -169,7 +176,15 @@ const INFO: Col = null(def!("info", Type::Json, "", |_| Cell::Null));
 
 const INCREMENTS: [Col; 4] = [PRICE_PRECISION, SIZE_PRECISION, PRICE_INCREMENT, SIZE_INCREMENT];
 const BOUNDS: [Col; 10] = [
-    MULTIPLIER, LOT_SIZE, MAX_QUANTITY, MIN_QUANTITY, MAX_NOTIONAL, MIN_NOTIONAL, MAX_PRICE, MIN_PRICE, MARGIN_INIT,
+    MULTIPLIER,
+    LOT_SIZE,
+    MAX_QUANTITY,
+    MIN_QUANTITY,
+    MAX_NOTIONAL,
+    MIN_NOTIONAL,
+    MAX_PRICE,
+    MIN_PRICE,
+    MARGIN_INIT,
     MARGIN_MAINT,
 ];
 const END_V2: [Col; 4] = [TICK_SCHEME, INFO, TS_EVENT, TS_INIT];

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 
 use wholetape_model::{
-    Alert, Bar, Body, Check, Coverage, Decimal, Finding, Gap, GapCause, GapState, HealSource, InstrumentDef, InstrumentKind,
-    Levels, Link, LinkCause, LinkState, Liquidation, Period, Price, Proof, Raw, Severity, Side, Size, Ticker, TradingStatus,
-    Ts, Validity, ValidityState, View,
+    Alert, Bar, Body, Check, Coverage, Finding, Gap, GapCause, GapState, HealSource, InstrumentDef, InstrumentKind,
+    Link, LinkCause, LinkState, Liquidation, Period, Proof, Raw, Severity, Side, Ticker, TradingStatus, Validity,
+    ValidityState, View,
 };
 
 use crate::read::Cells;
@@ -118,7 +118,14 @@ const GAP: &[Col] = &[
     col!("to_ts", Type::Time, "ns", "until when", Body::Gap(g) => Cell::Time(g.to_ts.0)),
     col!("missing", Type::U64, "", "ids still missing", Body::Gap(g) => Cell::Int(g.missing)),
     col!("why", Type::Text, "", "in words", Body::Gap(g) => text(g.why)),
-    Col { name: "span", ty: Type::U32, null: false, unit: "", doc: "seqs that the mark covers, itself included", get: |i| Cell::Int(u64::from(i.record.span())) },
+    Col {
+        name: "span",
+        ty: Type::U32,
+        null: false,
+        unit: "",
+        doc: "seqs that the mark covers, itself included",
+        get: |i| Cell::Int(u64::from(i.record.span())),
+    },
 ];
 
 const VALIDITY: &[Col] = &[
@@ -197,7 +204,14 @@ const NOTE: &[Col] = &[
 const RECORD: &[Col] = &[
     TS_EVENT,
     TS_INIT,
-    Col { name: "record", ty: Type::Bytes, null: false, unit: "bytes", doc: "the tape record, byte for byte (docs/tape.md)", get: |i| Cell::Bytes(i.record.bytes()) },
+    Col {
+        name: "record",
+        ty: Type::Bytes,
+        null: false,
+        unit: "bytes",
+        doc: "the tape record, byte for byte (docs/tape.md)",
+        get: |i| Cell::Bytes(i.record.bytes()),
+    },
 ];
 
 /// The columns of one of our own tables that is written cell by cell, without those that follow in every table.

@@ -189,19 +189,16 @@ fn fits(record: &Record<'_>, view: &View<'_>) -> bool {
     let ok = |d: &wholetape_model::Decimal| d.scale <= SCALE;
     let bodies = match view {
         Body::Trade(_) | Body::Quote(_) | Body::Book(_) => scales.price <= SCALE && scales.size <= SCALE,
-        Body::Ticker(t) => {
-            [t.last, t.open, t.high, t.low, t.volume, t.quote_volume, t.change].iter().all(ok)
-        }
+        Body::Ticker(t) => [t.last, t.open, t.high, t.low, t.volume, t.quote_volume, t.change].iter().all(ok),
         Body::Bar(b) => {
-            let numbers = [b.open, b.high, b.low, b.close, b.volume, b.quote_volume, b.taker_volume, b.taker_quote_volume];
+            let numbers =
+                [b.open, b.high, b.low, b.close, b.volume, b.quote_volume, b.taker_volume, b.taker_quote_volume];
             numbers.iter().all(ok)
         }
         Body::Funding(f) => ok(&f.rate),
         Body::MarkPrice(d) | Body::IndexPrice(d) | Body::OpenInterest(d) => ok(d),
         Body::Liquidation(l) => [l.price, l.average_price, l.size, l.order_size].iter().all(ok),
-        Body::Instrument(d) => {
-            [d.tick, d.step, d.size_min, d.size_max, d.notional_min, d.multiplier].iter().all(ok)
-        }
+        Body::Instrument(d) => [d.tick, d.step, d.size_min, d.size_max, d.notional_min, d.multiplier].iter().all(ok),
         Body::Finding(f) => ok(&f.observed) && ok(&f.bound),
         _ => true,
     };

@@ -167,6 +167,30 @@ pub trait Disk: Send + Sync {
         fs::remove_file(path)
     }
 
+    /// A second name for a file.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(from, to)
+    }
+
+    /// Two folders change places, so that nobody finds either name missing.
+    fn exchange(&self, a: &Path, b: &Path) -> io::Result<()> {
+        match rustix::fs::renameat_with(rustix::fs::CWD, a, rustix::fs::CWD, b, rustix::fs::RenameFlags::EXCHANGE) {
+            // A file system that cannot: a moment without the second name is what is left.
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP) => {
+                let aside = b.with_extension("aside");
+                fs::rename(b, &aside)?;
+                fs::rename(a, b)?;
+                fs::rename(&aside, a)
+            }
+            done => Ok(done?),
+        }
+    }
+
+    /// Removes an empty directory.
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir(path)
+    }
+
     /// Makes a directory and those above it.
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         fs::create_dir_all(path)

@@ -1,0 +1,310 @@
+//! One part in the making: a topic's rows of one table and day, written to all files that the table has.
+//!
+//! Rows come in the corrected order and are gathered into groups; a group is encoded once per file, and the main file's groups
+//! hold the same records as the companion's. Files are written to the staging folder and forced to the disk; the catalog puts
+//! them in their places.
+
+use std::path::PathBuf;
+
+use wholetape_model::{Body, Kind, Record, Topic, Ts};
+
+use crate::StoreError;
+use crate::catalog::Catalog;
+use crate::columns::Dialect;
+use crate::encode::{self, About};
+use crate::file::{GROUP_ROWS, Writer};
+use crate::manifest::{FileRef, Part, Role};
+use crate::names;
+use crate::rows::Rows;
+use crate::seqs::Seqs;
+use crate::table::Table;
+
+/// Which part is written.
+#[derive(Debug, Clone)]
+pub struct Of {
+    pub topic: Topic,
+    pub table: Table,
+    pub day: i64,
+    /// The interval that the files' names tell, both ends inclusive.
+    pub name: (Ts, Ts),
+    pub sealed: bool,
+}
+
+struct Sink {
+    role: Role,
+    about: About,
+    dialect: Dialect,
+    staged: PathBuf,
+    place: String,
+    writer: Option<Writer>,
+}
+
+/// See the module.
+pub struct PartWriter<'a> {
+    catalog: &'a Catalog,
+    of: Of,
+    id: String,
+    digits: (u8, u8),
+    group: Rows,
+    weight: usize,
+    sinks: Vec<Sink>,
+    rows: u64,
+    seqs: Vec<(u64, u64)>,
+    ends: Option<(Ts, Ts)>,
+    ids: Option<(u64, u64)>,
+    /// The definition that the view told last.
+    told: Option<String>,
+    n: u64,
+}
+
+impl<'a> PartWriter<'a> {
+    /// `n` tells the staged files of one commit from each other.
+    #[must_use]
+    pub fn new(catalog: &'a Catalog, of: Of, digits: (u8, u8), told: Option<String>, n: u64) -> Self {
+        let id = subject(&of.topic).to_owned();
+        Self {
+            catalog,
+            of,
+            id,
+            digits,
+            group: Rows::default(),
+            weight: 0,
+            sinks: Vec::new(),
+            rows: 0,
+            seqs: Vec::new(),
+            ends: None,
+            ids: None,
+            told,
+            n,
+        }
+    }
+
+    /// Adds the next row.
+    ///
+    /// # Errors
+    /// A record that cannot be read; a full disk.
+    pub fn push(&mut self, ts_init: Ts, record: Record<'_>) -> Result<(), StoreError> {
+        self.rows += 1;
+        self.seqs.push((record.prev() + 1, record.seq()));
+        if self.seqs.len() >= 1 << 16 {
+            self.fold();
+        }
+        self.ends = Some((self.ends.map_or(ts_init, |e| e.0), ts_init));
+        self.weight += 1;
+        match self.of.table {
+            Table::Delta => {
+                if let Body::Book(book) = record.view()? {
+                    self.weight += book.bids.len() + book.asks.len();
+                }
+            }
+            Table::Trade | Table::TradeRaw => {
+                if let Body::Trade(t) = record.view()? {
+                    self.ids = Some(self.ids.map_or((t.id, t.id), |(lo, hi)| (lo.min(t.id), hi.max(t.id))));
+                }
+            }
+            _ => {}
+        }
+        self.group.push(ts_init, record);
+        if self.weight >= GROUP_ROWS { self.end_group() } else { Ok(()) }
+    }
+
+    /// Seqs as few intervals: late rows come out of order.
+    fn fold(&mut self) {
+        let mut all = Seqs::default();
+        self.seqs.sort_unstable();
+        for (lo, hi) in self.seqs.drain(..) {
+            all.add(lo, hi);
+        }
+        self.seqs.extend_from_slice(all.intervals());
+    }
+
+    fn end_group(&mut self) -> Result<(), StoreError> {
+        self.weight = 0;
+        let group = std::mem::take(&mut self.group);
+        let table = self.of.table;
+        self.write(Role::Main, table, Dialect::V2, &group)?;
+        if let Some(companion) = table.companion() {
+            self.write(Role::Companion, companion, Dialect::V2, &group)?;
+        }
+        let v1 = self.catalog.has(Dialect::V1);
+        if v1 && table.is_nautilus() {
+            self.write(Role::V1, table, Dialect::V1, &group)?;
+        }
+        self.write_views(table, &group, v1)?;
+        self.group = group;
+        self.group.clear();
+        Ok(())
+    }
+
+    /// Closed bars, and definitions that say something new, in NautilusTrader's layout.
+    fn write_views(&mut self, table: Table, group: &Rows, v1: bool) -> Result<(), StoreError> {
+        let mut views: Vec<(Table, Rows)> = Vec::new();
+        for (ts, record) in group.iter() {
+            let view = match (table, record.view()) {
+                (Table::BarUpdate, Ok(Body::Bar(bar))) if bar.closed && bar_type(&self.of.topic).is_some() => {
+                    Table::Bar
+                }
+                (Table::Definition, Ok(Body::Instrument(def))) => {
+                    let body = saying(&def);
+                    match Table::of_instrument(def.kind) {
+                        Some(view) if self.told.as_ref() != Some(&body) => {
+                            self.told = Some(body);
+                            view
+                        }
+                        _ => continue,
+                    }
+                }
+                _ => continue,
+            };
+            match views.iter_mut().find(|v| v.0 == view) {
+                Some((_, rows)) => rows.push(ts, record),
+                None => {
+                    let mut rows = Rows::default();
+                    rows.push(ts, record);
+                    views.push((view, rows));
+                }
+            }
+        }
+        for (view, rows) in views {
+            self.write(Role::View, view, Dialect::V2, &rows)?;
+            if v1 {
+                self.write(Role::ViewV1, view, Dialect::V1, &rows)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, role: Role, table: Table, dialect: Dialect, rows: &Rows) -> Result<(), StoreError> {
+        let at = match self.sinks.iter().position(|s| s.role == role && s.about.table == table) {
+            Some(at) => at,
+            None => {
+                self.sinks.push(self.sink(role, table, dialect));
+                self.sinks.len() - 1
+            }
+        };
+        let sink = &mut self.sinks[at];
+        let batch = encode::batch(&sink.about, sink.dialect, rows.iter())?;
+        if sink.writer.is_none() {
+            let disk = &*self.catalog.disk;
+            sink.writer = Some(Writer::create(disk, &sink.staged, batch.schema(), self.catalog.config.codec)?);
+        }
+        // Made above.
+        sink.writer.as_mut().map_or(Ok(()), |w| w.write_group(&batch))
+    }
+
+    fn sink(&self, role: Role, table: Table, dialect: Dialect) -> Sink {
+        let about = About {
+            table,
+            id: self.id.clone(),
+            topic: self.of.topic.to_string(),
+            price_precision: self.digits.0,
+            size_precision: self.digits.1,
+            bar_type: (table == Table::Bar).then(|| bar_type(&self.of.topic)).flatten(),
+        };
+        // Several topics of an instrument have marks: our own tables have a folder for each topic.
+        let identifier = if table.is_nautilus() { about.identifier() } else { self.of.topic.as_str() };
+        let root = if matches!(role, Role::V1 | Role::ViewV1) { Dialect::V1 } else { Dialect::V2 };
+        let file = names::file(self.of.name.0, self.of.name.1);
+        let place = format!("{}/{}/{file}", root.root(), names::folder(table, root, identifier));
+        let staged = self.catalog.staging().join(format!("{}-{}.parquet", self.n, self.sinks.len()));
+        Sink { role, about, dialect, staged, place, writer: None }
+    }
+
+    /// Ends all files. `None` when there were no rows.
+    ///
+    /// # Errors
+    /// As [`PartWriter::push`].
+    pub fn finish(mut self, part: u64) -> Result<Option<Staged>, StoreError> {
+        if !self.group.is_empty() {
+            self.end_group()?;
+        }
+        self.fold();
+        let Some((from, to)) = self.ends else { return Ok(None) };
+        let mut seqs = Seqs::default();
+        for (lo, hi) in &self.seqs {
+            seqs.add(*lo, *hi);
+        }
+        let (mut files, mut staged) = (Vec::new(), Vec::new());
+        for sink in self.sinks {
+            let Some(writer) = sink.writer else { continue };
+            let w = writer.finish()?;
+            staged.push((sink.staged, sink.place.clone()));
+            files.push(FileRef { path: sink.place, role: sink.role, rows: w.rows, bytes: w.bytes, blake3: w.blake3 });
+        }
+        let part = Part {
+            part,
+            topic: self.of.topic.as_str().to_owned(),
+            table: self.of.table.as_str().to_owned(),
+            day: self.of.day,
+            from: from.0,
+            to: to.0,
+            rows: self.rows,
+            seqs,
+            ids: self.ids,
+            sealed: self.of.sealed,
+            files,
+        };
+        Ok(Some(Staged { part, files: staged }))
+    }
+}
+
+/// A part whose files lie in the staging folder, and where each belongs.
+#[derive(Debug)]
+pub struct Staged {
+    pub part: Part,
+    pub files: Vec<(PathBuf, String)>,
+}
+
+/// What a topic is about: the instrument, or the line.
+#[must_use]
+pub fn subject(topic: &Topic) -> &str {
+    topic.as_str().split_once('.').map_or("", |(_, id)| id)
+}
+
+/// NautilusTrader's name of a bar topic's series; `None` for periods that it has no name for.
+#[must_use]
+pub fn bar_type(topic: &Topic) -> Option<String> {
+    let Kind::Bar(period) = topic.kind() else { return None };
+    let unit = match period.unit {
+        b's' => "SECOND",
+        b'm' => "MINUTE",
+        b'h' => "HOUR",
+        b'd' => "DAY",
+        b'w' => "WEEK",
+        b'M' => "MONTH",
+        _ => return None,
+    };
+    Some(format!("{}-{}-{unit}-LAST-EXTERNAL", subject(topic), period.count))
+}
+
+/// What a definition says, whatever decimals it was printed with.
+fn saying(def: &wholetape_model::InstrumentDef<&str>) -> String {
+    use crate::spec_market::plain;
+    let def = wholetape_model::InstrumentDef {
+        tick: plain(def.tick),
+        step: plain(def.step),
+        size_min: plain(def.size_min),
+        size_max: plain(def.size_max),
+        notional_min: plain(def.notional_min),
+        multiplier: plain(def.multiplier),
+        // NautilusTrader's definition has no status; `instrument_status` does.
+        status: wholetape_model::TradingStatus::Unknown,
+        status_text: "",
+        ..*def
+    };
+    format!("{def:?}")
+}
+
+/// What the last definition of these rows says.
+///
+/// # Errors
+/// A record that cannot be read.
+pub fn last_saying(rows: &Rows) -> Result<Option<String>, StoreError> {
+    let mut last = None;
+    for (_, record) in rows.iter() {
+        if let Body::Instrument(def) = record.view()? {
+            last = Some(saying(&def));
+        }
+    }
+    Ok(last)
+}

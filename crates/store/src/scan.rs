@@ -1,0 +1,101 @@
+//! A part's rows, read back group by group in the corrected order.
+
+use std::path::Path;
+
+use wholetape_tape::Disk;
+
+use crate::StoreError;
+use crate::decode;
+use crate::file::Reader;
+use crate::manifest::{Part, Role};
+use crate::rows::Rows;
+use crate::table::Table;
+
+/// One part, open.
+pub struct PartReader {
+    table: Table,
+    main: Reader,
+    companion: Option<Reader>,
+    next: usize,
+}
+
+impl PartReader {
+    /// # Errors
+    /// A file that is not there; a table that this build does not know; a main file and a companion that are not of one part.
+    pub fn open(disk: &dyn Disk, data: &Path, part: &Part) -> Result<Self, StoreError> {
+        let path = |role: Role| part.files.iter().find(|f| f.role == role).map(|f| data.join(&f.path));
+        let unknown = || StoreError::Column { table: "?", column: part.table.clone(), what: "no table of this build" };
+        let table = Table::parse(&part.table).ok_or_else(unknown)?;
+        let main = path(Role::Main).ok_or_else(unknown)?;
+        let changed = |why: &str| StoreError::Changed { path: main.clone(), why: why.to_owned() };
+        let reader = Reader::open(disk, &main)?;
+        crate::encode::check_format(&main, reader.schema())?;
+        let companion = match path(Role::Companion) {
+            Some(path) => Some(Reader::open(disk, &path)?),
+            None if table.companion().is_some() => return Err(changed("its companion is not listed")),
+            None => None,
+        };
+        if companion.as_ref().is_some_and(|c| c.groups() != reader.groups()) {
+            return Err(changed("its companion has other row groups"));
+        }
+        Ok(Self { table, main: reader, companion, next: 0 })
+    }
+
+    #[must_use]
+    pub const fn table(&self) -> Table {
+        self.table
+    }
+
+    /// Puts the next group into `rows`, which it clears first. False at the end.
+    ///
+    /// # Errors
+    /// Damaged data.
+    pub fn next(&mut self, rows: &mut Rows) -> Result<bool, StoreError> {
+        rows.clear();
+        if self.next == self.main.groups() {
+            return Ok(false);
+        }
+        let main = self.main.group(self.next)?;
+        let companion = self.companion.as_ref().map(|c| c.group(self.next)).transpose()?;
+        decode::rows(self.table, &main, companion.as_ref(), rows)?;
+        self.next += 1;
+        Ok(true)
+    }
+}
+
+/// Rows of several parts that follow each other.
+pub struct Chain<'a> {
+    disk: &'a dyn Disk,
+    data: &'a Path,
+    parts: std::vec::IntoIter<&'a Part>,
+    open: Option<PartReader>,
+}
+
+impl<'a> Chain<'a> {
+    /// `parts` in their order.
+    #[must_use]
+    pub fn new(disk: &'a dyn Disk, data: &'a Path, parts: Vec<&'a Part>) -> Self {
+        Self { disk, data, parts: parts.into_iter(), open: None }
+    }
+
+    /// As [`PartReader::next`], over all parts.
+    ///
+    /// # Errors
+    /// As [`PartReader::open`] and [`PartReader::next`].
+    pub fn next(&mut self, rows: &mut Rows) -> Result<bool, StoreError> {
+        loop {
+            if let Some(open) = &mut self.open
+                && open.next(rows)?
+            {
+                return Ok(true);
+            }
+            match self.parts.next() {
+                Some(part) => self.open = Some(PartReader::open(self.disk, self.data, part)?),
+                None => {
+                    rows.clear();
+                    return Ok(false);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,381 @@
+//! From the tape into the catalog, exactly once.
+//!
+//! [`Follower::poll`] reads what is new of every topic; [`Follower::tend`] stores what is due: the largest buffers when the budget is
+//! full, each topic at the latest after an hour, late rows at most once in ten minutes, and a day whole once it is over. A
+//! topic's rows are stored up to a moment, all tables together, in one commit that names their seqs; whatever a crash cuts off
+//! is read from the tape again, with the same times.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use wholetape_model::{Body, Topic, Ts};
+use wholetape_tape::{Delivery, Tape};
+
+use crate::StoreError;
+use crate::catalog::Catalog;
+use crate::compact;
+use crate::digits;
+use crate::manifest::{Change, Part};
+use crate::merge::Late;
+use crate::names;
+use crate::part::{Of, PartWriter, Staged, subject};
+use crate::rows::Rows;
+use crate::stream::{Stream, is_kept};
+use crate::table::Table;
+
+/// When buffers are stored.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Bytes that all buffers may take together.
+    pub budget: usize,
+    /// A row waits at most so long.
+    pub flush_every: Duration,
+    /// Files that late rows belong into are written anew at most this often.
+    pub rewrite_every: Duration,
+    /// So long after midnight (UTC) a day's files become one.
+    pub seal_after: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            budget: 256 << 20,
+            flush_every: Duration::from_secs(3_600),
+            rewrite_every: Duration::from_secs(600),
+            seal_after: Duration::from_secs(600),
+        }
+    }
+}
+
+/// What it did so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub rows: u64,
+    pub late_rows: u64,
+    pub parts: u64,
+    pub rewritten: u64,
+    pub sealed: u64,
+    pub missed: u64,
+}
+
+/// Records read of a topic at a time.
+const BATCH: usize = 4_096;
+
+/// See the module.
+pub struct Follower {
+    pub catalog: Catalog,
+    pace: Pace,
+    streams: Vec<Stream>,
+    known: BTreeMap<Topic, usize>,
+    batch: Vec<Delivery>,
+    pub counts: Counts,
+}
+
+impl Follower {
+    #[must_use]
+    pub fn new(catalog: Catalog, pace: Pace) -> Self {
+        Self {
+            catalog,
+            pace,
+            streams: Vec::new(),
+            known: BTreeMap::new(),
+            batch: Vec::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// Reads what is new. True when there may be more.
+    ///
+    /// # Errors
+    /// A topic that cannot be looked up; storing that fails.
+    pub fn poll(&mut self, tape: &Tape, now: Ts) -> Result<bool, StoreError> {
+        self.find_topics(tape)?;
+        let mut more = false;
+        for at in 0..self.streams.len() {
+            let stream = &mut self.streams[at];
+            let n = stream.reader.poll_next(&mut self.batch, BATCH);
+            more |= n >= BATCH;
+            for delivery in self.batch.drain(..) {
+                match &delivery {
+                    Delivery::Record(shared) => stream.take(shared.record(), now),
+                    Delivery::Missed { from, to, why } => stream.miss(*from, *to, *why, now)?,
+                    Delivery::Disconnected { .. } => {}
+                }
+            }
+            if n > 0 && self.bytes() > self.pace.budget {
+                self.relieve(now)?;
+            }
+        }
+        Ok(more)
+    }
+
+    fn find_topics(&mut self, tape: &Tape) -> Result<(), StoreError> {
+        let topics = tape.topics();
+        if topics.len() == self.known.len() {
+            return Ok(());
+        }
+        let stored = self.catalog.state().stored();
+        for state in topics {
+            if self.known.contains_key(&state.topic) {
+                continue;
+            }
+            if !is_kept(state.topic.kind()) {
+                self.known.insert(state.topic, usize::MAX);
+                continue;
+            }
+            let name = state.topic.as_str();
+            let seqs = stored.get(name).cloned().unwrap_or_default();
+            let floor = Ts(self.catalog.state().live.get(name).copied().unwrap_or(0));
+            let stream = Stream::open(tape, state.topic.clone(), seqs, floor)?;
+            self.known.insert(state.topic, self.streams.len());
+            self.streams.push(stream);
+        }
+        Ok(())
+    }
+
+    /// Bytes in all buffers.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.streams.iter().map(Stream::bytes).sum()
+    }
+
+    /// Stores the largest buffers until half of the budget is free.
+    fn relieve(&mut self, now: Ts) -> Result<(), StoreError> {
+        while self.bytes() > self.pace.budget / 2 {
+            let Some(largest) = (0..self.streams.len()).max_by_key(|i| self.streams[*i].bytes()) else { return Ok(()) };
+            if self.streams[largest].is_empty() {
+                return Ok(());
+            }
+            self.store(largest, true, true, now)?;
+        }
+        Ok(())
+    }
+
+    /// Stores what is due.
+    ///
+    /// # Errors
+    /// As [`Catalog::add`] and [`Catalog::replace`].
+    pub fn tend(&mut self, now: Ts) -> Result<(), StoreError> {
+        for at in 0..self.streams.len() {
+            let s = &self.streams[at];
+            let over = |since: Option<Ts>, after: Duration| since.is_some_and(|t| now.since(t) >= after);
+            let late = over(s.late_since, self.pace.rewrite_every);
+            let day_over = s.oldest.is_some_and(|t| {
+                names::day_of(t) < names::day_of(now)
+                    && now.since(names::day_start(names::day_of(t) + 1)) >= self.pace.seal_after
+            });
+            if late || day_over || over(s.since, self.pace.flush_every) {
+                self.store(at, day_over, late, now)?;
+            }
+        }
+        self.seal(now)
+    }
+
+    /// Stores everything.
+    ///
+    /// # Errors
+    /// As [`Follower::tend`].
+    pub fn flush(&mut self, now: Ts) -> Result<(), StoreError> {
+        for at in 0..self.streams.len() {
+            self.store(at, true, true, now)?;
+        }
+        Ok(())
+    }
+
+    /// Days that are over, and of which everything is stored, become one file each.
+    fn seal(&mut self, now: Ts) -> Result<(), StoreError> {
+        let due = now - self.pace.seal_after;
+        let mut days: BTreeMap<(String, String, i64), Vec<u64>> = BTreeMap::new();
+        for part in self.catalog.state().parts.values() {
+            if names::day_start(part.day + 1) <= due {
+                let key = (part.topic.clone(), part.table.clone(), part.day);
+                days.entry(key).or_default().push(part.part);
+            }
+        }
+        days.retain(|_, parts| {
+            parts.iter().any(|p| self.catalog.state().parts.get(p).is_some_and(|p| !p.sealed)) || parts.len() > 1
+        });
+        for (topic, table, day) in days.into_keys() {
+            let Some(at) = Topic::parse(&topic).ok().and_then(|t| self.known.get(&t).copied()) else { continue };
+            if let Some(s) = self.streams.get(at)
+                && s.oldest.is_some_and(|t| names::day_of(t) <= day)
+            {
+                continue;
+            }
+            let Some(table) = Table::parse(&table) else { continue };
+            compact::day(&mut self.catalog, &topic, table, day, Rows::default(), true)?;
+            self.counts.sealed += 1;
+        }
+        Ok(())
+    }
+
+    /// Stores a topic's rows: all of them when `whole`, else those that no other can share a time with.
+    fn store(&mut self, at: usize, whole: bool, late_too: bool, now: Ts) -> Result<(), StoreError> {
+        let stream = &mut self.streams[at];
+        let topic = stream.topic.clone();
+        let edge = if whole { Ts(stream.last.0 + 1) } else { stream.last };
+        let mut live: BTreeMap<Table, Rows> = BTreeMap::new();
+        for (table, rows) in &mut stream.live {
+            let upto = (0..rows.len()).rposition(|i| rows.ts_init(i) < edge).map_or(0, |i| i + 1);
+            let rest = rows.split_off(upto);
+            live.insert(*table, std::mem::replace(rows, rest));
+        }
+        stream.oldest = stream.live.values().filter(|r| !r.is_empty()).map(|r| r.ts_init(0)).min();
+        stream.since = stream.oldest.map(|_| now);
+        let floor = edge.max(Ts(self.catalog.state().live.get(topic.as_str()).copied().unwrap_or(0)));
+        let mut late = std::mem::take(&mut self.streams[at].late);
+        if !late_too {
+            // Those that follow everything stored go with the live rows; the others wait for their time.
+            for (table, rows) in &mut late {
+                let held = self.split_late(&topic, *table, rows)?;
+                if !held.is_empty() {
+                    self.streams[at].late.insert(*table, held);
+                }
+            }
+        }
+        let waits = self.streams[at].late.values().any(|r| !r.is_empty());
+        if !waits {
+            self.streams[at].late_since = None;
+        }
+        self.commit(&topic, live, late, floor)
+    }
+
+    /// Takes the late rows that belong among stored ones out of `rows`.
+    fn split_late(&self, topic: &Topic, table: Table, rows: &mut Rows) -> Result<Rows, StoreError> {
+        let (mut front, mut held) = (Rows::default(), Rows::default());
+        for (ts, record) in rows.iter() {
+            if self.home(topic, table, &record)?.is_some() {
+                held.push(ts, record);
+            } else {
+                front.push(ts, record);
+            }
+        }
+        *rows = front;
+        Ok(held)
+    }
+
+    /// The day of stored rows that a late row belongs among; `None`: behind all of them.
+    fn home(
+        &self,
+        topic: &Topic,
+        table: Table,
+        record: &wholetape_model::Record<'_>,
+    ) -> Result<Option<i64>, StoreError> {
+        let of = |p: &&Part| p.topic == topic.as_str() && p.table == table.as_str();
+        let mut parts: Vec<&Part> = self.catalog.state().parts.values().filter(of).collect();
+        parts.sort_unstable_by_key(|p| p.from);
+        if let Body::Trade(t) = record.view()? {
+            let after = parts.iter().position(|p| p.ids.is_some_and(|ids| ids.1 > t.id));
+            let Some(after) = after else { return Ok(None) };
+            let next = parts[after];
+            if next.ids.is_some_and(|ids| ids.0 < t.id) {
+                return Ok(Some(next.day));
+            }
+            // Between two parts, or before the first: by time, but not across either.
+            let before = after.checked_sub(1).map_or(i64::MIN, |i| parts[i].to);
+            return Ok(Some(names::day_of(Ts(record.ts_event().0.max(before).min(next.from)))));
+        }
+        let day = names::day_of(record.ts_event());
+        Ok(parts.iter().any(|p| p.day > day || p.day == day && p.to >= record.ts_event().0).then_some(day))
+    }
+
+    fn commit(
+        &mut self,
+        topic: &Topic,
+        live: BTreeMap<Table, Rows>,
+        late: BTreeMap<Table, Rows>,
+        floor: Ts,
+    ) -> Result<(), StoreError> {
+        let mut staged = Vec::new();
+        let mut change = Change::default();
+        change.live.insert(topic.as_str().to_owned(), floor.0);
+        let mut rewrite: BTreeMap<(Table, i64), Rows> = BTreeMap::new();
+        let tables: Vec<Table> = live.keys().chain(late.keys()).copied().collect();
+        let digits = digits::pinned(&mut self.catalog, topic, live.values().chain(late.values()), &mut change)?;
+        let mut done = std::collections::BTreeSet::new();
+        for table in tables {
+            if !done.insert(table) {
+                continue;
+            }
+            let mut front = Rows::default();
+            for (ts, record) in late.get(&table).into_iter().flat_map(Rows::iter) {
+                self.counts.late_rows += 1;
+                match self.home(topic, table, &record)? {
+                    Some(day) => rewrite.entry((table, day)).or_default().push(ts, record),
+                    None => front.push(ts, record),
+                }
+            }
+            let empty = Rows::default();
+            let rows = live.get(&table).unwrap_or(&empty);
+            self.counts.rows += rows.len() as u64;
+            self.write_new(topic, table, rows, front, digits, &mut staged)?;
+        }
+        self.counts.parts += staged.len() as u64;
+        if !staged.is_empty() {
+            self.catalog.add(staged, change)?;
+        }
+        for ((table, day), rows) in rewrite {
+            let sealed = self.is_sealed(topic, table, day);
+            compact::day(&mut self.catalog, topic.as_str(), table, day, rows, sealed)?;
+            self.counts.rewritten += 1;
+        }
+        Ok(())
+    }
+
+    fn is_sealed(&self, topic: &Topic, table: Table, day: i64) -> bool {
+        let of = |p: &&Part| p.topic == topic.as_str() && p.table == table.as_str() && p.day == day;
+        self.catalog.state().parts.values().find(of).is_some_and(|p| p.sealed)
+    }
+
+    /// Writes rows that follow everything stored of their table: a part for each day.
+    fn write_new(
+        &mut self,
+        topic: &Topic,
+        table: Table,
+        live: &Rows,
+        late: Rows,
+        digits: (u8, u8),
+        staged: &mut Vec<Staged>,
+    ) -> Result<(), StoreError> {
+        if live.is_empty() && late.is_empty() {
+            return Ok(());
+        }
+        let of = |p: &&Part| p.topic == topic.as_str() && p.table == table.as_str();
+        let stored_to = self.catalog.state().parts.values().filter(of).map(|p| p.to).max();
+        let mut merged = Rows::default();
+        let low = stored_to.map_or(Ts::ZERO, |t| Ts(t + 1));
+        let mut merge = Late::new(table, late, (low, Ts::MAX))?;
+        let mut out = |ts: Ts, record: wholetape_model::Record<'_>| -> Result<(), StoreError> {
+            merged.push(ts, record);
+            Ok(())
+        };
+        for (ts, record) in live.iter() {
+            merge.before(ts, record, &mut out)?;
+        }
+        merge.rest(&mut out)?;
+        let mut at = 0;
+        while at < merged.len() {
+            let day = names::day_of(merged.ts_init(at));
+            let end = (at..merged.len()).find(|i| names::day_of(merged.ts_init(*i)) != day).unwrap_or(merged.len());
+            let same_day = |p: &&Part| of(p) && p.day == day;
+            let before = self.catalog.state().parts.values().filter(same_day).map(|p| p.to).max();
+            let from = before.map_or(names::day_start(day), |t| Ts(t + 1));
+            let of = Of { topic: topic.clone(), table, day, name: (from, merged.ts_init(end - 1)), sealed: false };
+            let told = compact::told(&self.catalog, topic.as_str(), table, from)?;
+            let (n, number) = (self.catalog.next_staged(), self.catalog.manifest.next_part());
+            let mut part = PartWriter::new(&self.catalog, of, digits, told, n);
+            for (ts, record) in merged.range(at..end) {
+                part.push(ts, record)?;
+            }
+            staged.extend(part.finish(number)?);
+            at = end;
+        }
+        Ok(())
+    }
+}
+
+/// The instrument of a topic, for what is pinned by instrument.
+#[must_use]
+pub fn instrument(topic: &Topic) -> &str {
+    subject(topic)
+}
