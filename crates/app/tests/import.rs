@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::{Running, last_json, wholetape};
@@ -15,7 +16,8 @@ use wholetape_model::{
     Bar, Body, Decimal, Gap, GapCause, GapState, HealSource, InstrumentId, Kind, Period, Price, Row, RowFlags, Scales,
     Side, Size, Topic, Trade, TradeCondition, Ts, View,
 };
-use wholetape_tape::{Delivery, From, ReaderOptions, Tape, TapeConfig};
+use wholetape_tape::coverage::Coverage;
+use wholetape_tape::{Delivery, From, ReaderOptions, Retention, Tape, TapeConfig, TapeTime};
 use zip::write::SimpleFileOptions;
 
 /// 2025-01-02, UTC, in ms.
@@ -114,8 +116,12 @@ struct Holds {
 }
 
 fn holds(data: &Path, topic: &Topic) -> Holds {
+    holds_from(data, topic, From::Seq(0))
+}
+
+fn holds_from(data: &Path, topic: &Topic, from: From) -> Holds {
     let tape = Tape::open_reader(&data.join("tape")).unwrap();
-    let mut reader = tape.reader(topic, From::Seq(0), ReaderOptions::default()).unwrap();
+    let mut reader = tape.reader(topic, from, ReaderOptions::default()).unwrap();
     let mut out = Holds { keys: vec![], late: vec![], prices: BTreeMap::new(), gaps: BTreeMap::new(), records: 0 };
     let mut batch = Vec::new();
     while reader.poll_next(&mut batch, 4_096) > 0 {
@@ -460,4 +466,119 @@ fn a_killed_import_goes_on_where_the_tape_ends() {
     after.keys.sort_unstable();
     assert_eq!(after.keys, (first..=last).collect::<Vec<_>>());
     assert!(after.gaps.values().all(|g| g.0 == GapState::Healed), "{:?}", after.gaps);
+}
+
+#[test]
+fn a_gap_over_midnight_gets_its_verdict_with_the_second_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let trades = topic(Kind::Trade, "BTCUSDT.BINANCE");
+    // 10 ms an id: midnight is at 8 640 000. The venue skips the two ids around it.
+    let (first, midnight, last) = (8_639_990, 8_640_000, 8_640_010);
+    let lost = [gap(7, GapState::Open, (first + 1, last - 1)), gap(7, GapState::Lost, (first + 1, last - 1))];
+    let tape = |data: &Path| record(data, &trades, &[agg(first), lost[0], lost[1], agg(last)]);
+    let lines = |ids: std::ops::Range<u64>| ids.map(|a| agg_line(a, true, true)).collect::<Vec<_>>();
+    let one = archive(dir.path(), SPOT, &lines(first..midnight), None, "\n");
+    let two = archive(dir.path(), &SPOT.replace(DATE, "2025-01-03"), &lines(midnight..last + 1), None, "\n");
+    let verdict = |data: &Path| holds(data, &trades).gaps[&7];
+
+    let together = dir.path().join("together");
+    tape(&together);
+    let done = last_json(&import(&together, &[], &[&dir.path().join("data/spot")]));
+    assert_eq!((&done["complete"], &done["healed"], &done["files"]), (&true.into(), &19.into(), &2.into()), "{done}");
+    assert_eq!(verdict(&together), (GapState::Healed, HealSource::Archive, 0));
+
+    let apart = dir.path().join("apart");
+    tape(&apart);
+    assert_eq!(last_json(&import(&apart, &[], &[&one]))["healed"], 9);
+    assert_eq!(verdict(&apart), (GapState::Lost, HealSource::Archive, 10), "what is still missing");
+    let records = holds(&apart, &trades).records;
+    assert_eq!(last_json(&import(&apart, &[], &[&one]))["healed"], 0);
+    assert_eq!(holds(&apart, &trades).records, records, "said once");
+    assert_eq!(last_json(&import(&apart, &[], &[&two]))["healed"], 10);
+    assert_eq!(verdict(&apart), (GapState::Healed, HealSource::Archive, 0));
+}
+
+struct Still;
+
+impl TapeTime for Still {
+    fn wall(&self) -> i64 {
+        DAY * MS
+    }
+
+    fn mono(&self) -> u64 {
+        1
+    }
+}
+
+#[test]
+fn rows_that_retention_took_do_not_come_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let trades = topic(Kind::Trade, "BTCUSDT.BINANCE");
+    // 1–299 were recorded but 20–24 and 280–284; then the tape's beginning went.
+    let retention = Retention { bytes_max: Some(8_192), ..Retention::default() };
+    let driven: Option<Arc<dyn TapeTime>> = Some(Arc::new(Still));
+    let config = TapeConfig { segment_bytes: 4_096, memory_bytes: 1, retention, driven, ..TapeConfig::default() };
+    let oldest = {
+        let tape = Tape::open(&data.join("tape"), config).unwrap();
+        let mut lane = tape.lane("w0").unwrap();
+        let no = lane.topic(&trades).unwrap();
+        for a in (1..300).filter(|a| !(20..25).contains(a) && !(280..285).contains(a)) {
+            let (ms, body) = agg(a);
+            let (ts, flags, scales) = (Ts(ms * MS), RowFlags::default(), Scales { price: 1, size: 3 });
+            lane.append(no, &Row { ts_event: ts, ts_recv: ts, conn: 3, frame: 1, flags, scales, body }).unwrap();
+            lane.commit().unwrap();
+        }
+        let cell = std::sync::Mutex::new(Coverage::open(&tape).coverage);
+        Coverage::catch_up(&cell, &tape, &|| false).unwrap();
+        let mut coverage = cell.into_inner().unwrap();
+        tape.sync_now().unwrap();
+        assert!(coverage.wait_synced(&tape).unwrap());
+        coverage.write(&tape).unwrap();
+        tape.check_space();
+        let oldest = tape.topics().into_iter().find(|t| t.topic == trades).unwrap().oldest;
+        drop(lane);
+        tape.close().unwrap();
+        oldest
+    };
+    assert!(oldest > 40, "{oldest}");
+    let lines: Vec<_> = (1..310).map(|a| agg_line(a, true, true)).collect();
+    let file = archive(dir.path(), SPOT, &lines, None, "\n");
+    let output = import(&data, &[], &[&file]);
+    let done = last_json(&output);
+    // Gone: all before `oldest` (seq n holds id n + 5 there); healed: both holes, and what came after.
+    let gone = oldest - 1;
+    assert_eq!((&done["healed"], &done["not_compared"]), (&20.into(), &gone.into()), "{done}");
+    assert_eq!((output.status.code(), &done["complete"]), (Some(1), &false.into()), "it is said: {done}");
+    let after = holds_from(&data, &trades, From::Earliest);
+    assert_eq!(after.late, (20..25).chain(280..285).chain(300..310).collect::<Vec<_>>());
+    let again = last_json(&import(&data, &[], &[&file]));
+    assert_eq!(again["healed"], 0, "{again}");
+}
+
+#[test]
+fn people_read_what_was_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    record(&data, &topic(Kind::Trade, "BTCUSDT.BINANCE"), &[agg(100), agg(101), agg(102)]);
+    let line = |a: u64| agg_line(a, true, true).replace("102,60010.2", "102,60010.9");
+    let lines: Vec<_> = [100, 102, 103].map(line).to_vec();
+    archive(dir.path(), SPOT, &lines, None, "\n");
+    std::fs::write(dir.path().join("data/spot/BTCUSDT-bookTicker-2025-01-02.zip"), "").unwrap();
+    let mut command = wholetape();
+    command.args(["heal", "import", "binance-archive", "--data"]).arg(&data).arg(dir.path().join("data/spot"));
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    for part in [
+        "BTCUSDT-bookTicker-2025-01-02.zip: passed over: ",
+        "BTCUSDT-aggTrades-2025-01-02.zip: 3 rows, 1 equal, 1 healed, 1 different, 1 held that the archive does not have",
+        "line 2 (seq 3): price is 60010.90000000 in the archive and 60010.2 on the tape",
+        "not in the archive: 101",
+        "done: 2 files, 3 rows: 1 equal, 1 healed (1 gaps settled), 1 different, 1 archive errors, 0 files not imported, 0 failed",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let none = import(&dir.path().join("nowhere"), &[], &[&dir.path().join("data/spot")]);
+    assert!(String::from_utf8_lossy(&none.stderr).contains("no tape in"), "{none:?}");
+    assert_eq!(none.status.code(), Some(2));
 }

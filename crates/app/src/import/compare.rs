@@ -25,10 +25,10 @@ pub struct Difference {
 }
 
 impl Difference {
-    pub fn json(&self) -> Value {
+    pub fn json(&self, key: Value) -> Value {
         let fields: Vec<_> =
             self.fields.iter().map(|f| json!({"field": f.name, "archive": f.archive, "held": f.held})).collect();
-        json!({"line": self.line, "key": self.key, "seq": self.seq, "fields": fields})
+        json!({"line": self.line, "key": key, "seq": self.seq, "fields": fields})
     }
 }
 

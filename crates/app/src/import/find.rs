@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use wholetape_model::InstrumentId;
-use wholetape_venue::binance::archive::{Data, Named};
+use wholetape_venue::binance::archive::{ArchiveError, Data, Named};
 use wholetape_venue::binance::limits::Variant;
 
 /// Directories deeper than this are not entered.
@@ -30,6 +30,8 @@ impl Found {
 pub struct Refused {
     pub path: PathBuf,
     pub why: String,
+    /// It lay in a directory and is of another kind: passed over.
+    pub passed: bool,
 }
 
 /// All files of one instrument and kind of data, oldest first.
@@ -44,7 +46,8 @@ pub fn find(paths: &[PathBuf], market: Option<Variant>) -> anyhow::Result<(Vec<G
     for path in paths {
         let whole = path.canonicalize().with_context(|| path.display().to_string())?;
         let mut files = Vec::new();
-        if whole.is_dir() {
+        let listed = whole.is_dir();
+        if listed {
             walk(&whole, 0, &mut files)?;
         } else {
             // A link keeps its own name and place: they say what the file is.
@@ -53,7 +56,13 @@ pub fn find(paths: &[PathBuf], market: Option<Variant>) -> anyhow::Result<(Vec<G
         for path in files {
             match identify(&path, market) {
                 Ok(one) => found.push(one),
-                Err(why) => refused.push(Refused { path, why }),
+                Err(error) => {
+                    let other = matches!(
+                        error,
+                        Unusable::Archive(ArchiveError::Unsupported { .. } | ArchiveError::Name { .. })
+                    );
+                    refused.push(Refused { path, why: error.to_string(), passed: listed && other });
+                }
             }
         }
     }
@@ -82,15 +91,31 @@ fn walk(dir: &Path, depth: usize, files: &mut Vec<PathBuf>) -> anyhow::Result<()
     Ok(())
 }
 
-fn identify(path: &Path, market: Option<Variant>) -> Result<Found, String> {
+/// Why a file is none.
+#[derive(Debug)]
+enum Unusable {
+    Archive(ArchiveError),
+    Instrument(String),
+}
+
+impl std::fmt::Display for Unusable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Archive(error) => error.fmt(f),
+            Self::Instrument(why) => f.write_str(why),
+        }
+    }
+}
+
+fn identify(path: &Path, market: Option<Variant>) -> Result<Found, Unusable> {
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let dirs = path.parent().map(|p| p.iter().map(|c| c.to_string_lossy().into_owned()).collect::<Vec<_>>());
     let dirs = dirs.unwrap_or_default();
     let dirs: Vec<&str> = dirs.iter().map(String::as_str).collect();
-    let named = Named::parse(&name).map_err(|e| e.to_string())?;
-    let market = named.market(&dirs, market).map_err(|e| e.to_string())?;
+    let named = Named::parse(&name).map_err(Unusable::Archive)?;
+    let market = named.market(&dirs, market).map_err(Unusable::Archive)?;
     let instrument = wholetape_venue::instrument_id::<()>(market.facts().name, &named.symbol, None);
-    let instrument = instrument.map_err(|e| e.to_string())?;
+    let instrument = instrument.map_err(|e| Unusable::Instrument(e.to_string()))?;
     Ok(Found { path: path.to_owned(), named, market, instrument })
 }
 
@@ -122,11 +147,8 @@ mod tests {
         let all: Vec<_> = groups.iter().map(|g| (g[0].instrument.as_str(), g.len())).collect();
         assert_eq!(all, [("BTCUSDT-PERP.BINANCE", 1), ("BTCUSDT.BINANCE", 2)]);
         assert_eq!(groups[1][0].named.span.to_string(), "2025-01-02");
-        let why: Vec<_> = refused.iter().map(|r| r.why.as_str()).collect();
-        assert!(
-            why.iter().any(|w| w.contains("markPriceKlines")) && why.iter().any(|w| w.contains("market")),
-            "{why:?}"
-        );
+        let why = |part: &str| refused.iter().find(|r| r.why.contains(part)).map(|r| r.passed);
+        assert_eq!((why("markPriceKlines"), why("does not tell the market")), (Some(true), Some(false)), "{refused:?}");
         let file = dir.path().join("loose/BTCUSDT-trades-2025-01-02.csv");
         let (groups, refused) = find(&[file.clone(), file], Some(Variant::UsdM)).unwrap();
         assert!(groups.len() == 1 && groups[0].len() == 1 && refused.is_empty(), "named twice, read once");

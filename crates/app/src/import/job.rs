@@ -24,7 +24,7 @@ use super::compare::{Difference, compare};
 use super::file;
 use super::find::{Found, Group, data_of, find};
 use super::gaps::{self, Carry};
-use super::held::Held;
+use super::held::{Held, HeldRow};
 use super::report::{DETAILS_MAX, FileReport, Status, done};
 use super::survey::{Survey, survey};
 use super::write::{Put, Writer};
@@ -167,6 +167,7 @@ impl Job<'_> {
     ) -> anyhow::Result<()> {
         let bars = matches!(found.named.data, Data::Klines(_));
         report.topic = held.topic().to_string();
+        report.bars = bars;
         report.archive_errors = survey.extra.iter().map(|(a, b)| b - a + 1).sum();
         report.archive_error_keys = survey.extra.iter().take(DETAILS_MAX).copied().collect();
         let (first, last) = survey.ends.unwrap_or((1, 0));
@@ -266,26 +267,33 @@ impl Pass<'_> {
         let (Some(first), Some(last)) = (chunk.first(), chunk.last()) else { return Ok(()) };
         let rows = self.held.rows(first.key, last.key)?;
         for row in chunk.drain(..) {
-            match rows.binary_search_by_key(&row.key, |held| held.key) {
-                Ok(at) => {
-                    let fields = compare(&row.event, &rows[at].event);
-                    if fields.is_empty() {
-                        self.report.equal += 1;
-                    } else {
-                        let (line, key, seq) = (row.line, row.key, rows[at].seq);
-                        self.report.differ(Difference { line, key, seq, fields });
-                    }
-                }
-                Err(_) if self.heal.holds(row.key) && !self.held.has(row.key) => {
+            let found = rows.binary_search_by_key(&row.key, |held| held.key).ok().map(|at| rows[at]);
+            let held = match found {
+                // It may have come by another way since the chunk was looked up.
+                None if self.held.has(row.key) => self.held.rows(row.key, row.key)?.first().copied(),
+                found => found,
+            };
+            match held {
+                Some(held) => self.compare(&row, &held),
+                None if self.heal.holds(row.key) && !self.held.has(row.key) => {
                     self.late.push(row.event);
                     if self.late.len() >= BATCH {
                         self.flush(writer)?;
                     }
                 }
-                Err(_) => self.report.not_compared += 1,
+                None => self.report.not_compared += 1,
             }
         }
         Ok(())
+    }
+
+    fn compare(&mut self, row: &Row, held: &HeldRow) {
+        let fields = compare(&row.event, &held.event);
+        if fields.is_empty() {
+            self.report.equal += 1;
+        } else {
+            self.report.differ(Difference { line: row.line, key: row.key, seq: held.seq, fields });
+        }
     }
 
     fn flush(&mut self, writer: &mut Writer) -> anyhow::Result<()> {

@@ -69,7 +69,7 @@ pub fn verb(args: &cli::BinanceArchive) -> anyhow::Result<ExitCode> {
     let n = |key: &str| last[key].as_u64().unwrap_or(0);
     Ok(match () {
         () if n("failed") > 0 && n("failed") == n("files") => ExitCode::from(2),
-        () if last["complete"] != true || (args.strict && n("not_held") > 0) => ExitCode::from(1),
+        () if last["complete"] != true || (args.strict && n("not_held") + n("skipped") > 0) => ExitCode::from(1),
         () => ExitCode::SUCCESS,
     })
 }

@@ -1,7 +1,7 @@
 //! What became of each file, for programs and for people.
 
 use serde_json::{Value, json};
-use wholetape_model::GapState;
+use wholetape_model::{GapState, Ts};
 use wholetape_venue::binance::archive::name::short;
 
 use super::compare::Difference;
@@ -21,6 +21,8 @@ pub enum Status {
     Imported,
     Failed,
     Stopped,
+    /// Of another kind, found in a directory.
+    Skipped,
 }
 
 impl Status {
@@ -31,6 +33,7 @@ impl Status {
             Self::Imported => "imported",
             Self::Failed => "failed",
             Self::Stopped => "stopped",
+            Self::Skipped => "skipped",
         }
     }
 }
@@ -56,6 +59,8 @@ pub struct FileReport {
     pub came: u64,
     pub different: u64,
     pub differences: Vec<Difference>,
+    /// Keys are open times.
+    pub bars: bool,
     /// Rows held that the archive does not have.
     pub archive_errors: u64,
     pub archive_error_keys: Vec<(u64, u64)>,
@@ -81,7 +86,8 @@ impl FileReport {
 
     pub fn refused(refused: &Refused) -> Self {
         let (file, why) = (refused.path.display().to_string(), refused.why.clone());
-        Self { file, why, status: Status::Failed, ..Self::default() }
+        let status = if refused.passed { Status::Skipped } else { Status::Failed };
+        Self { file, why, status, ..Self::default() }
     }
 
     pub fn count_mark(&mut self, state: GapState) {
@@ -98,6 +104,11 @@ impl FileReport {
         if self.differences.len() < DETAILS_MAX {
             self.differences.push(difference);
         }
+    }
+
+    /// An id, or an open time as people read it (in ns it would be no number for JSON).
+    fn key(&self, key: u64) -> Value {
+        if self.bars { Ts(i64::try_from(key).unwrap_or(0)).to_string().into() } else { key.into() }
     }
 
     fn json(&self) -> Value {
@@ -118,9 +129,10 @@ impl FileReport {
             "healed": self.healed,
             "came_meanwhile": self.came,
             "different": self.different,
-            "differences": self.differences.iter().map(Difference::json).collect::<Vec<_>>(),
+            "differences": self.differences.iter().map(|d| d.json(self.key(d.key))).collect::<Vec<_>>(),
             "archive_errors": self.archive_errors,
-            "archive_error_keys": self.archive_error_keys,
+            "archive_error_keys":
+                self.archive_error_keys.iter().map(|(a, b)| [self.key(*a), self.key(*b)]).collect::<Vec<_>>(),
             "not_compared": self.not_compared,
             "gaps": {
                 "opened": self.gaps_opened,
@@ -146,6 +158,7 @@ pub fn done(files: &[FileReport], seconds: f64, cancelled: bool) -> Value {
         "compared": with(Status::Compared),
         "imported": with(Status::Imported),
         "not_held": with(Status::NotHeld),
+        "skipped": with(Status::Skipped),
         "failed": failed,
         "rows": sum(|f| f.rows),
         "equal": sum(|f| f.equal),
@@ -169,6 +182,7 @@ pub fn sentence(done: &Value) -> String {
         let why = file["why"].as_str().unwrap_or("");
         match file["status"].as_str() {
             Some("not_held") => out.push_str(&format!("{name}: not imported: {why}\n")),
+            Some("skipped") => out.push_str(&format!("{name}: passed over: {why}\n")),
             Some("failed") => out.push_str(&format!("{name}: failed: {why}\n")),
             Some("stopped") => out.push_str(&format!("{name}: stopped\n")),
             _ => {

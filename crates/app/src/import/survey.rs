@@ -9,7 +9,7 @@ use super::find::Found;
 use super::held::Held;
 
 /// Stretches of one file that are remembered.
-const STRETCHES_MAX: usize = 4 << 20;
+const STRETCHES_MAX: usize = 1 << 20;
 
 /// Rows of the archive, one behind the other, that are not held: keys and venue times of the first and the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
