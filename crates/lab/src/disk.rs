@@ -3,8 +3,8 @@
 //! Of each file it keeps the bytes that were written (the page cache) and those that an fsync made durable; of each directory
 //! the names, and the names that a directory fsync made durable. [`MemDisk::crash`] is `kill -9`: everything written stays,
 //! handles and locks go. [`MemDisk::power_loss`] keeps what is durable, plus, as the dice say, some of what was not: all of it,
-//! none, a torn beginning, or single sectors here and there; of the names a beginning of the changes. A kernel promises less
-//! than most file systems do in practice, and so does this.
+//! none, a torn beginning, or single sectors here and there; of each folder's names a beginning of the changes (`folders.rs`). A
+//! kernel promises less than most file systems do in practice, and so does this.
 //!
 //! A failed fsync drops the dirty pages, as Linux does: reads still show them, a later fsync succeeds, and the disk never gets
 //! them unless they are written anew.
@@ -13,7 +13,7 @@
 //! on nothing more, which is how a crash in the middle of a commit, a seal or a recovery is made.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use wholetape_tape::{Access, Disk, DiskFile, Listed, Locking, Meta};
 
 use crate::dice::Dice;
+use crate::folders::Folders;
 
 const SECTOR: usize = 512;
 
@@ -38,10 +39,10 @@ pub struct DiskFaults {
 #[derive(Debug, Clone)]
 pub struct MemDisk(Arc<Mutex<State>>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct State {
     files: BTreeMap<u64, Inode>,
-    dirs: BTreeMap<PathBuf, Directory>,
+    folders: Folders,
     next: u64,
     dice: Dice,
     now: i64,
@@ -54,7 +55,7 @@ struct State {
     dead: bool,
     /// Handles and locks of earlier lives are void.
     life: u64,
-    locked: bool,
+    locked: BTreeSet<PathBuf>,
     counts: DiskCounts,
 }
 
@@ -70,7 +71,7 @@ pub struct DiskCounts {
     pub torn: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Inode {
     data: Vec<u8>,
     durable: Vec<u8>,
@@ -79,56 +80,8 @@ struct Inode {
     modified: i64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Node {
-    File(u64),
-    Dir,
-}
-
-#[derive(Debug, Clone)]
-enum NameOp {
-    Put(String, Node),
-    Take(String),
-    Move(String, String),
-}
-
-#[derive(Debug, Default)]
-struct Directory {
-    names: BTreeMap<String, Node>,
-    durable: BTreeMap<String, Node>,
-    pending: Vec<NameOp>,
-}
-
-fn apply(names: &mut BTreeMap<String, Node>, op: &NameOp) {
-    match op {
-        NameOp::Put(name, node) => {
-            names.insert(name.clone(), *node);
-        }
-        NameOp::Take(name) => {
-            names.remove(name);
-        }
-        NameOp::Move(from, to) => {
-            if let Some(node) = names.remove(from) {
-                names.insert(to.clone(), node);
-            }
-        }
-    }
-}
-
-impl Directory {
-    fn change(&mut self, op: NameOp) {
-        apply(&mut self.names, &op);
-        self.pending.push(op);
-    }
-}
-
 fn dead() -> io::Error {
     io::Error::other("the process is dead")
-}
-
-fn split(path: &Path) -> io::Result<(PathBuf, String)> {
-    let name = path.file_name().and_then(|n| n.to_str()).ok_or(io::ErrorKind::InvalidInput)?;
-    Ok((path.parent().unwrap_or(Path::new("/")).to_owned(), name.to_owned()))
 }
 
 impl State {
@@ -147,30 +100,13 @@ impl State {
         if self.begin()? { Err(dead()) } else { Ok(()) }
     }
 
-    fn find(&self, path: &Path) -> io::Result<u64> {
-        let (dir, name) = split(path)?;
-        match self.dirs.get(&dir).and_then(|d| d.names.get(&name)) {
-            Some(Node::File(ino)) => Ok(*ino),
-            Some(Node::Dir) => Err(io::ErrorKind::IsADirectory.into()),
-            None => Err(io::ErrorKind::NotFound.into()),
-        }
-    }
-
-    fn dir(&mut self, path: &Path) -> io::Result<&mut Directory> {
-        self.dirs.get_mut(path).ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-
     fn inode(&mut self, ino: u64) -> io::Result<&mut Inode> {
         self.files.get_mut(&ino).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn count_used(&mut self) {
-        let linked = self.dirs.values().flat_map(|d| d.names.values());
-        let len = |node: &Node| match node {
-            Node::File(ino) => self.files.get(ino).map_or(0, |f| f.data.len() as u64),
-            Node::Dir => 0,
-        };
-        self.used = linked.map(len).sum();
+        let linked = self.folders.files();
+        self.used = linked.iter().filter_map(|ino| self.files.get(ino)).map(|f| f.data.len() as u64).sum();
     }
 
     fn write(&mut self, ino: u64, bytes: &[u8], offset: u64) -> io::Result<usize> {
@@ -292,11 +228,9 @@ impl Inode {
 impl MemDisk {
     /// An empty disk with the directory `dir`.
     pub fn new(dir: &Path, seed: u64) -> Self {
-        let mut dirs = BTreeMap::new();
-        dirs.insert(dir.to_owned(), Directory::default());
         Self(Arc::new(Mutex::new(State {
             files: BTreeMap::new(),
-            dirs,
+            folders: Folders::new(dir),
             next: 1,
             dice: Dice::new(seed),
             now: 1,
@@ -307,9 +241,15 @@ impl MemDisk {
             dies_at: None,
             dead: false,
             life: 0,
-            locked: false,
+            locked: BTreeSet::new(),
             counts: DiskCounts::default(),
         })))
+    }
+
+    /// Another disk with the same content, durable or not; what happens to one does not happen to the other.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self(Arc::new(Mutex::new(self.state().clone())))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -360,7 +300,7 @@ impl MemDisk {
         let mut s = self.state();
         s.dead = false;
         s.dies_at = None;
-        s.locked = false;
+        s.locked.clear();
         s.life += 1;
     }
 
@@ -369,43 +309,13 @@ impl MemDisk {
         self.crash();
         let mut s = self.state();
         let s = &mut *s;
-        for dir in s.dirs.values_mut() {
-            let keep = dice.between(0, dir.pending.len() as u64 + 1) as usize;
-            for op in std::mem::take(&mut dir.pending).iter().take(keep) {
-                apply(&mut dir.durable, op);
-            }
-            dir.names.clone_from(&dir.durable);
-        }
-        // What no name leads to any more is gone.
-        let known = |dirs: &BTreeMap<PathBuf, Directory>, path: &Path| match (path.parent(), path.file_name()) {
-            (Some(parent), Some(name)) => {
-                dirs.get(parent).is_none_or(|d| name.to_str().is_some_and(|n| d.names.get(n) == Some(&Node::Dir)))
-            }
-            _ => true,
-        };
-        loop {
-            let lost: Vec<PathBuf> = s.dirs.keys().filter(|path| !known(&s.dirs, path)).cloned().collect();
-            if lost.is_empty() {
-                break;
-            }
-            for path in lost {
-                s.dirs.remove(&path);
-            }
-        }
+        s.folders.lose_power(dice);
         let mut torn = 0;
         for file in s.files.values_mut() {
             torn += u64::from(file.lose_power(dice));
         }
         s.counts.torn += torn;
-        let live: Vec<u64> = s
-            .dirs
-            .values()
-            .flat_map(|d| d.names.values())
-            .filter_map(|n| match n {
-                Node::File(ino) => Some(*ino),
-                Node::Dir => None,
-            })
-            .collect();
+        let live = s.folders.files();
         s.files.retain(|ino, _| live.contains(ino));
         s.count_used();
     }
@@ -413,7 +323,7 @@ impl MemDisk {
     /// Flips bits of a byte of a file, as a bad disk does.
     pub fn flip(&self, path: &Path, at: usize, mask: u8) {
         let mut s = self.state();
-        if let Ok(ino) = s.find(path)
+        if let Ok(ino) = s.folders.file(path)
             && let Ok(file) = s.inode(ino)
             && let Some(byte) = file.data.get_mut(at)
         {
@@ -473,6 +383,7 @@ impl DiskFile for MemFile {
 
 struct Lock {
     disk: MemDisk,
+    path: PathBuf,
     life: u64,
 }
 
@@ -480,7 +391,7 @@ impl Drop for Lock {
     fn drop(&mut self) {
         let mut s = self.disk.state();
         if s.life == self.life {
-            s.locked = false;
+            s.locked.remove(&self.path);
         }
     }
 }
@@ -491,7 +402,7 @@ impl Disk for MemDisk {
         if s.dead {
             return Err(dead());
         }
-        let found = s.find(path);
+        let found = s.folders.file(path);
         let ino = match (access, found) {
             (Access::Create, Ok(ino)) => {
                 s.set_len(ino, 0)?;
@@ -499,9 +410,8 @@ impl Disk for MemDisk {
             }
             (Access::Create, Err(e)) if e.kind() == io::ErrorKind::NotFound => {
                 s.step()?;
-                let (dir, name) = split(path)?;
                 let (ino, now) = (s.next, s.now);
-                s.dir(&dir)?.change(NameOp::Put(name, Node::File(ino)));
+                s.folders.put_file(path, ino)?;
                 s.next += 1;
                 s.files.insert(ino, Inode { modified: now, ..Inode::default() });
                 ino
@@ -515,68 +425,86 @@ impl Disk for MemDisk {
 
     fn meta(&self, path: &Path) -> io::Result<Meta> {
         let mut s = self.state();
-        let ino = s.find(path)?;
+        let ino = s.folders.file(path)?;
         let file = s.inode(ino)?;
         Ok(Meta { len: file.data.len() as u64, modified: file.modified })
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut s = self.state();
-        s.find(from)?;
+        s.folders.file(from)?;
+        let over = s.folders.file(to).ok();
         s.step()?;
-        let ((dir, from), (into, to)) = (split(from)?, split(to)?);
-        if dir != into {
-            return Err(io::ErrorKind::CrossesDevices.into());
+        s.folders.rename(from, to)?;
+        if over.is_some() {
+            s.count_used();
         }
-        s.dir(&dir)?.change(NameOp::Move(from, to));
         Ok(())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut s = self.state();
-        let ino = s.find(path)?;
+        let ino = s.folders.file(path)?;
         s.step()?;
-        let (dir, name) = split(path)?;
-        s.dir(&dir)?.change(NameOp::Take(name));
-        // Its room is free at once; the bytes stay for handles, and for a power loss that brings the name back.
-        let len = s.inode(ino)?.data.len() as u64;
-        s.used = s.used.saturating_sub(len);
+        s.folders.take(path)?;
+        if s.folders.links(ino) == 0 {
+            // Its room is free at once; the bytes stay for handles, and for a power loss that brings the name back.
+            let len = s.inode(ino)?.data.len() as u64;
+            s.used = s.used.saturating_sub(len);
+        }
         Ok(())
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut s = self.state();
+        let ino = s.folders.file(from)?;
+        if s.folders.node(to).is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        s.step()?;
+        s.folders.put_file(to, ino)
+    }
+
+    fn exchange(&self, a: &Path, b: &Path) -> io::Result<()> {
+        let mut s = self.state();
+        s.step()?;
+        s.folders.exchange(a, b)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        let mut s = self.state();
+        s.folders.empty_dir(path)?;
+        s.step()?;
+        s.folders.take(path)
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         let mut s = self.state();
-        let mut missing: Vec<PathBuf> =
-            path.ancestors().take_while(|p| !s.dirs.contains_key(*p)).map(Path::to_owned).collect();
+        let mut missing: Vec<&Path> = path.ancestors().take_while(|p| s.folders.dir(p).is_err()).collect();
         if missing.is_empty() {
             return if s.dead { Err(dead()) } else { Ok(()) };
         }
         missing.reverse();
         for dir in missing {
             s.step()?;
-            let (parent, name) = split(&dir)?;
-            s.dir(&parent)?.change(NameOp::Put(name, Node::Dir));
-            s.dirs.insert(dir, Directory::default());
+            s.folders.make_dir(dir)?;
         }
         Ok(())
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<Listed>> {
-        let mut s = self.state();
+        let s = self.state();
         if s.dead {
             return Err(dead());
         }
-        let names = &s.dir(dir)?.names;
-        Ok(names.iter().map(|(n, node)| Listed { path: dir.join(n), is_dir: *node == Node::Dir }).collect())
+        let all = s.folders.list(dir)?;
+        Ok(all.into_iter().map(|(path, is_dir)| Listed { path, is_dir }).collect())
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut s = self.state();
         s.step()?;
-        let d = s.dir(dir)?;
-        d.durable.clone_from(&d.names);
-        d.pending.clear();
-        Ok(())
+        s.folders.sync(dir)
     }
 
     fn free_bytes(&self, _dir: &Path) -> io::Result<u64> {
@@ -584,17 +512,17 @@ impl Disk for MemDisk {
         if s.dead { Err(dead()) } else { Ok(s.capacity.saturating_sub(s.used)) }
     }
 
-    fn lock(&self, _path: &Path) -> io::Result<Locking> {
+    fn lock(&self, path: &Path) -> io::Result<Locking> {
         let mut s = self.state();
         if s.dead {
             return Err(dead());
         }
-        if std::mem::replace(&mut s.locked, true) {
+        if !s.locked.insert(path.to_owned()) {
             return Ok(Locking::Taken(None));
         }
         let life = s.life;
         drop(s);
-        let held: Box<dyn Any + Send + Sync> = Box::new(Lock { disk: self.clone(), life });
+        let held: Box<dyn Any + Send + Sync> = Box::new(Lock { disk: self.clone(), path: path.to_owned(), life });
         Ok(Locking::Held(held))
     }
 

@@ -15,6 +15,7 @@ pub mod dice;
 pub mod disk;
 pub mod faults;
 pub mod figures;
+mod folders;
 pub mod market;
 pub mod outside;
 pub mod process;
