@@ -611,6 +611,8 @@ fn failure_text(failure: &FetchFailure) -> String {
 pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(3_600);
 
 #[cfg(test)]
+mod late_tests;
+#[cfg(test)]
 mod overlap_tests;
 #[cfg(test)]
 mod sockets_tests;

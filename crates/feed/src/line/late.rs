@@ -155,7 +155,3 @@ impl Line {
         }
     }
 }
-
-#[cfg(test)]
-#[path = "late_tests.rs"]
-mod tests;

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use wholetape_model::{Body, Event, GapCause, GapState, HealSource, Scales, Trade, TradeCondition};
-use wholetape_model::{Kind, Price, Size, Topic};
+use wholetape_model::{
+    Body, Event, Gap, GapCause, GapState, HealSource, Kind, Price, Scales, Size, Topic, Trade, TradeCondition, Ts,
+};
 
-use super::super::tests::{Bench, Script, T0, TRADES, at, bench_of};
-use super::super::{LineAction, Resume};
-use super::*;
+use super::late::{Late, LateDone, Since};
+use super::out::LineAction;
+use super::plan::Resume;
+use super::tests::{Bench, Script, T0, TRADES, at, bench_of};
+use super::trades::GapMark;
 
 fn row(id: u64) -> Event {
     let (price, size, condition) = (Price(100), Size(1), TradeCondition::Regular);
