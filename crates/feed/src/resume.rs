@@ -47,12 +47,12 @@ pub fn read(tape: &Tape, topics: &[Topic], backlog: Duration) -> Result<Resume, 
             // By records, not by seqs: a mark of a power loss spans 2^20 of them.
             _ => From::Last(LAST),
         };
-        let mut state = read_from(tape, topic, from)?;
+        let (mut state, mut late) = read_from(tape, topic, from)?;
         let mut last = LAST;
-        // Marks alone: a process that dies again and again before its streams are back leaves one each time.
-        while state.lost_since.is_some() && last < LAST_MAX {
+        // Marks alone: a process that dies again and again before its streams are back leaves one each time. Or rows of an import.
+        while (state.lost_since.is_some() || late) && last < LAST_MAX {
             last *= 16;
-            state = read_from(tape, topic, From::Last(last))?;
+            (state, late) = read_from(tape, topic, From::Last(last))?;
         }
         resume.topics.insert(topic.as_str().to_owned(), state);
     }
@@ -68,10 +68,12 @@ pub fn since(tape: &Tape, topic: &Topic, from: Ts) -> Result<TopicResume, TapeEr
     if tape.head(topic).is_none_or(|head| head == 0) {
         return Ok(TopicResume::default());
     }
-    read_from(tape, topic, From::Time(from - MARGIN))
+    Ok(read_from(tape, topic, From::Time(from - MARGIN))?.0)
 }
 
-fn read_from(tape: &Tape, topic: &Topic, from: From) -> Result<TopicResume, TapeError> {
+/// What the topic holds from there on; and whether of all rows none came when it happened.
+fn read_from(tape: &Tape, topic: &Topic, from: From) -> Result<(TopicResume, bool), TapeError> {
+    let mut late = false;
     let mut state = TopicResume::default();
     let mut open = BTreeMap::new();
     let mut lost_since: Option<Ts> = None;
@@ -87,7 +89,10 @@ fn read_from(tape: &Tape, topic: &Topic, from: From) -> Result<TopicResume, Tape
                     let since = if gap.cause == GapCause::Disk { Ts::ZERO } else { gap.from_ts };
                     lost_since = Some(lost_since.map_or(since, |before| before.min(since)));
                 }
-                Ok(body) => take(&record, body, &mut state, &mut open),
+                Ok(body) => {
+                    late |= record.flags().has(RowFlags::LATE_ARCHIVE);
+                    take(&record, body, &mut state, &mut open);
+                }
                 Err(_) => {}
             }
         }
@@ -96,12 +101,28 @@ fn read_from(tape: &Tape, topic: &Topic, from: From) -> Result<TopicResume, Tape
     if state.last_recv == Ts::ZERO {
         state.lost_since = lost_since;
     }
-    Ok(state)
+    let late = late && state.last_recv == Ts::ZERO;
+    Ok((state, late))
 }
 
+/// When the newest record came that no import brought: before it, and not before that, the stream was followed.
 fn newest(tape: &Tape, topic: &Topic) -> Result<Option<Ts>, TapeError> {
-    let last = tape.last_records(topic, 1)?;
-    Ok(last.first().map(|r| r.record().ts_recv()))
+    let mut n = 1;
+    loop {
+        let last = tape.last_records(topic, n)?;
+        if let Some(live) = last.iter().rev().map(|r| r.record()).find(|r| !is_imported(r)) {
+            return Ok(Some(live.ts_recv()));
+        }
+        if last.len() < n || n as u64 >= LAST_MAX {
+            return Ok(None);
+        }
+        n *= 16;
+    }
+}
+
+/// A row of the archive, or a mark about one: of no connection, and as late as the import.
+fn is_imported(record: &Record<'_>) -> bool {
+    record.flags().has(RowFlags::LATE_ARCHIVE) || (record.is_mark() && record.conn() == 0)
 }
 
 fn take(record: &Record<'_>, body: View<'_>, state: &mut TopicResume, open: &mut BTreeMap<u64, GapMark>) {
@@ -133,9 +154,15 @@ fn take(record: &Record<'_>, body: View<'_>, state: &mut TopicResume, open: &mut
                 tail.to_id = trade.id;
             }
             settle(state, trade.id, trade.id);
+            if record.flags().has(RowFlags::LATE_ARCHIVE) {
+                // It tells what is held, and nothing of when the stream was followed.
+                return;
+            }
             let event = record.ts_event();
             state.oldest = if state.oldest == Ts::ZERO { event } else { state.oldest.min(event) };
         }
+        // A bar of the archive: the stream was not there.
+        _ if record.flags().has(RowFlags::LATE_ARCHIVE) => return,
         Body::Book(book) => state.last_update_id = state.last_update_id.max(book.last_id),
         _ => {}
     }
@@ -296,6 +323,39 @@ mod tests {
         let resume = read(&tape, std::slice::from_ref(&topic), Duration::from_secs(60)).unwrap();
         let state = &resume.topics[topic.as_str()];
         assert_eq!((state.last_recv, state.lost_since), (Ts(1_000), None));
+    }
+
+    #[test]
+    fn an_import_does_not_move_when_a_stream_was_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let trades = Topic::new(Kind::Trade, &InstrumentId::new("BTCUSDT", "BINANCE"));
+        let bars = Topic::parse("bar-1m.BTCUSDT.BINANCE").unwrap();
+        let (live, late) = (RowFlags::default(), RowFlags::LATE_ARCHIVE);
+        let tape = Tape::open(dir.path(), TapeConfig::default()).unwrap();
+        // 3 000 rows of an import, hours later, behind a stream that ended with a gap without a verdict.
+        let hours = Duration::from_secs(5 * 3_600);
+        for topic in [&trades, &bars] {
+            write(
+                &tape,
+                topic,
+                &[(live, trade(5_001)), (live, gap(9, GapState::Open, 5_002, 5_003)), (live, trade(5_004))],
+            );
+            let mut lane = tape.lane("t").unwrap();
+            let no = lane.topic(topic).unwrap();
+            for id in 1..=3_000 {
+                let (ts_event, ts_recv, scales) = (Ts(500 + id as i64), Ts(1_000) + hours, Scales::default());
+                lane.append(no, &Row { ts_event, ts_recv, conn: 0, frame: 0, flags: late, scales, body: trade(id) })
+                    .unwrap();
+            }
+            lane.commit().unwrap();
+        }
+        let resume = read(&tape, &[trades.clone(), bars.clone()], Duration::from_secs(60)).unwrap();
+        let state = &resume.topics[trades.as_str()];
+        assert_eq!((state.last_recv, state.oldest, state.open_gaps.len()), (Ts(1_002), Ts(1_000), 1));
+        let ledger = crate::line::ledger::Ledger::from_runs(state.held.clone());
+        assert_eq!(ledger.runs(), &[(1, 3_000), (5_001, 5_001), (5_004, 5_004)]);
+        let state = &resume.topics[bars.as_str()];
+        assert_eq!((state.last_recv, state.last_event), (Ts(1_002), Ts(1_002)));
     }
 
     #[test]

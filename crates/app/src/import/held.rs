@@ -22,6 +22,8 @@ const ENTRIES_MAX: usize = 8 << 20;
 const BATCH: usize = 4_096;
 /// A row this close behind the last one read is read up to; one further away is looked up.
 const NEAR: u64 = 256;
+/// Readers that stand where the last rows were read: live rows, and those that were healed once or twice, go on there.
+const READERS: usize = 4;
 
 /// A row as the tape holds it.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +37,8 @@ pub struct Held {
     tape: Tape,
     topic: Topic,
     reader: Reader,
+    /// The one used last at the end.
+    readers: Vec<Reader>,
     /// Of bars only those that open in it: between two open times there are no keys.
     bars: Option<Span>,
     from: Ts,
@@ -55,12 +59,19 @@ impl Held {
     ///
     /// # Errors
     /// When the tape cannot be read.
-    pub fn scan(tape: &Tape, topic: &Topic, from: Ts, bars: Option<Span>) -> anyhow::Result<Self> {
+    pub fn scan(
+        tape: &Tape,
+        topic: &Topic,
+        from: Ts,
+        bars: Option<Span>,
+        stop: &dyn Fn() -> bool,
+    ) -> anyhow::Result<Self> {
         let reader = tape.reader(topic, From::Time(from - MARGIN), ReaderOptions::default())?;
         let mut held = Self {
             tape: tape.clone(),
             topic: topic.clone(),
             reader,
+            readers: Vec::new(),
             bars,
             from,
             runs: BTreeMap::new(),
@@ -71,7 +82,7 @@ impl Held {
             retained: false,
         };
         let before = held.reader.position();
-        held.catch_up()?;
+        held.read(stop)?;
         // Rows that came at `from` or later may be gone only where none from before is left.
         let state = tape.topics().into_iter().find(|t| t.topic == *topic);
         held.retained |= state.is_some_and(|t| {
@@ -84,9 +95,9 @@ impl Held {
     ///
     /// # Errors
     /// As [`Held::scan`].
-    pub fn rescan(&mut self, from: Ts) -> anyhow::Result<()> {
+    pub fn rescan(&mut self, from: Ts, stop: &dyn Fn() -> bool) -> anyhow::Result<()> {
         if from < self.from {
-            *self = Self::scan(&self.tape, &self.topic, from, self.bars)?;
+            *self = Self::scan(&self.tape, &self.topic, from, self.bars, stop)?;
         }
         Ok(())
     }
@@ -105,8 +116,13 @@ impl Held {
     /// # Errors
     /// When there is more than can be remembered.
     pub fn catch_up(&mut self) -> anyhow::Result<()> {
+        self.read(&|| false)
+    }
+
+    fn read(&mut self, stop: &dyn Fn() -> bool) -> anyhow::Result<()> {
         let mut batch = Vec::new();
         while self.reader.poll_next(&mut batch, BATCH) > 0 {
+            anyhow::ensure!(!stop(), "stopped");
             for delivery in batch.drain(..) {
                 match delivery {
                     Delivery::Record(shared) => self.take(&shared.record())?,
@@ -218,25 +234,31 @@ impl Held {
         holes
     }
 
+    /// A reader that stands at this seq or little before.
+    fn reader_at(&mut self, seq: u64) -> anyhow::Result<Reader> {
+        let near = |r: &Reader| r.position() < seq && seq - r.position() <= NEAR;
+        if let Some(at) = self.readers.iter().position(near) {
+            return Ok(self.readers.remove(at));
+        }
+        if self.readers.len() >= READERS {
+            self.readers.remove(0);
+        }
+        let reader = self.tape.reader(&self.topic, From::Seq(seq.saturating_sub(1)), ReaderOptions::default());
+        reader.with_context(|| format!("{} from seq {seq}", self.topic))
+    }
+
     /// The rows with keys in `[lo, hi]`, by key. What cannot be read any more is not among them.
     ///
     /// # Errors
     /// When the tape cannot be read.
-    pub fn rows(&self, lo: u64, hi: u64) -> anyhow::Result<Vec<HeldRow>> {
+    pub fn rows(&mut self, lo: u64, hi: u64) -> anyhow::Result<Vec<HeldRow>> {
         let mut wanted: Vec<(u64, u64, u64)> = self.within(lo, hi).into_iter().map(|(a, b, seq)| (seq, a, b)).collect();
         wanted.sort_unstable();
         let mut out = Vec::new();
-        let mut reader: Option<Reader> = None;
         let mut batch = Vec::new();
         for (seq, a, b) in wanted {
             let end = seq + (b - a);
-            let near = |r: &Reader| r.position() < seq && seq - r.position() <= NEAR;
-            if !reader.as_ref().is_some_and(near) {
-                let at = From::Seq(seq.saturating_sub(1));
-                let new = self.tape.reader(&self.topic, at, ReaderOptions::default());
-                reader = Some(new.with_context(|| format!("{} from seq {seq}", self.topic))?);
-            }
-            let Some(reader) = reader.as_mut() else { continue };
+            let mut reader = self.reader_at(seq)?;
             while reader.position() < end {
                 let n = usize::try_from(end - reader.position()).unwrap_or(BATCH).min(BATCH);
                 if reader.poll_next(&mut batch, n) == 0 {
@@ -248,6 +270,7 @@ impl Held {
                     }
                 }
             }
+            self.readers.push(reader);
         }
         out.sort_unstable_by_key(|row| row.key);
         Ok(out)

@@ -146,7 +146,7 @@ impl Job<'_> {
         for kind in kinds {
             let topic = Topic::new(kind, &found.instrument);
             if self.tape.head(&topic).is_some_and(|head| head > 0) {
-                let held = Held::scan(&self.tape, &topic, span.from, bars)?;
+                let held = Held::scan(&self.tape, &topic, span.from, bars, self.stop)?;
                 // Single matches fill `trade` where that is the line's choice; then no row there covers others.
                 if data != Some(Data::Trades) || kind != Kind::Trade || held.aggregated == 0 {
                     all.push(held);
@@ -174,7 +174,7 @@ impl Job<'_> {
         // A verdict is about all of a gap, also what was held before this day.
         let earliest = gaps::named_within(&held, first, last).map(|g| g.from_ts).filter(|ts| *ts > Ts::ZERO).min();
         if let Some(from) = earliest {
-            held.rescan(from)?;
+            held.rescan(from, self.stop)?;
         }
         let heal = self.what_to_heal(&held, survey)?;
         let opens = if bars {
