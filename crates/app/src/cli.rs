@@ -32,6 +32,9 @@ pub enum Verb {
     Verdict(Verdict),
     /// What the tape holds and how sure that is: a table and an hour-by-hour strip per instrument.
     Coverage(Coverage),
+    /// What is stored as Parquet, and work on it.
+    #[command(subcommand)]
+    Catalog(Catalog),
     /// Simulated venues alone, for `run` and for other feed handlers.
     Sim(Sim),
     /// Makes recorded data whole after the fact.
@@ -70,6 +73,48 @@ pub struct Run {
     /// Port of the page and the protocol; 0 picks a free one. Overrides `gateway.listen`'s.
     #[arg(long)]
     pub port: Option<u16>,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Subcommand)]
+pub enum Catalog {
+    /// What is stored, by topic, table and day.
+    Ls(CatalogLs),
+    /// Makes one file of each topic, table and day. A running process does it by itself once a day is over.
+    Compact(CatalogCompact),
+    /// Writes the catalog into a folder of its own, in the dialect of NautilusTrader 1.x (v1) or 2.x (v2).
+    Export(CatalogExport),
+}
+
+#[derive(Args)]
+pub struct CatalogLs {
+    #[command(flatten)]
+    pub layers: Layers,
+    /// Only topics whose name contains this, or one table.
+    #[arg(value_name = "TOPIC|TABLE")]
+    pub of: Option<String>,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct CatalogCompact {
+    #[command(flatten)]
+    pub layers: Layers,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct CatalogExport {
+    #[command(flatten)]
+    pub layers: Layers,
+    #[arg(long, default_value = "v1")]
+    pub dialect: String,
+    /// A folder that is empty or not there yet.
+    #[arg(long, value_name = "DIR")]
+    pub into: PathBuf,
     #[arg(long)]
     pub json: bool,
 }

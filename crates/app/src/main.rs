@@ -26,12 +26,13 @@ mod pipeline;
 mod run;
 mod signals;
 mod sim;
+mod store;
 mod verdict;
 
 use std::process::ExitCode;
 
 use clap::Parser;
-use cli::{Cli, Verb};
+use cli::{Catalog, Cli, Verb};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -65,6 +66,9 @@ fn dispatch(verb: &Verb) -> anyhow::Result<ExitCode> {
         }
         Verb::Doctor(args) => doctor::run(args),
         Verb::Coverage(args) => coverage::run(args),
+        Verb::Catalog(Catalog::Ls(args)) => store::ls::run(args),
+        Verb::Catalog(Catalog::Compact(args)) => store::verbs::compact(args),
+        Verb::Catalog(Catalog::Export(args)) => store::verbs::export(args),
         Verb::Sim(args) => sim::run(args),
         Verb::Verdict(args) => verdict::verb::run(args),
         Verb::Heal(args) => heal::run(args),

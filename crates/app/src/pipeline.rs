@@ -22,6 +22,7 @@ use wholetape_tape::{SpaceState, Tape, TapeConfig};
 use crate::availability::{Availability, Totals, probe};
 use crate::control::server::{Control, Reach};
 use crate::coverage::Keeper;
+use crate::store::keeper::{Keeper as Store, StorePlan};
 
 /// Lines get this long to end.
 const FEED_GRACE: Duration = Duration::from_secs(10);
@@ -36,6 +37,8 @@ pub struct Plan {
     pub listen: String,
     /// Where other commands of this machine reach this process; `None`: nowhere.
     pub control: Option<PathBuf>,
+    /// What is stored as Parquet, and how; `None`: nothing.
+    pub store: Option<StorePlan>,
 }
 
 pub struct Pipeline {
@@ -80,6 +83,7 @@ impl Pipeline {
             let tape = tape.clone();
             tokio::task::spawn_blocking(move || Keeper::start(&tape)).await??
         };
+        let store = plan.store.map(|plan| Store::start(&tape, plan)).transpose()?;
         let hub = Hub::new();
         let (feed_stop, gateway_stop) = (CancellationToken::new(), CancellationToken::new());
         let feed = {
@@ -98,7 +102,7 @@ impl Pipeline {
         let account = Arc::new(Availability::open(&data));
         let watched = probe::Watched { addr, tape: tape.clone(), hub: hub.clone(), lines };
         let feed = Mutex::new(Some(feed));
-        let surface = Arc::new(Own { tape: tape.clone(), hub, feed, account: account.clone(), keeper });
+        let surface = Arc::new(Own { tape: tape.clone(), hub, feed, account: account.clone(), keeper, store });
         let deps = Deps { tape: tape.clone(), surface: surface.clone() };
         let gateway = tokio::spawn(Gateway::serve(plan.gateway, deps, listener, gateway_stop.clone()));
         let availability_stop = CancellationToken::new();
@@ -173,7 +177,14 @@ impl Pipeline {
             control.stop().await;
         }
         let surface = self.surface.clone();
-        tokio::task::spawn_blocking(move || surface.keeper.stop()).await?;
+        tokio::task::spawn_blocking(move || {
+            surface.keeper.stop();
+            // The last: it stores what the others wrote.
+            if let Some(store) = &surface.store {
+                store.stop();
+            }
+        })
+        .await?;
         self.gateway_stop.cancel();
         let gateway = self.gateway.await;
         drop(self.surface);
@@ -192,6 +203,7 @@ struct Own {
     feed: Mutex<Option<FeedHandle>>,
     account: Arc<Availability>,
     keeper: Keeper,
+    store: Option<Store>,
 }
 
 impl Own {
@@ -222,6 +234,9 @@ impl Surface for Own {
         text.push_str(&crate::metrics::tape(&self.tape.stats()));
         self.account.write(&mut text);
         text.push_str(&self.keeper.metrics());
+        if let Some(store) = &self.store {
+            text.push_str(&store.metrics());
+        }
         text
     }
 
@@ -243,6 +258,7 @@ impl Surface for Own {
             state => reasons.push(format!("disk space is low ({state:?}): {} MiB free", stats.free_bytes >> 20)),
         }
         reasons.extend(self.keeper.problem().map(str::to_owned));
+        reasons.extend(self.store.as_ref().and_then(Store::problem));
         let mut ready = live && !red;
         let troubles = self.account.troubles();
         ready &= troubles.is_empty();

@@ -40,6 +40,7 @@ pub fn run(args: &cli::Run) -> anyhow::Result<ExitCode> {
         gateway: planned.gateway,
         listen,
         control: Some(crate::control::socket_of(&planned.data)),
+        store: planned.store,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let code = runtime.block_on(serve(args, plan));

@@ -17,7 +17,7 @@ use crate::StoreError;
 use crate::columns::Dialect;
 use crate::file::Codec;
 use crate::manifest::{Change, Manifest, Part, State};
-use crate::part::Staged;
+use crate::part::{Staged, Target};
 use crate::table::Table;
 
 /// What the catalog is told.
@@ -90,6 +90,13 @@ impl Catalog {
     #[must_use]
     pub fn staging(&self) -> PathBuf {
         self.data.join(Dialect::V2.root()).join(".staging")
+    }
+
+    /// Where parts of this catalog are written.
+    #[must_use]
+    pub fn target(&self) -> Target<'_> {
+        let (v1, codec) = (self.has(Dialect::V1), self.config.codec);
+        Target { disk: &*self.disk, staging: self.staging(), codec, v2: true, v1 }
     }
 
     /// A number for the staged files of one part.

@@ -2,14 +2,19 @@
 //!
 //! Write new → check rows and seqs → change places → the old ones go (`catalog.rs`). Doing it twice gives the same rows.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use wholetape_model::{Record, Topic, Ts};
+use wholetape_tape::Disk;
 
 use crate::StoreError;
 use crate::catalog::Catalog;
-use crate::manifest::{Change, Part};
+use crate::digits;
+use crate::manifest::{Change, Part, Role, State};
 use crate::merge::Late;
 use crate::names;
-use crate::part::{Of, PartWriter, subject};
+use crate::part::{Of, PartWriter};
 use crate::rows::Rows;
 use crate::scan::{Chain, PartReader};
 use crate::seqs::Seqs;
@@ -27,10 +32,23 @@ pub fn day(
     late: Rows,
     seal: bool,
 ) -> Result<(), StoreError> {
+    make(catalog, topic, table, day, late, seal, false)
+}
+
+/// As [`day`]; `anyway`: even where it is one part already.
+fn make(
+    catalog: &mut Catalog,
+    topic: &str,
+    table: Table,
+    day: i64,
+    late: Rows,
+    seal: bool,
+    anyway: bool,
+) -> Result<(), StoreError> {
     let of = |p: &&Part| p.topic == topic && p.table == table.as_str() && p.day == day;
     let mut parts: Vec<Part> = catalog.state().parts.values().filter(of).cloned().collect();
     parts.sort_unstable_by_key(|p| p.from);
-    if late.is_empty() && (parts.is_empty() || parts.len() == 1 && parts[0].sealed == seal) {
+    if !anyway && late.is_empty() && (parts.is_empty() || parts.len() == 1 && parts[0].sealed == seal) {
         return Ok(());
     }
     let whole = (names::day_start(day), Ts(names::day_start(day + 1).0 - 1));
@@ -40,8 +58,8 @@ pub fn day(
         column: topic.into(),
         what: "no topic",
     })?;
-    let digits = catalog.state().digits.get(subject(&topic_)).copied().unwrap_or((0, 0));
-    let told = told(catalog, topic, table, whole.0)?;
+    let digits = catalog.state().digits.get(digits::key(&topic_)).copied().unwrap_or((0, 0));
+    let told = told(&*catalog.disk, catalog.data(), catalog.state(), topic, table, whole.0)?;
     let (n, number) = (catalog.next_staged(), catalog.manifest.next_part());
     let mut expected = late.seqs();
     let mut rows_expected = late.len() as u64;
@@ -50,7 +68,7 @@ pub fn day(
         rows_expected += part.rows;
     }
     let of = Of { topic: topic_, table, day, name, sealed: seal };
-    let mut writer = PartWriter::new(catalog, of, digits, told, n);
+    let mut writer = PartWriter::new(catalog.target(), of, digits, told, n);
     let mut merge = Late::new(table, late, name)?;
     let mut out = |ts: Ts, record: Record<'_>| writer.push(ts, record);
     let (mut chain, mut rows) = (Chain::new(&*catalog.disk, catalog.data(), parts.iter().collect()), Rows::default());
@@ -63,6 +81,48 @@ pub fn day(
     let Some(staged) = writer.finish(number)? else { return Ok(()) };
     check(catalog, &parts, &staged.part, &expected, rows_expected)?;
     catalog.replace(vec![staged], parts.iter().map(|p| p.part).collect(), Change::default())
+}
+
+/// Makes one part of each topic, table and day that has several, and seals those that are over. Returns how many it made.
+///
+/// # Errors
+/// As [`day`].
+pub fn all(catalog: &mut Catalog, today: i64, tell: &mut dyn FnMut(&str, Table, i64)) -> Result<u64, StoreError> {
+    let mut days: BTreeMap<(String, String, i64), (usize, bool)> = BTreeMap::new();
+    for part in catalog.state().parts.values() {
+        let entry = days.entry((part.topic.clone(), part.table.clone(), part.day)).or_insert((0, true));
+        *entry = (entry.0 + 1, entry.1 && part.sealed);
+    }
+    let mut made = 0;
+    for ((topic, table, at), (parts, sealed)) in days {
+        let seal = at < today;
+        let Some(table) = Table::parse(&table) else { continue };
+        if parts > 1 || seal && !sealed {
+            tell(&topic, table, at);
+            day(catalog, &topic, table, at, Rows::default(), seal || sealed)?;
+            made += 1;
+        }
+    }
+    Ok(made)
+}
+
+/// Writes dialect A's files of what is pinned as `key` anew: a folder there has one precision.
+///
+/// # Errors
+/// As [`day`].
+pub fn repin(catalog: &mut Catalog, key: &str) -> Result<(), StoreError> {
+    let mut days: BTreeMap<(String, String, i64), bool> = BTreeMap::new();
+    for part in catalog.state().parts.values() {
+        let is_a = part.files.iter().any(|f| matches!(f.role, Role::V1 | Role::ViewV1));
+        if is_a && Topic::parse(&part.topic).is_ok_and(|t| digits::key(&t) == key) {
+            days.insert((part.topic.clone(), part.table.clone(), part.day), part.sealed);
+        }
+    }
+    for ((topic, table, day), sealed) in days {
+        let Some(table) = Table::parse(&table) else { continue };
+        make(catalog, &topic, table, day, Rows::default(), sealed, true)?;
+    }
+    Ok(())
 }
 
 /// Nothing is taken away before what takes its place was counted.
@@ -80,13 +140,20 @@ fn check(catalog: &Catalog, old: &[Part], new: &Part, seqs: &Seqs, rows: u64) ->
 ///
 /// # Errors
 /// As [`PartReader::open`].
-pub fn told(catalog: &Catalog, topic: &str, table: Table, ts: Ts) -> Result<Option<String>, StoreError> {
+pub fn told(
+    disk: &dyn Disk,
+    data: &Path,
+    state: &State,
+    topic: &str,
+    table: Table,
+    ts: Ts,
+) -> Result<Option<String>, StoreError> {
     if table != Table::Definition {
         return Ok(None);
     }
     let of = |p: &&Part| p.topic == topic && p.table == table.as_str() && p.to < ts.0;
-    let Some(part) = catalog.state().parts.values().filter(of).max_by_key(|p| p.to) else { return Ok(None) };
-    let (mut reader, mut rows) = (PartReader::open(&*catalog.disk, catalog.data(), part)?, Rows::default());
+    let Some(part) = state.parts.values().filter(of).max_by_key(|p| p.to) else { return Ok(None) };
+    let (mut reader, mut rows) = (PartReader::open(disk, data, part)?, Rows::default());
     let mut last = None;
     while reader.next(&mut rows)? {
         last = crate::part::last_saying(&rows)?.or(last);

@@ -1,31 +1,56 @@
 //! How many digits after the point an instrument's prices and sizes are shown with: pinned, because the 1.x wheel refuses a folder
 //! with two precisions, and a matching engine one that is not the instrument's.
 //!
-//! A definition pins what its increments need; without one, what the first rows need. Both only grow.
+//! A definition pins what its increments need, from the moment the store reads it; rows that need more make it more. Mark and
+//! index prices are finer than any increment and have pins of their own. Pins only grow; where one did, dialect A's files of
+//! the instrument are written anew ([`crate::compact::repin`]).
 
-use wholetape_model::{Body, Topic};
+use std::collections::BTreeMap;
 
-use crate::StoreError;
+use wholetape_model::{Body, Decimal, Kind, Record, Topic};
+
 use crate::catalog::Catalog;
 use crate::columns::SCALE;
-use crate::manifest::Change;
 use crate::part::subject;
 use crate::rows::Rows;
 use crate::spec_market::plain;
 
-/// The digits of a topic's instrument after these rows; noted in `change` where they grew.
-///
-/// # Errors
-/// A record that cannot be read.
+/// Digits of prices and of sizes.
+pub type Digits = (u8, u8);
+
+/// What is pinned together: an instrument, or one of its mark and index topics.
+#[must_use]
+pub fn key(topic: &Topic) -> &str {
+    if matches!(topic.kind(), Kind::Mark | Kind::Index) { topic.as_str() } else { subject(topic) }
+}
+
+/// What definitions told since the store began to read.
+#[derive(Debug, Default)]
+pub struct Definitions(BTreeMap<String, Digits>);
+
+impl Definitions {
+    /// Looks at a record: a definition tells the increments.
+    pub fn see(&mut self, topic: &Topic, record: &Record<'_>) {
+        if topic.kind() == Kind::Instrument
+            && let Ok(Body::Instrument(def)) = record.view()
+        {
+            let digits = self.0.entry(subject(topic).to_owned()).or_default();
+            need(&mut digits.0, def.tick);
+            need(&mut digits.1, def.step);
+        }
+    }
+}
+
+/// The pin of a topic after these rows, and what it was.
 pub fn pinned<'a>(
-    catalog: &mut Catalog,
+    catalog: &Catalog,
+    told: &Definitions,
     topic: &Topic,
     rows: impl Iterator<Item = &'a Rows>,
-    change: &mut Change,
-) -> Result<(u8, u8), StoreError> {
-    let id = subject(topic);
-    let before = catalog.state().digits.get(id).copied();
-    let mut now = before.unwrap_or((0, 0));
+) -> (Digits, Option<Digits>) {
+    let before = catalog.state().digits.get(key(topic)).copied();
+    let (mut now, told) = (before.unwrap_or_default(), told.0.get(key(topic)).copied().unwrap_or_default());
+    now = (now.0.max(told.0), now.1.max(told.1));
     for (_, record) in rows.flat_map(Rows::iter) {
         let Ok(view) = record.view() else { continue };
         let scales = record.scales();
@@ -46,18 +71,26 @@ pub fn pinned<'a>(
                     grow(&mut now.1, level.size.0, scales.size);
                 }
             }
+            Body::Bar(bar) if bar.closed => {
+                for price in [bar.open, bar.high, bar.low, bar.close] {
+                    need(&mut now.0, price);
+                }
+                need(&mut now.1, bar.volume);
+            }
+            Body::MarkPrice(d) | Body::IndexPrice(d) => need(&mut now.0, d),
             Body::Instrument(def) => {
-                let (tick, step) = (plain(def.tick), plain(def.step));
-                grow(&mut now.0, tick.raw, tick.scale);
-                grow(&mut now.1, step.raw, step.scale);
+                need(&mut now.0, def.tick);
+                need(&mut now.1, def.step);
             }
             _ => {}
         }
     }
-    if Some(now) != before {
-        change.digits.insert(id.to_owned(), now);
-    }
-    Ok(now)
+    (now, before)
+}
+
+fn need(digits: &mut u8, d: Decimal) {
+    let d = plain(d);
+    grow(digits, d.raw, d.scale);
 }
 
 /// Digits so many that `raw × 10^-scale` is exact.

@@ -11,6 +11,7 @@ pub mod decode;
 pub mod digits;
 pub mod encode;
 mod error;
+pub mod export;
 pub mod file;
 mod hot;
 pub mod manifest;

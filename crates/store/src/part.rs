@@ -7,12 +7,12 @@
 use std::path::PathBuf;
 
 use wholetape_model::{Body, Kind, Record, Topic, Ts};
+use wholetape_tape::Disk;
 
 use crate::StoreError;
-use crate::catalog::Catalog;
 use crate::columns::Dialect;
 use crate::encode::{self, About};
-use crate::file::{GROUP_ROWS, Writer};
+use crate::file::{Codec, GROUP_ROWS, Writer};
 use crate::manifest::{FileRef, Part, Role};
 use crate::names;
 use crate::rows::Rows;
@@ -39,9 +39,19 @@ struct Sink {
     writer: Option<Writer>,
 }
 
+/// Where files are written before they have a place, and which.
+#[derive(Clone)]
+pub struct Target<'a> {
+    pub disk: &'a dyn Disk,
+    pub staging: PathBuf,
+    pub codec: Codec,
+    pub v2: bool,
+    pub v1: bool,
+}
+
 /// See the module.
 pub struct PartWriter<'a> {
-    catalog: &'a Catalog,
+    target: Target<'a>,
     of: Of,
     id: String,
     digits: (u8, u8),
@@ -60,10 +70,10 @@ pub struct PartWriter<'a> {
 impl<'a> PartWriter<'a> {
     /// `n` tells the staged files of one commit from each other.
     #[must_use]
-    pub fn new(catalog: &'a Catalog, of: Of, digits: (u8, u8), told: Option<String>, n: u64) -> Self {
+    pub fn new(target: Target<'a>, of: Of, digits: (u8, u8), told: Option<String>, n: u64) -> Self {
         let id = subject(&of.topic).to_owned();
         Self {
-            catalog,
+            target,
             of,
             id,
             digits,
@@ -122,22 +132,23 @@ impl<'a> PartWriter<'a> {
         self.weight = 0;
         let group = std::mem::take(&mut self.group);
         let table = self.of.table;
-        self.write(Role::Main, table, Dialect::V2, &group)?;
-        if let Some(companion) = table.companion() {
-            self.write(Role::Companion, companion, Dialect::V2, &group)?;
+        if self.target.v2 {
+            self.write(Role::Main, table, Dialect::V2, &group)?;
+            if let Some(companion) = table.companion() {
+                self.write(Role::Companion, companion, Dialect::V2, &group)?;
+            }
         }
-        let v1 = self.catalog.has(Dialect::V1);
-        if v1 && table.is_nautilus() {
+        if self.target.v1 && table.is_nautilus() {
             self.write(Role::V1, table, Dialect::V1, &group)?;
         }
-        self.write_views(table, &group, v1)?;
+        self.write_views(table, &group)?;
         self.group = group;
         self.group.clear();
         Ok(())
     }
 
     /// Closed bars, and definitions that say something new, in NautilusTrader's layout.
-    fn write_views(&mut self, table: Table, group: &Rows, v1: bool) -> Result<(), StoreError> {
+    fn write_views(&mut self, table: Table, group: &Rows) -> Result<(), StoreError> {
         let mut views: Vec<(Table, Rows)> = Vec::new();
         for (ts, record) in group.iter() {
             let view = match (table, record.view()) {
@@ -166,8 +177,10 @@ impl<'a> PartWriter<'a> {
             }
         }
         for (view, rows) in views {
-            self.write(Role::View, view, Dialect::V2, &rows)?;
-            if v1 {
+            if self.target.v2 {
+                self.write(Role::View, view, Dialect::V2, &rows)?;
+            }
+            if self.target.v1 {
                 self.write(Role::ViewV1, view, Dialect::V1, &rows)?;
             }
         }
@@ -185,8 +198,7 @@ impl<'a> PartWriter<'a> {
         let sink = &mut self.sinks[at];
         let batch = encode::batch(&sink.about, sink.dialect, rows.iter())?;
         if sink.writer.is_none() {
-            let disk = &*self.catalog.disk;
-            sink.writer = Some(Writer::create(disk, &sink.staged, batch.schema(), self.catalog.config.codec)?);
+            sink.writer = Some(Writer::create(self.target.disk, &sink.staged, batch.schema(), self.target.codec)?);
         }
         // Made above.
         sink.writer.as_mut().map_or(Ok(()), |w| w.write_group(&batch))
@@ -206,7 +218,7 @@ impl<'a> PartWriter<'a> {
         let root = if matches!(role, Role::V1 | Role::ViewV1) { Dialect::V1 } else { Dialect::V2 };
         let file = names::file(self.of.name.0, self.of.name.1);
         let place = format!("{}/{}/{file}", root.root(), names::folder(table, root, identifier));
-        let staged = self.catalog.staging().join(format!("{}-{}.parquet", self.n, self.sinks.len()));
+        let staged = self.target.staging.join(format!("{}-{}.parquet", self.n, self.sinks.len()));
         Sink { role, about, dialect, staged, place, writer: None }
     }
 

@@ -110,6 +110,12 @@ impl Rows {
         rest
     }
 
+    /// The lowest seq that these rows cover.
+    #[must_use]
+    pub fn first_seq(&self) -> Option<u64> {
+        self.iter().map(|(_, record)| record.prev() + 1).min()
+    }
+
     /// The seqs that these rows cover, as closed intervals in order.
     #[must_use]
     pub fn seqs(&self) -> crate::seqs::Seqs {

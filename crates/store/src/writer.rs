@@ -14,11 +14,11 @@ use wholetape_tape::{Delivery, Tape};
 use crate::StoreError;
 use crate::catalog::Catalog;
 use crate::compact;
-use crate::digits;
+use crate::digits::{self, Definitions};
 use crate::manifest::{Change, Part};
 use crate::merge::Late;
 use crate::names;
-use crate::part::{Of, PartWriter, Staged, subject};
+use crate::part::{Of, PartWriter, Staged};
 use crate::rows::Rows;
 use crate::stream::{Stream, is_kept};
 use crate::table::Table;
@@ -68,20 +68,15 @@ pub struct Follower {
     streams: Vec<Stream>,
     known: BTreeMap<Topic, usize>,
     batch: Vec<Delivery>,
+    told: Definitions,
     pub counts: Counts,
 }
 
 impl Follower {
     #[must_use]
     pub fn new(catalog: Catalog, pace: Pace) -> Self {
-        Self {
-            catalog,
-            pace,
-            streams: Vec::new(),
-            known: BTreeMap::new(),
-            batch: Vec::new(),
-            counts: Counts::default(),
-        }
+        let (streams, known, batch) = (Vec::new(), BTreeMap::new(), Vec::new());
+        Self { catalog, pace, streams, known, batch, told: Definitions::default(), counts: Counts::default() }
     }
 
     /// Reads what is new. True when there may be more.
@@ -97,7 +92,11 @@ impl Follower {
             more |= n >= BATCH;
             for delivery in self.batch.drain(..) {
                 match &delivery {
-                    Delivery::Record(shared) => stream.take(shared.record(), now),
+                    Delivery::Record(shared) => {
+                        let record = shared.record();
+                        self.told.see(&stream.topic, &record);
+                        stream.take(record, now);
+                    }
                     Delivery::Missed { from, to, why } => stream.miss(*from, *to, *why, now)?,
                     Delivery::Disconnected { .. } => {}
                 }
@@ -131,6 +130,22 @@ impl Follower {
             self.streams.push(stream);
         }
         Ok(())
+    }
+
+    /// Each topic, and the seq up to which all of it is stored: what the tape may let go.
+    #[must_use]
+    pub fn stored(&self) -> Vec<(Topic, u64)> {
+        let upto = |s: &Stream| {
+            let waiting = s.live.values().chain(s.late.values()).filter_map(Rows::first_seq).min();
+            waiting.map_or(s.reader.position(), |first| first - 1)
+        };
+        self.streams.iter().map(|s| (s.topic.clone(), upto(s))).collect()
+    }
+
+    /// Records on the tape that are in no buffer and no file yet.
+    #[must_use]
+    pub fn behind(&self) -> u64 {
+        self.streams.iter().map(|s| s.reader.head().saturating_sub(s.reader.position())).sum()
     }
 
     /// Bytes in all buffers.
@@ -291,7 +306,10 @@ impl Follower {
         change.live.insert(topic.as_str().to_owned(), floor.0);
         let mut rewrite: BTreeMap<(Table, i64), Rows> = BTreeMap::new();
         let tables: Vec<Table> = live.keys().chain(late.keys()).copied().collect();
-        let digits = digits::pinned(&mut self.catalog, topic, live.values().chain(late.values()), &mut change)?;
+        let (digits, before) = digits::pinned(&self.catalog, &self.told, topic, live.values().chain(late.values()));
+        if Some(digits) != before {
+            change.digits.insert(digits::key(topic).to_owned(), digits);
+        }
         let mut done = std::collections::BTreeSet::new();
         for table in tables {
             if !done.insert(table) {
@@ -311,8 +329,11 @@ impl Follower {
             self.write_new(topic, table, rows, front, digits, &mut staged)?;
         }
         self.counts.parts += staged.len() as u64;
-        if !staged.is_empty() {
+        if !staged.is_empty() || !change.digits.is_empty() {
             self.catalog.add(staged, change)?;
+        }
+        if before.is_some_and(|before| before != digits) {
+            compact::repin(&mut self.catalog, digits::key(topic))?;
         }
         for ((table, day), rows) in rewrite {
             let sealed = self.is_sealed(topic, table, day);
@@ -361,9 +382,16 @@ impl Follower {
             let before = self.catalog.state().parts.values().filter(same_day).map(|p| p.to).max();
             let from = before.map_or(names::day_start(day), |t| Ts(t + 1));
             let of = Of { topic: topic.clone(), table, day, name: (from, merged.ts_init(end - 1)), sealed: false };
-            let told = compact::told(&self.catalog, topic.as_str(), table, from)?;
+            let told = compact::told(
+                &*self.catalog.disk,
+                self.catalog.data(),
+                self.catalog.state(),
+                topic.as_str(),
+                table,
+                from,
+            )?;
             let (n, number) = (self.catalog.next_staged(), self.catalog.manifest.next_part());
-            let mut part = PartWriter::new(&self.catalog, of, digits, told, n);
+            let mut part = PartWriter::new(self.catalog.target(), of, digits, told, n);
             for (ts, record) in merged.range(at..end) {
                 part.push(ts, record)?;
             }
@@ -374,8 +402,8 @@ impl Follower {
     }
 }
 
-/// The instrument of a topic, for what is pinned by instrument.
+/// Whether topics of this kind are stored: all but copies of what other topics say, and raw frames.
 #[must_use]
-pub fn instrument(topic: &Topic) -> &str {
-    subject(topic)
+pub fn is_stored(kind: wholetape_model::Kind) -> bool {
+    is_kept(kind)
 }

@@ -7,6 +7,8 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
+use wholetape_model::Topic;
+
 use crate::lane::{Lane, LaneShared};
 use crate::lock;
 use crate::segment::{Directory, Segment};
@@ -36,7 +38,7 @@ impl Inner {
         let retention = self.config.retention;
         if let Some(age) = retention.age_max {
             let before = self.wall().saturating_sub(i64::try_from(age.as_nanos()).unwrap_or(i64::MAX));
-            while let Some((lane, segment)) = self.oldest_sealed(false).filter(|(_, s)| sealed_at(s) < before) {
+            while let Some((lane, segment)) = self.oldest_free().filter(|(_, s)| sealed_at(s) < before) {
                 if !self.remove(&lane, &segment, Cause::Retention) {
                     break;
                 }
@@ -44,7 +46,7 @@ impl Inner {
         }
         if let Some(max) = retention.bytes_max {
             while self.disk_bytes() > max {
-                let Some((lane, segment)) = self.oldest_sealed(false) else { break };
+                let Some((lane, segment)) = self.oldest_free() else { break };
                 if !self.remove(&lane, &segment, Cause::Retention) {
                     break;
                 }
@@ -86,6 +88,16 @@ impl Inner {
             (raw_first && !lane.name.starts_with("raw"), sealed_at(segment))
         };
         self.lanes().into_iter().filter_map(oldest).min_by_key(key)
+    }
+
+    /// The oldest sealed segment that nobody holds: its records are stored elsewhere, or need not be.
+    fn oldest_free(&self) -> Option<(Arc<LaneShared>, Arc<Segment>)> {
+        let held = crate::read(&self.held);
+        let oldest = |lane: Arc<LaneShared>| {
+            let segment = crate::read(&lane.segments).first().filter(|s| s.is_sealed()).cloned();
+            segment.map(|s| (lane, s)).filter(|(lane, s)| held.is_empty() || !is_held(&held, lane, s))
+        };
+        self.lanes().into_iter().filter_map(oldest).min_by_key(|(_, segment)| sealed_at(segment))
     }
 
     /// False when it could not be removed.
@@ -157,6 +169,16 @@ impl Inner {
         *lock(&lane.idle) = Some(core);
         made
     }
+}
+
+/// Whether a segment has records that are not stored yet. One that cannot be read is held: it may be mended.
+fn is_held(held: &HashMap<Topic, u64>, lane: &LaneShared, segment: &Segment) -> bool {
+    let Ok(directory) = lane.directory(segment) else { return true };
+    let topics = crate::read(&lane.topics).clone();
+    directory.entries.iter().any(|entry| {
+        let Some(Some(topic)) = topics.get(entry.no as usize) else { return false };
+        held.get(&topic.topic).is_some_and(|stored| directory.last_seq(entry.no) > *stored)
+    })
 }
 
 /// How often age, size and free space are looked at.

@@ -104,6 +104,8 @@ pub(crate) struct Inner {
     pub claims: Mutex<()>,
     /// Segments that went for lack of space and whose marks are not all on the disk.
     pub debts: Mutex<Vec<Arc<Debt>>>,
+    /// What retention waits for: topics, and the seq up to which each is stored elsewhere.
+    pub held: RwLock<HashMap<Topic, u64>>,
     watches: Mutex<Vec<Weak<Watch>>>,
     synced_wakers: Mutex<Vec<Waker>>,
     lock_file: Mutex<Option<Box<dyn Any + Send + std::marker::Sync>>>,
@@ -340,6 +342,12 @@ impl Tape {
         std::future::poll_fn(|cx| self.inner().poll_synced(cx, &shared, seq)).await
     }
 
+    /// Holds back records that are not stored elsewhere: retention by age and size leaves segments with a record of these
+    /// topics beyond the seq that stands with it. Space that runs out does not wait. An empty list holds nothing.
+    pub fn hold(&self, stored: impl IntoIterator<Item = (Topic, u64)>) {
+        *crate::write(&self.inner().held) = stored.into_iter().collect();
+    }
+
     /// Looks at age, size and free space now, and pays the marks of lanes that nobody writes, as the keeper thread does
     /// twice a second.
     pub fn check_space(&self) {
@@ -458,6 +466,7 @@ impl Inner {
             read_only,
             closed: AtomicBool::new(false),
             committing: AtomicUsize::new(0),
+            held: RwLock::default(),
             progress: Progress::default(),
             counts: Counts::default(),
             wake_latency: Histogram::default(),

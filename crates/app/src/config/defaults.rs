@@ -47,6 +47,15 @@ memory = "64MiB"             # newest records of a lane that readers take from m
 low_space_soft = "1GiB"      # free space at which health warns
 low_space_hard = "256MiB"    # free space at which the oldest segment goes, with a mark lost(disk)
 
+[store]
+enabled = true               # keep what the tape holds as a Parquet catalog, in <data>/catalog
+dialects = ["v2"]            # v2: NautilusTrader 2.x and SQL engines; "v1" beside it: NautilusTrader 1.x, in <data>/catalog-v1
+codec = "zstd"               # zstd, zstd-<level>, snappy, lz4 or none
+budget = "256MiB"            # rows that wait in memory; the largest buffers are stored when it is full
+flush_every = "1h"           # a row waits at most so long
+rewrite_every = "10m"        # rows that came late go into stored files at most this often
+seal_after = "10m"           # so long after midnight (UTC) a day's files become one
+
 [gateway]
 listen = "127.0.0.1:9100"    # page, protocol (/v1/ws), /metrics, /health/live, /health/ready
 heartbeat = "15s"            # a client silent for twice as long is closed

@@ -9,6 +9,7 @@ mod layers;
 mod problem;
 mod sections;
 mod size;
+mod store;
 mod symbols;
 
 use std::path::PathBuf;
@@ -27,8 +28,10 @@ pub use defaults::defaults;
 pub use gateway::GatewaySection;
 pub use problem::{Problem, Problems};
 pub use sections::{LogConfig, LogFormat, TapeSection};
+pub use store::StoreSection;
 
 use crate::cli::Layers;
+use crate::store::keeper::StorePlan;
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
@@ -40,6 +43,7 @@ pub struct Config {
     pub tape: TapeSection,
     pub gateway: GatewaySection,
     pub log: LogConfig,
+    pub store: StoreSection,
 }
 
 impl Default for Config {
@@ -50,6 +54,7 @@ impl Default for Config {
             tape: TapeSection::default(),
             gateway: GatewaySection::default(),
             log: LogConfig::default(),
+            store: StoreSection::default(),
         }
     }
 }
@@ -62,6 +67,8 @@ pub struct Planned {
     pub tape: TapeConfig,
     pub gateway: GatewayConfig,
     pub listen: String,
+    /// `None`: nothing is stored as Parquet.
+    pub store: Option<StorePlan>,
 }
 
 /// Reads all layers, and tells everything that is wrong; what can be read is.
@@ -165,6 +172,7 @@ pub fn plan(config: &Config, symbols: &dyn Fn(&str) -> Vec<String>) -> Result<Pl
     config.log.plan(&mut problems);
     let tape = config.tape.plan(&mut problems);
     let gateway = config.gateway.plan(&mut problems);
+    let store = config.store.plan(&config.data, &mut problems);
     let feed = config.feed.plan(symbols).unwrap_or_else(|all| {
         problems.extend(all.into_iter().map(|p| {
             let value = if p.value == "\"\"" { String::new() } else { p.value };
@@ -173,7 +181,7 @@ pub fn plan(config: &Config, symbols: &dyn Fn(&str) -> Vec<String>) -> Result<Pl
         FeedPlan::default()
     });
     if problems.is_empty() {
-        Ok(Planned { data: config.data.clone(), feed, tape, gateway, listen: config.gateway.listen.clone() })
+        Ok(Planned { data: config.data.clone(), feed, tape, gateway, listen: config.gateway.listen.clone(), store })
     } else {
         Err(problems)
     }

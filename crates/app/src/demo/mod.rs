@@ -9,6 +9,7 @@ mod load;
 mod recording;
 mod spoil;
 mod status;
+mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -202,6 +203,7 @@ async fn play(args: &cli::Demo, dir: &Path) -> anyhow::Result<Verdict> {
         gateway: GatewayConfig::default(),
         listen: format!("127.0.0.1:{}", args.port),
         control: Some(crate::control::socket_of(dir)),
+        store: Some(store::plan(dir)),
     };
     let pipeline = Pipeline::start(plan).await?;
     status.say(&format!("page    http://{}/", pipeline.addr));
@@ -245,6 +247,7 @@ async fn play(args: &cli::Demo, dir: &Path) -> anyhow::Result<Verdict> {
     status.clear();
     status.say(&available);
     let tape_dir = dir.join("tape");
+    status.say(&store::stored(dir).context("the catalog")?);
     if args.spoil == Some(Break::TapeRecord) {
         let what = spoil::tape_record(&tape_dir).context("--break tape-record")?;
         status.say(&format!("one byte of {what} was turned on disk"));

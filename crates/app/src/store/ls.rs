@@ -1,0 +1,45 @@
+//! `wholetape catalog ls`: what is stored, by topic, table and day.
+
+use std::process::ExitCode;
+
+use serde_json::json;
+use wholetape_model::Ts;
+use wholetape_store::catalog::Catalog;
+use wholetape_store::manifest::Part;
+use wholetape_store::names;
+use wholetape_tape::RealDisk;
+
+use crate::cli;
+use crate::config;
+
+pub fn run(args: &cli::CatalogLs) -> anyhow::Result<ExitCode> {
+    let (config, _) = config::load(&args.layers)?;
+    let state = Catalog::look(&RealDisk, &config.data)?;
+    let wanted = |p: &&Part| args.of.as_ref().is_none_or(|of| p.topic.contains(of.as_str()) || p.table == *of);
+    let mut parts: Vec<&Part> = state.parts.values().filter(wanted).collect();
+    parts.sort_by(|a, b| (&a.topic, &a.table, a.from).cmp(&(&b.topic, &b.table, b.from)));
+    let bytes = |p: &Part| p.files.iter().map(|f| f.bytes).sum::<u64>();
+    if args.json {
+        let rows: Vec<_> = parts
+            .iter()
+            .map(|p| {
+                json!({
+                    "topic": p.topic, "table": p.table, "day": names::day_name(p.day), "sealed": p.sealed, "rows": p.rows,
+                    "bytes": bytes(p), "from": names::stamp(Ts(p.from)), "to": names::stamp(Ts(p.to)),
+                    "seqs": p.seqs, "files": p.files,
+                })
+            })
+            .collect();
+        say!("{}", json!({"catalog": state.catalog, "parts": rows}));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let wide = parts.iter().map(|p| p.topic.len()).max().unwrap_or(5).max(5);
+    say!("{:wide$}  {:18} {:10} {:>6} {:>12} {:>10}", "topic", "table", "day", "state", "rows", "KiB");
+    for p in &parts {
+        let (day, state) = (names::day_name(p.day), if p.sealed { "sealed" } else { "open" });
+        say!("{:wide$}  {:18} {day:10} {state:>6} {:>12} {:>10}", p.topic, p.table, p.rows, bytes(p).div_ceil(1024));
+    }
+    let (rows, size) = (parts.iter().map(|p| p.rows).sum::<u64>(), parts.iter().map(|p| bytes(p)).sum::<u64>());
+    say!("{} parts, {rows} rows, {:.1} MiB", parts.len(), size as f64 / f64::from(1 << 20));
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,5 @@
+//! The catalog in the binary: kept by the running process, looked at and looked after by commands.
+
+pub mod keeper;
+pub mod ls;
+pub mod verbs;
