@@ -136,7 +136,7 @@ impl<'a> Scene<'a> {
         // The default depth would cost five times the weight, for books that are not that deep.
         let lines = lines.replace("approved", "book_depth = 1000\napproved");
         let toml = format!(
-            "data = {:?}\n[tape]\nkeep_size = \"{}MiB\"\nlow_space_soft = \"{}MiB\"\nlow_space_hard = \"{hard}MiB\"\n[log]\nlevel = \"warn\"\n{lines}",
+            "data = {:?}\n[store]\nenabled = false\n[tape]\nkeep_size = \"{}MiB\"\nlow_space_soft = \"{}MiB\"\nlow_space_hard = \"{hard}MiB\"\n[log]\nlevel = \"warn\"\n{lines}",
             text(dir.join("data")),
             args.keep_mib,
             hard + 64,

@@ -150,10 +150,10 @@ impl Writer {
     ///
     /// # Errors
     /// As [`Writer::write_group`]; a failed fsync.
-    pub fn finish(self) -> Result<Written, StoreError> {
+    pub fn finish(self, disk: &dyn Disk) -> Result<Written, StoreError> {
         let out = self.inner.into_inner().map_err(StoreError::parquet(&self.path))?;
         let out = out.into_inner().map_err(|e| StoreError::Io { path: self.path.clone(), source: e.into_error() })?;
-        self.file.sync().map_err(StoreError::io(&self.path))?;
+        disk.sync(&*self.file).map_err(StoreError::io(&self.path))?;
         Ok(Written { bytes: out.at, rows: self.rows, blake3: out.hash.finalize().to_hex().to_string() })
     }
 }

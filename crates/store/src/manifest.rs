@@ -210,7 +210,7 @@ impl Manifest {
         let file = disk.open(&path, Access::Write).map_err(StoreError::io(&path))?;
         if file.len().map_err(StoreError::io(&path))? > end {
             file.set_len(end).map_err(StoreError::io(&path))?;
-            file.sync().map_err(StoreError::io(&path))?;
+            disk.sync(&*file).map_err(StoreError::io(&path))?;
         }
         Ok(Self { path, disk: disk.clone(), file, end, lines, state, broken: false })
     }
@@ -279,7 +279,7 @@ impl Manifest {
                 Err(e) => return Err(StoreError::Io { path: self.path.clone(), source: e }),
             }
         }
-        self.file.sync().map_err(StoreError::io(&self.path))?;
+        self.disk.sync(&*self.file).map_err(StoreError::io(&self.path))?;
         self.broken = false;
         self.end += text.len() as u64;
         self.lines += 1;

@@ -239,7 +239,7 @@ impl<'a> PartWriter<'a> {
         let (mut files, mut staged) = (Vec::new(), Vec::new());
         for sink in self.sinks {
             let Some(writer) = sink.writer else { continue };
-            let w = writer.finish()?;
+            let w = writer.finish(self.target.disk)?;
             staged.push((sink.staged, sink.place.clone()));
             files.push(FileRef { path: sink.place, role: sink.role, rows: w.rows, bytes: w.bytes, blake3: w.blake3 });
         }
