@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use wholetape_model::{BookAction, Kind, Record, Topic, Ts, ValidityState, View};
 use wholetape_tape::{Delivery, From, Reader, ReaderOptions, Shared, Tape, TapeError, WakeSet};
@@ -29,6 +29,9 @@ const RING_AGE_MAX: Duration = Duration::from_secs(60);
 
 /// What a message costs beside its text.
 const MESSAGE_COST: usize = 80;
+/// Messages of a ring lie in pieces of this size, one allocation each: millions of small ones that live for a minute, from
+/// hundreds of topics, would leave the heap in holes.
+const PIECE: usize = 16 << 10;
 /// No ring is kept shorter than this, however many there are: a wake-up's worth of messages.
 const RING_BYTES_MIN: usize = 16 << 10;
 
@@ -154,6 +157,8 @@ pub(crate) struct Inner {
     members: Vec<Member>,
     deliveries: Vec<Delivery>,
     scratch: Vec<u8>,
+    /// What is left of the newest piece.
+    piece: BytesMut,
 }
 
 pub(crate) struct Stream {
@@ -204,6 +209,7 @@ impl Stream {
             members: Vec::new(),
             deliveries: Vec::new(),
             scratch: Vec::new(),
+            piece: BytesMut::new(),
         };
         let topic = topic.clone();
         Ok(Self { topic, epoch, tape: tape.clone(), rings, inner: Mutex::new(inner) })
@@ -270,7 +276,7 @@ impl Stream {
         inner.scratch.clear();
         match message::record(&mut inner.scratch, &cx, &record) {
             Ok(Written::Message) => {
-                let Ok(text) = Utf8Bytes::try_from(Bytes::copy_from_slice(&inner.scratch)) else { return };
+                let Ok(text) = Utf8Bytes::try_from(keep(&mut inner.piece, &inner.scratch)) else { return };
                 stats.encoded_total.fetch_add(1, Ordering::Relaxed);
                 inner.ring_bytes += text.len() + MESSAGE_COST;
                 inner.ring.push_back(Frame { prev: inner.at, seq, ts: record.ts_recv(), text });
@@ -313,6 +319,18 @@ impl Stream {
             }
         }
     }
+}
+
+/// `bytes` in the newest piece, or in one of their own where they are large.
+fn keep(piece: &mut BytesMut, bytes: &[u8]) -> Bytes {
+    if bytes.len() > PIECE / 4 {
+        return Bytes::copy_from_slice(bytes);
+    }
+    if piece.capacity() < bytes.len() {
+        *piece = BytesMut::with_capacity(PIECE);
+    }
+    piece.extend_from_slice(bytes);
+    piece.split().freeze()
 }
 
 pub(crate) fn is_checkpoint(record: &Record<'_>) -> bool {
@@ -380,6 +398,17 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn messages_share_pieces_and_large_ones_stand_alone() {
+        let mut piece = BytesMut::new();
+        let all: Vec<Bytes> = (0..200_u8).map(|i| keep(&mut piece, &[i; 300])).collect();
+        assert!(all.iter().enumerate().all(|(i, b)| b[..] == [i as u8; 300]));
+        let starts: Vec<usize> = all.iter().map(|b| b.as_ptr() as usize).collect();
+        let neighbours = starts.windows(2).filter(|w| w[1] == w[0] + 300).count();
+        assert!(neighbours >= 195, "{neighbours} of 199 follow each other in memory");
+        assert_eq!(keep(&mut piece, &[7; PIECE])[..], [7; PIECE]);
+    }
 
     #[test]
     fn rings_share_one_bound() {
