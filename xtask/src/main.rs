@@ -4,6 +4,7 @@
 //! licences). Each chore installs what it needs by itself, into the user's cache, and says aloud what it could not prove.
 
 mod bench;
+mod catalog;
 mod corpus;
 mod deny;
 mod docs;
@@ -62,6 +63,12 @@ enum Chore {
         /// Where a picture goes.
         #[arg(long, value_name = "FILE")]
         shot: Option<PathBuf>,
+    },
+    /// Hold the catalog against the wheels and engines that read it.
+    Catalog {
+        /// A data directory whose tape is still whole, instead of a market made for it.
+        #[arg(long, value_name = "DIR")]
+        data: Option<PathBuf>,
     },
     /// Run against a real venue for a minute and print the channels seen; the only chore that talks to one.
     Live {
@@ -143,6 +150,10 @@ fn chore(chore: Chore) -> Result<()> {
             let shot = shot.map(std::path::absolute).transpose()?;
             page::step(&mut steps, &faults, shot.as_deref());
         }
+        Chore::Catalog { data } => {
+            let data = data.map(std::path::absolute).transpose()?;
+            catalog::steps(&mut steps, data.as_deref());
+        }
         Chore::Live { venue, seconds } => return live::live(venue, seconds),
         Chore::Soak(args) => return soak::soak(&args),
         Chore::Bench { full, filter } => return bench::run_benches(full, filter.as_deref()),
@@ -177,6 +188,7 @@ fn test(steps: &mut Steps) {
     });
     steps.step("simulation", || proven(sim::run_seeds(&sim::Seeds::some(200))));
     page::step(steps, "none", None);
+    catalog::steps(steps, None);
     docs::steps(steps);
 }
 

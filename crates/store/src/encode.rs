@@ -141,8 +141,9 @@ fn cells<'a>(
         };
         items.push((ts_init, record, view));
     }
+    let digits = (about.price_precision, about.size_precision);
     let items: Vec<Item<'_>> =
-        items.into_iter().map(|(ts_init, record, view)| Item { ts_init, record, view, id: &id }).collect();
+        items.into_iter().map(|(ts_init, record, view)| Item { ts_init, record, view, id: &id, digits }).collect();
     let mut columns = Columns::new(dialect);
     for col in spec {
         let all = items.iter().map(|item| (col.get)(item));

@@ -11,6 +11,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
+use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::schema::types::ColumnPath;
@@ -66,6 +67,8 @@ pub fn properties(schema: &SchemaRef, codec: Codec) -> WriterProperties {
         // Whoever writes ends the groups.
         .set_max_row_group_row_count(None)
         .set_statistics_enabled(EnabledStatistics::Chunk)
+        // Without it the 2.x wheel sorts for itself, and rows of one time come out shuffled.
+        .set_sorting_columns(sorting(schema))
         .set_created_by(concat!("wholetape ", env!("CARGO_PKG_VERSION")).to_owned());
     for field in schema.fields() {
         use arrow_schema::DataType as T;
@@ -85,6 +88,12 @@ pub fn properties(schema: &SchemaRef, codec: Codec) -> WriterProperties {
         }
     }
     props.build()
+}
+
+/// All files are in the order of `ts_init` (and of `seq` within one time).
+fn sorting(schema: &SchemaRef) -> Option<Vec<SortingColumn>> {
+    let column = schema.index_of("ts_init").ok()?;
+    Some(vec![SortingColumn { column_idx: i32::try_from(column).ok()?, descending: false, nulls_first: false }])
 }
 
 /// Where bytes go: a file of the disk, hashed on the way.

@@ -36,6 +36,7 @@ pub struct Late {
     /// `ts_init` of the row that was given out last.
     last: Ts,
     bounds: (Ts, Ts),
+    run: Vec<(Ts, u64, usize)>,
 }
 
 impl Late {
@@ -49,7 +50,7 @@ impl Late {
             order.push((place(table, &record)?, record.seq(), i));
         }
         order.sort_unstable();
-        Ok(Self { table, rows, order, next: 0, among: 0, last: bounds.0, bounds })
+        Ok(Self { table, rows, order, next: 0, among: 0, last: bounds.0, bounds, run: Vec::new() })
     }
 
     /// Gives out the late rows that stand before `record`, then `record` itself.
@@ -70,9 +71,7 @@ impl Late {
             };
             let upto = self.next + self.order[self.next..].partition_point(|late| late.0 < own);
             if ts_init > self.last {
-                while self.next < upto {
-                    self.give(ts_init, out)?;
-                }
+                self.give(upto, ts_init, out)?;
             } else {
                 self.among = self.among.max(upto);
             }
@@ -81,13 +80,27 @@ impl Late {
         out(ts_init, record)
     }
 
-    fn give<E>(&mut self, before: Ts, out: &mut impl FnMut(Ts, Record<'_>) -> Result<(), E>) -> Result<(), E> {
-        let (_, record) = self.rows.get(self.order[self.next].2);
-        let until = if self.next < self.among { self.last } else { Ts(before.0 - 1).min(self.bounds.1) };
-        let ts = record.ts_event().min(until).max(self.last);
-        self.next += 1;
-        self.last = ts;
-        out(ts, record)
+    /// Gives out the late rows up to `upto`: times by their places, and those of one time by seq.
+    fn give<E>(
+        &mut self,
+        upto: usize,
+        before: Ts,
+        out: &mut impl FnMut(Ts, Record<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.run.clear();
+        while self.next < upto {
+            let (_, seq, at) = self.order[self.next];
+            let until = if self.next < self.among { self.last } else { Ts(before.0 - 1).min(self.bounds.1) };
+            self.last = self.rows.get(at).1.ts_event().min(until).max(self.last);
+            self.run.push((self.last, seq, at));
+            self.next += 1;
+        }
+        // Healed backwards, a trade with a smaller id has the higher seq.
+        self.run.sort_unstable();
+        for (ts, _, at) in &self.run {
+            out(*ts, self.rows.get(*at).1)?;
+        }
+        Ok(())
     }
 
     /// Gives out what stands behind the last row.
@@ -95,10 +108,7 @@ impl Late {
     /// # Errors
     /// Those of `out`.
     pub fn rest<E>(&mut self, out: &mut impl FnMut(Ts, Record<'_>) -> Result<(), E>) -> Result<(), E> {
-        while self.next < self.order.len() {
-            self.give(Ts::MAX, out)?;
-        }
-        Ok(())
+        self.give(self.order.len(), Ts::MAX, out)
     }
 }
 
@@ -135,10 +145,12 @@ mod tests {
     }
 
     proptest! {
-        /// Ids 1..=n, of which some are late: the order is (ts_init, seq), all are there once, and where times allow it ids ascend.
+        /// Ids 1..=n, of which some are late, healed forwards or backwards: the order is (ts_init, seq), all are there once, and
+        /// where times allow it ids ascend.
         #[test]
         fn late_rows_come_to_stand_between_their_neighbours(
             all in proptest::collection::vec((any::<bool>(), 0_i64..4, -3_i64..4), 1..60),
+            backwards in any::<bool>(),
         ) {
             let (mut live, mut late) = (Rows::default(), Rows::default());
             let (mut now, n) = (1_000, all.len() as u64);
@@ -146,7 +158,7 @@ mod tests {
                 now += step;
                 let id = i as u64 + 1;
                 if *is_late {
-                    add(&mut late, id, n + id, now + skew, 9_999);
+                    add(&mut late, id, if backwards { 2 * n + 1 - id } else { n + id }, now + skew, 9_999);
                 } else {
                     add(&mut live, id, id, now + skew, now);
                 }

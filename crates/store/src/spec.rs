@@ -72,6 +72,8 @@ pub struct Item<'a> {
     pub view: View<'a>,
     /// The instrument's id, or what the topic is about.
     pub id: &'a str,
+    /// Digits after the point that prices and sizes of its instrument are pinned to.
+    pub digits: (u8, u8),
 }
 
 /// One column.

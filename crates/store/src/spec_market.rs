@@ -152,10 +152,34 @@ const INVERSE: Col = def!("is_inverse", Type::Bool, "", |d| Cell::Bool(matches!(
 )));
 const ACTIVATION: Col = def!("activation_ns", Type::Time, "listed since", |d| Cell::Time(d.onboard.0));
 const EXPIRATION: Col = def!("expiration_ns", Type::Time, "delivery", |d| Cell::Time(d.expiry.0));
-const PRICE_PRECISION: Col = def!("price_precision", Type::U8, "", |d| Cell::Int(u64::from(plain(d.tick).scale)));
-const SIZE_PRECISION: Col = def!("size_precision", Type::U8, "", |d| Cell::Int(u64::from(plain(d.step).scale)));
-const PRICE_INCREMENT: Col = def!("price_increment", Type::Text, "", |d| number(d.tick));
-const SIZE_INCREMENT: Col = def!("size_increment", Type::Text, "", |d| number(d.step));
+
+/// An increment and its digits: those that the instrument's rows are pinned to, though a coarser tick needs fewer. The wheels refuse an
+/// increment with other digits than the definition's, and an engine rows with other digits than that.
+macro_rules! increment {
+    ($name:literal, $ty:expr, $increment:ident, $digits:tt, $cell:expr) => {
+        col($name, $ty, "", "", |i| match &i.view {
+            Body::Instrument(d) => {
+                let increment = plain(d.$increment);
+                let digits = increment.scale.max(i.digits.$digits);
+                let cell: fn(Decimal, u8) -> Cell<'static> = $cell;
+                cell(increment, digits)
+            }
+            _ => Cell::Null,
+        })
+    };
+}
+
+/// A number with so many digits after the point.
+fn padded(d: Decimal, digits: u8) -> Cell<'static> {
+    let missing = usize::from(digits.saturating_sub(d.scale));
+    let point = if d.scale == 0 && missing > 0 { "." } else { "" };
+    owned(format!("{d}{point}{:0<missing$}", ""))
+}
+
+const PRICE_PRECISION: Col = increment!("price_precision", Type::U8, tick, 0, |_, digits| Cell::Int(u64::from(digits)));
+const SIZE_PRECISION: Col = increment!("size_precision", Type::U8, step, 1, |_, digits| Cell::Int(u64::from(digits)));
+const PRICE_INCREMENT: Col = increment!("price_increment", Type::Text, tick, 0, padded);
+const SIZE_INCREMENT: Col = increment!("size_increment", Type::Text, step, 1, padded);
 const MULTIPLIER: Col = def!("multiplier", Type::Text, "", |d| number(d.multiplier));
 const LOT_SIZE: Col = null(def!("lot_size", Type::Text, "", |d| number(d.step)));
 const MAX_QUANTITY: Col = null(def!("max_quantity", Type::Text, "", |d| bound(d.size_max)));
