@@ -11,7 +11,7 @@ use wholetape_tape::Disk;
 use crate::StoreError;
 use crate::catalog::Catalog;
 use crate::digits;
-use crate::manifest::{Change, Part, Role, State};
+use crate::manifest::{Change, Part, State};
 use crate::merge::Late;
 use crate::names;
 use crate::part::{Of, PartWriter};
@@ -106,15 +106,16 @@ pub fn all(catalog: &mut Catalog, today: i64, tell: &mut dyn FnMut(&str, Table, 
     Ok(made)
 }
 
-/// Writes dialect A's files of what is pinned as `key` anew: a folder there has one precision.
+/// Writes the files of what is pinned as `key` anew: a folder has one precision.
 ///
 /// # Errors
 /// As [`day`].
 pub fn repin(catalog: &mut Catalog, key: &str) -> Result<(), StoreError> {
     let mut days: BTreeMap<(String, String, i64), bool> = BTreeMap::new();
     for part in catalog.state().parts.values() {
-        let is_a = part.files.iter().any(|f| matches!(f.role, Role::V1 | Role::ViewV1));
-        if is_a && Topic::parse(&part.topic).is_ok_and(|t| digits::key(&t) == key) {
+        // Dialect A's reader refuses two precisions; an engine of either, rows with other digits than their instrument's.
+        let shows = Table::parse(&part.table).is_some_and(Table::has_digits);
+        if shows && Topic::parse(&part.topic).is_ok_and(|t| digits::key(&t) == key) {
             days.insert((part.topic.clone(), part.table.clone(), part.day), part.sealed);
         }
     }

@@ -2,8 +2,8 @@
 //! with two precisions, and a matching engine one that is not the instrument's.
 //!
 //! A definition pins what its increments need, from the moment the store reads it; rows that need more make it more. Mark and
-//! index prices are finer than any increment and have pins of their own. Pins only grow; where one did, dialect A's files of
-//! the instrument are written anew ([`crate::compact::repin`]).
+//! index prices are finer than any increment and have pins of their own. Pins only grow; where one did, the files of the
+//! instrument are written anew ([`crate::compact::repin`]).
 
 use std::collections::BTreeMap;
 

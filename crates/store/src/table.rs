@@ -146,6 +146,22 @@ impl Table {
         )
     }
 
+    /// Its files, or the view's beside it, say how many digits prices and sizes have.
+    #[must_use]
+    pub const fn has_digits(self) -> bool {
+        matches!(
+            self,
+            Self::Trade
+                | Self::Quote
+                | Self::Delta
+                | Self::Depth
+                | Self::BarUpdate
+                | Self::MarkPrice
+                | Self::IndexPrice
+                | Self::Definition
+        )
+    }
+
     /// The folder of the table below the dialect's root.
     #[must_use]
     pub fn folder(self, dialect: Dialect) -> String {

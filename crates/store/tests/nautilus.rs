@@ -113,15 +113,14 @@ fn mark_and_index_prices_have_digits_of_their_own() {
     let mut world = World::new();
     world.define(dec(10, 2), dec(1, 3));
     world.put("mark", (2, 3), RowFlags::default(), Body::MarkPrice(dec(9_000_012_345_678, 8)));
-    world.put("index", (2, 3), RowFlags::default(), Body::IndexPrice(dec(9_000_000_000_000, 8)));
+    world.put("index", (2, 3), RowFlags::default(), Body::IndexPrice(dec(9_000_000_000_100, 8)));
     world.trade(1, 9_000_010, (2, 3), RowFlags::default());
     world.store();
     for (folder, digits) in [
         ("catalog/data/mark_prices", "8"),
         ("catalog-v1/data/mark_price_update", "8"),
-        // As the venue prints it, though this one needs none.
-        ("catalog/data/index_prices", "8"),
-        ("catalog-v1/data/index_price_update", "8"),
+        ("catalog/data/index_prices", "6"),
+        ("catalog-v1/data/index_price_update", "6"),
         ("catalog/data/trades", "1"),
     ] {
         assert_eq!(world.told(&format!("{folder}/{ID}"), "price_precision"), [digits], "{folder}");
