@@ -180,7 +180,7 @@ impl Catalog {
     }
 
     /// A folder, and those above it, that a power loss does not take.
-    fn make_dir(&self, dir: &Path) -> Result<(), StoreError> {
+    pub(crate) fn make_dir(&self, dir: &Path) -> Result<(), StoreError> {
         if self.disk.list(dir).is_ok() {
             return Ok(());
         }

@@ -24,6 +24,10 @@ pub enum StoreError {
     Changed { path: PathBuf, why: String },
     #[error("another process ({0}) writes this catalog: stop it, or send the command to it")]
     Taken(String),
+    #[error("{path}: no certificate that can be read: {why}")]
+    Certificate { path: PathBuf, why: String },
+    #[error("no Ed25519 key: {0}")]
+    Key(String),
     #[error("a stored row is no record: {0}")]
     Record(#[from] RecordError),
     #[error(transparent)]

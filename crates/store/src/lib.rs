@@ -1,10 +1,12 @@
 //! The Parquet catalog: what the tape held, stored where NautilusTrader, SQL engines and Spark read it.
 //!
 //! Start with `rows.rs` (what a row is), `table.rs` (where it goes), `encode.rs` and `decode.rs` (columns), then `manifest.rs`
-//! (what is stored), `catalog.rs` (files), `writer.rs` (from the tape) and `compact.rs`. docs/catalog.md is for whoever reads the files.
+//! (what is stored), `catalog.rs` (files), `writer.rs` (from the tape), `compact.rs`, `cert/` and `verify/` (what a day
+//! holds, and whether that is so). docs/catalog.md is for whoever reads the files.
 
 pub mod canon;
 pub mod catalog;
+pub mod cert;
 pub mod columns;
 pub mod compact;
 pub mod decode;
@@ -27,6 +29,7 @@ mod spec_market;
 mod spec_own;
 mod stream;
 pub mod table;
+pub mod verify;
 pub mod writer;
 
 pub use error::StoreError;

@@ -72,6 +72,20 @@ pub struct Part {
     pub files: Vec<FileRef>,
 }
 
+/// The newest certificate of one instrument and day.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Issued {
+    pub subject: String,
+    pub day: i64,
+    pub revision: u32,
+    /// Its place in the instrument's chain, from 1.
+    pub number: u64,
+    /// Of the certificate's bytes.
+    pub blake3: String,
+    /// The parts that it speaks of.
+    pub parts: Vec<u64>,
+}
+
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
@@ -99,6 +113,8 @@ enum Line {
         /// Seqs of removed parts that stay stored: they were let go on purpose.
         #[serde(default)]
         retired: BTreeMap<String, Seqs>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        issued: Vec<Issued>,
     },
     Done {
         n: u64,
@@ -114,6 +130,7 @@ pub struct Change {
     pub digits: BTreeMap<String, (u8, u8)>,
     pub swap: bool,
     pub retired: BTreeMap<String, Seqs>,
+    pub issued: Vec<Issued>,
 }
 
 /// The state that the log tells.
@@ -124,6 +141,8 @@ pub struct State {
     pub live: BTreeMap<String, i64>,
     pub digits: BTreeMap<String, (u8, u8)>,
     pub retired: BTreeMap<String, Seqs>,
+    /// By instrument (or line) and day.
+    pub issued: BTreeMap<String, BTreeMap<i64, Issued>>,
     /// A commit whose folders may not have changed places yet: its number, what it added, and the paths that it took away.
     pub pending: Option<(u64, Vec<Part>, Vec<Part>)>,
     pub commits: u64,
@@ -134,7 +153,7 @@ impl State {
     fn apply(&mut self, line: Line) {
         match line {
             Line::Head { catalog, .. } => self.catalog = catalog,
-            Line::Commit { n, add, remove, live, digits, swap, retired } => {
+            Line::Commit { n, add, remove, live, digits, swap, retired, issued } => {
                 self.commits = n;
                 let gone: Vec<Part> = remove.iter().filter_map(|p| self.parts.remove(p)).collect();
                 if swap {
@@ -149,6 +168,9 @@ impl State {
                 for (topic, seqs) in retired {
                     self.retired.entry(topic).or_default().add_all(&seqs);
                 }
+                for one in issued {
+                    self.issued.entry(one.subject.clone()).or_default().insert(one.day, one);
+                }
             }
             Line::Done { n } => {
                 if self.pending.as_ref().is_some_and(|p| p.0 == n) {
@@ -156,6 +178,12 @@ impl State {
                 }
             }
         }
+    }
+
+    /// The certificate that was issued last for an instrument: the next one names it.
+    #[must_use]
+    pub fn last_issued(&self, subject: &str) -> Option<&Issued> {
+        self.issued.get(subject)?.values().max_by_key(|i| i.number)
     }
 
     /// The seqs of each topic that are stored, or were.
@@ -220,9 +248,18 @@ impl Manifest {
     /// # Errors
     /// As [`Manifest::open`]; no log there.
     pub fn read(disk: &dyn Disk, root: &Path) -> Result<State, StoreError> {
+        Ok(Self::read_whole(disk, root)?.0)
+    }
+
+    /// As [`Manifest::read`]; and how many bytes behind the last whole line are none (a crash, or damage).
+    ///
+    /// # Errors
+    /// As [`Manifest::read`].
+    pub fn read_whole(disk: &dyn Disk, root: &Path) -> Result<(State, u64), StoreError> {
         let path = root.join(NAME);
         let bytes = disk.read(&path).map_err(StoreError::io(&path))?;
-        Ok(parse(&path, &bytes)?.0)
+        let (state, end, _) = parse(&path, &bytes)?;
+        Ok((state, bytes.len() as u64 - end))
     }
 
     /// A number for a new part.
@@ -238,8 +275,8 @@ impl Manifest {
     /// The log cannot be written; then this log takes no more and must be opened anew.
     pub fn commit(&mut self, change: Change) -> Result<u64, StoreError> {
         let n = self.state.commits + 1;
-        let Change { add, remove, live, digits, swap, retired } = change;
-        self.append(Line::Commit { n, add, remove, live, digits, swap, retired })?;
+        let Change { add, remove, live, digits, swap, retired, issued } = change;
+        self.append(Line::Commit { n, add, remove, live, digits, swap, retired, issued })?;
         Ok(n)
     }
 
@@ -299,6 +336,7 @@ impl Manifest {
             digits: s.digits.clone(),
             swap: false,
             retired: s.retired.clone(),
+            issued: s.issued.values().flat_map(BTreeMap::values).cloned().collect(),
         });
         let text = head + &all;
         self.broken = true;

@@ -13,12 +13,13 @@ use wholetape_tape::{Delivery, Tape};
 
 use crate::StoreError;
 use crate::catalog::Catalog;
+use crate::cert::{issue, sign::Signer};
 use crate::compact;
 use crate::digits::{self, Definitions};
 use crate::manifest::{Change, Part};
 use crate::merge::Late;
 use crate::names;
-use crate::part::{Of, PartWriter, Staged};
+use crate::part::{Of, PartWriter, Staged, subject};
 use crate::rows::Rows;
 use crate::stream::{Stream, is_kept};
 use crate::table::Table;
@@ -56,6 +57,9 @@ pub struct Counts {
     pub rewritten: u64,
     pub sealed: u64,
     pub missed: u64,
+    pub certificates: u64,
+    /// Certificates that could not be issued, and are due still.
+    pub certificates_failed: u64,
 }
 
 /// Records read of a topic at a time.
@@ -70,13 +74,23 @@ pub struct Follower {
     batch: Vec<Delivery>,
     told: Definitions,
     pub counts: Counts,
+    signer: Option<Signer>,
+    looked: issue::Looked,
 }
 
 impl Follower {
     #[must_use]
     pub fn new(catalog: Catalog, pace: Pace) -> Self {
         let (streams, known, batch) = (Vec::new(), BTreeMap::new(), Vec::new());
-        Self { catalog, pace, streams, known, batch, told: Definitions::default(), counts: Counts::default() }
+        let (told, counts, looked) = (Definitions::default(), Counts::default(), issue::Looked::default());
+        Self { catalog, pace, streams, known, batch, told, counts, signer: None, looked }
+    }
+
+    /// Certificates are signed from now on.
+    #[must_use]
+    pub fn with_signer(mut self, signer: Option<Signer>) -> Self {
+        self.signer = signer;
+        self
     }
 
     /// Reads what is new. True when there may be more.
@@ -183,7 +197,25 @@ impl Follower {
                 self.store(at, day_over, late, now)?;
             }
         }
-        self.seal(now)
+        self.seal(now)?;
+        self.certify(now);
+        Ok(())
+    }
+
+    /// Issues the certificates that are due: of days that are over, sealed, and of which nothing waits in memory. One that cannot
+    /// be issued keeps nothing from being stored.
+    fn certify(&mut self, now: Ts) {
+        let until = names::day_of(now - self.pace.seal_after);
+        let waiting = self.streams.iter().filter_map(|s| Some((subject(&s.topic), names::day_of(s.oldest?))));
+        self.counts.certificates +=
+            issue::all(&mut self.catalog, self.signer.as_ref(), &mut self.looked, until, waiting);
+        self.counts.certificates_failed += self.looked.failures.len() as u64;
+    }
+
+    /// Certificates that could not be issued when it was last tried: of what, and why.
+    #[must_use]
+    pub fn uncertified(&self) -> &[(String, StoreError)] {
+        &self.looked.failures
     }
 
     /// Stores everything.

@@ -1,6 +1,8 @@
 //! Topics of every kind with rows that are all different, on a real tape.
 #![allow(dead_code)]
 
+pub mod days;
+
 use wholetape_model::*;
 use wholetape_tape::{Delivery, From, ReaderOptions, Tape};
 

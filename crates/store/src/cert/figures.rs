@@ -1,0 +1,212 @@
+//! One part, read row by row: everything that a certificate or the manifest says about it, derived from the rows alone.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use wholetape_model::{Body, Gap, GapCause, Record, RowFlags, Ts, ValidityState};
+use wholetape_tape::Disk;
+
+use super::TableFigures;
+use super::delay::Delays;
+use crate::StoreError;
+use crate::canon;
+use crate::manifest::Part;
+use crate::rows::Rows;
+use crate::scan::PartReader;
+use crate::seqs::Seqs;
+use crate::table::Table;
+
+/// Failed checks by name, as `row_flags` has them.
+const CHECKS: [(RowFlags, &str); 5] = [
+    (RowFlags::BAD_PRICE, "price"),
+    (RowFlags::BAD_SIZE, "size"),
+    (RowFlags::BAD_TIME, "time"),
+    (RowFlags::CROSSED, "crossed"),
+    (RowFlags::WIDE_SPREAD, "wide_spread"),
+];
+const SOURCES: [(RowFlags, &str); 3] =
+    [(RowFlags::LATE_REST, "rest"), (RowFlags::LATE_ARCHIVE, "archive"), (RowFlags::LATE_REDUNDANT, "redundant")];
+
+/// A gap mark as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    pub seq: u64,
+    pub gap: Gap<String>,
+}
+
+/// From here on a book is …
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    pub at: Ts,
+    pub state: ValidityState,
+    pub cause: GapCause,
+}
+
+/// What one part's rows say.
+#[derive(Debug, Default)]
+pub struct PartFigures {
+    /// Without files, which no row tells.
+    pub table: TableFigures,
+    pub flagged_rows: u64,
+    pub delays: Delays,
+    /// Trade ids, and how often one came again.
+    pub ids: Seqs,
+    pub repeats: u64,
+    pub marks: Vec<Mark>,
+    pub turns: Vec<Turn>,
+    pub retracted: u64,
+    /// A row that is not behind the one before it, by `(ts_init, seq)`: how many, and the first one's seq.
+    pub disordered: Option<(u64, u64)>,
+}
+
+impl PartFigures {
+    /// Reads all rows of a part.
+    ///
+    /// # Errors
+    /// A file that is damaged or not there.
+    pub fn read(disk: &dyn Disk, data: &Path, part: &Part) -> Result<Self, StoreError> {
+        let mut reader = PartReader::open(disk, data, part)?;
+        let (table, mut rows) = (reader.table(), Rows::default());
+        let mut all = Reading::default();
+        while reader.next(&mut rows)? {
+            for (ts, record) in rows.iter() {
+                all.row(table, ts, &record)?;
+            }
+        }
+        Ok(all.finish())
+    }
+
+    /// Lowest and highest trade id, as the manifest has them.
+    #[must_use]
+    pub fn id_ends(&self, table: Table) -> Option<(u64, u64)> {
+        matches!(table, Table::Trade | Table::TradeRaw).then(|| self.ids.ends()).flatten()
+    }
+}
+
+#[derive(Default)]
+struct Reading {
+    out: PartFigures,
+    hash: blake3::Hasher,
+    bytes: Vec<u8>,
+    seqs: Vec<(u64, u64)>,
+    late: [u64; 3],
+    flagged: [u64; 5],
+    last: Option<(Ts, u64)>,
+}
+
+impl Reading {
+    fn row(&mut self, table: Table, ts: Ts, record: &Record<'_>) -> Result<(), StoreError> {
+        self.bytes.clear();
+        canon::row(table, ts, record, &mut self.bytes)?;
+        self.hash.update(&self.bytes);
+        let out = &mut self.out;
+        out.table.bytes += self.bytes.len() as u64;
+        out.table.rows += 1;
+        if out.table.rows == 1 {
+            out.table.from = ts.0;
+        }
+        out.table.to = ts.0;
+        let place = (ts, record.seq());
+        // Rows that the tape never saw have no seq to be ordered by.
+        if self.last.is_some_and(|last| place < last || place == last && place.1 != 0) {
+            out.disordered = Some(out.disordered.map_or((1, record.seq()), |(n, first)| (n + 1, first)));
+        }
+        self.last = Some(place);
+        self.seqs.push((record.prev() + 1, record.seq()));
+        if self.seqs.len() >= 1 << 16 {
+            self.fold();
+        }
+        self.flags(table, record);
+        self.body(table, ts, record)
+    }
+
+    fn flags(&mut self, table: Table, record: &Record<'_>) {
+        let flags = record.flags();
+        let out = &mut self.out;
+        for (n, (flag, _)) in self.late.iter_mut().zip(SOURCES) {
+            *n += u64::from(flags.has(flag));
+        }
+        if flags.is_flagged() {
+            out.flagged_rows += 1;
+            for (n, (flag, _)) in self.flagged.iter_mut().zip(CHECKS) {
+                *n += u64::from(flags.has(flag));
+            }
+        }
+        out.table.lagging += u64::from(flags.has(RowFlags::LAGGING));
+        let told = !flags.is_late() && !flags.has(RowFlags::TS_LOCAL) && !flags.has(RowFlags::CHECKPOINT);
+        if told && is_market(table) {
+            out.delays.add(record.ts_recv().0.saturating_sub(record.ts_event().0));
+        }
+    }
+
+    fn body(&mut self, table: Table, ts: Ts, record: &Record<'_>) -> Result<(), StoreError> {
+        let out = &mut self.out;
+        match table {
+            Table::Trade | Table::TradeRaw => {
+                if let Body::Trade(t) = record.view()? {
+                    if out.ids.has(t.id) {
+                        out.repeats += 1;
+                    } else {
+                        out.ids.add(t.id, t.id);
+                    }
+                }
+            }
+            Table::Gap => {
+                if let Body::Gap(gap) = record.view()? {
+                    out.marks.push(Mark { seq: record.seq(), gap: gap.map(str::to_owned) });
+                }
+            }
+            Table::Validity => {
+                if let Body::Validity(v) = record.view()? {
+                    out.turns.push(Turn { at: ts, state: v.state, cause: v.cause });
+                }
+            }
+            Table::Retract => out.retracted += 1,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Seqs as few intervals: late rows come out of order.
+    fn fold(&mut self) {
+        let mut all = Seqs::default();
+        self.seqs.sort_unstable();
+        for (lo, hi) in self.seqs.drain(..) {
+            all.add(lo, hi);
+        }
+        self.seqs.extend_from_slice(all.intervals());
+    }
+
+    fn finish(mut self) -> PartFigures {
+        self.fold();
+        for (lo, hi) in &self.seqs {
+            self.out.table.seqs.add(*lo, *hi);
+        }
+        let named = |counts: &[u64], names: &[(RowFlags, &str)]| -> BTreeMap<String, u64> {
+            let all = counts.iter().zip(names).filter(|(n, _)| **n > 0);
+            all.map(|(n, (_, name))| ((*name).to_owned(), *n)).collect()
+        };
+        let table = &mut self.out.table;
+        table.late = named(&self.late, &SOURCES);
+        table.flagged = named(&self.flagged, &CHECKS);
+        table.blake3 = self.hash.finalize().to_hex().to_string();
+        table.delay = self.out.delays.figures();
+        self.out
+    }
+}
+
+/// Rows of the venue's, and not what we say about them.
+const fn is_market(table: Table) -> bool {
+    !matches!(
+        table,
+        Table::Gap
+            | Table::Validity
+            | Table::Retract
+            | Table::Finding
+            | Table::Link
+            | Table::Coverage
+            | Table::Alert
+            | Table::Note
+            | Table::Record
+    )
+}
