@@ -35,6 +35,8 @@ pub enum Verb {
     /// What is stored as Parquet, and work on it.
     #[command(subcommand)]
     Catalog(Catalog),
+    /// Derives every figure of the catalog's certificates again from the stored rows, offline, and tells each difference.
+    Verify(Verify),
     /// Simulated venues alone, for `run` and for other feed handlers.
     Sim(Sim),
     /// Makes recorded data whole after the fact.
@@ -211,6 +213,19 @@ pub struct Coverage {
     pub json: bool,
 }
 
+/// Works beside the process that owns the data directory, and when none runs. Exit status 1 when anything differs.
+#[derive(Args)]
+pub struct Verify {
+    /// The data directory: the folder that holds `catalog`.
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Certificates must be signed by an Ed25519 key of this file (PEM, or 64 hex digits a line).
+    #[arg(long, value_name = "FILE")]
+    pub public_key: Option<PathBuf>,
+    #[arg(long)]
+    pub json: bool,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Faults {
     None,
@@ -379,6 +394,7 @@ mod tests {
             "wholetape heal backfill --instrument BTCUSDT.BINANCE --from 2h --to now --data d --json",
             "wholetape heal import binance-archive data/spot/daily x.zip --market um --strict --data d --json",
             "wholetape defaults",
+            "wholetape verify data --public-key certificates.pub --json",
             "wholetape coverage --data d --instrument *.BINANCE --kind trade --hours 48 --fail-on-hole --json",
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap_or_else(|e| panic!("{line}: {e}"));

@@ -28,6 +28,7 @@ mod signals;
 mod sim;
 mod store;
 mod verdict;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -71,6 +72,7 @@ fn dispatch(verb: &Verb) -> anyhow::Result<ExitCode> {
         Verb::Catalog(Catalog::Export(args)) => store::verbs::export(args),
         Verb::Sim(args) => sim::run(args),
         Verb::Verdict(args) => verdict::verb::run(args),
+        Verb::Verify(args) => verify::run(args),
         Verb::Heal(args) => heal::run(args),
         Verb::Inspect { file, json } => {
             let report = inspect::inspect(file)?;

@@ -58,7 +58,7 @@ pub struct Counts {
     pub sealed: u64,
     pub missed: u64,
     pub certificates: u64,
-    /// Certificates that could not be issued, and are due still.
+    /// How often one could not be issued; it is tried again after the next commit.
     pub certificates_failed: u64,
 }
 
@@ -209,7 +209,7 @@ impl Follower {
         let waiting = self.streams.iter().filter_map(|s| Some((subject(&s.topic), names::day_of(s.oldest?))));
         self.counts.certificates +=
             issue::all(&mut self.catalog, self.signer.as_ref(), &mut self.looked, until, waiting);
-        self.counts.certificates_failed += self.looked.failures.len() as u64;
+        self.counts.certificates_failed = self.looked.failed;
     }
 
     /// Certificates that could not be issued when it was last tried: of what, and why.

@@ -55,6 +55,7 @@ budget = "256MiB"            # rows that wait in memory; the largest buffers are
 flush_every = "1h"           # a row waits at most so long
 rewrite_every = "10m"        # rows that came late go into stored files at most this often
 seal_after = "10m"           # so long after midnight (UTC) a day's files become one
+# certificate_key = "/etc/wholetape/certificates.pem" # an Ed25519 key (PEM) signs the days' certificates; without it they are not signed
 
 [gateway]
 listen = "127.0.0.1:9100"    # page, protocol (/v1/ws), /metrics, /health/live, /health/ready

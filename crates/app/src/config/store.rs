@@ -1,10 +1,11 @@
 //! `[store]`: what of the tape is kept as Parquet, and how.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
 use wholetape_store::catalog::CatalogConfig;
+use wholetape_store::cert::sign::Signer;
 use wholetape_store::columns::Dialect;
 use wholetape_store::file::Codec;
 use wholetape_store::writer::Pace;
@@ -26,6 +27,7 @@ pub struct StoreSection {
     pub rewrite_every: Duration,
     #[serde(with = "humantime_serde")]
     pub seal_after: Duration,
+    pub certificate_key: Option<PathBuf>,
 }
 
 impl Default for StoreSection {
@@ -39,6 +41,7 @@ impl Default for StoreSection {
             flush_every: pace.flush_every,
             rewrite_every: pace.rewrite_every,
             seal_after: pace.seal_after,
+            certificate_key: None,
         }
     }
 }
@@ -73,6 +76,18 @@ impl StoreSection {
         if !((16 << 20)..=(1 << 40)).contains(&self.budget.0) {
             wrong("budget", format!("{}B", self.budget.0), "is not between 16MiB and 1TiB", "write \"256MiB\"");
         }
+        let signer = self.certificate_key.as_ref().and_then(|path| {
+            let read = std::fs::read_to_string(path).map_err(|e| e.to_string());
+            match read.and_then(|text| Signer::parse(&text).map_err(|e| e.to_string())) {
+                Ok(signer) => Some(signer),
+                Err(e) => {
+                    let why = format!("holds no key that can be read: {e}");
+                    let remedy = "make one with `openssl genpkey -algorithm ed25519`";
+                    wrong("certificate_key", path.display().to_string(), &why, remedy);
+                    None
+                }
+            }
+        });
         let mut span = |key: &str, value: Duration, least: Duration, most: Duration| {
             if !(least..=most).contains(&value) {
                 let range = format!(
@@ -93,6 +108,6 @@ impl StoreSection {
             rewrite_every: self.rewrite_every,
             seal_after: self.seal_after,
         };
-        self.enabled.then(|| StorePlan { data: data.to_owned(), catalog: self.catalog(), pace })
+        self.enabled.then(|| StorePlan { data: data.to_owned(), catalog: self.catalog(), pace, signer })
     }
 }

@@ -12,7 +12,7 @@ use crate::store::keeper::StorePlan;
 
 pub fn plan(dir: &Path) -> StorePlan {
     let catalog = CatalogConfig { dialects: vec![Dialect::V2, Dialect::V1], ..CatalogConfig::default() };
-    StorePlan { data: dir.to_owned(), catalog, pace: Pace::default() }
+    StorePlan { data: dir.to_owned(), catalog, pace: Pace::default(), signer: None }
 }
 
 /// A line about what is stored.

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use wholetape_model::Ts;
 use wholetape_store::StoreError;
 use wholetape_store::catalog::{Catalog, CatalogConfig};
+use wholetape_store::cert::sign::Signer;
 use wholetape_store::writer::{Counts, Follower, Pace};
 use wholetape_tape::{RealDisk, Tape};
 
@@ -30,6 +31,8 @@ pub struct StorePlan {
     pub data: PathBuf,
     pub catalog: CatalogConfig,
     pub pace: Pace,
+    /// Signs certificates.
+    pub signer: Option<Signer>,
 }
 
 #[derive(Default)]
@@ -103,6 +106,13 @@ impl Keeper {
             "Records that the tape let go before they were stored; confessed as gaps.",
             counts.missed,
         );
+        put("store_certificates_total", "counter", "Certificates issued, revisions too.", counts.certificates);
+        put(
+            "store_certificate_failures_total",
+            "counter",
+            "Certificates that could not be issued; tried again after the next commit.",
+            counts.certificates_failed,
+        );
         put("store_parts", "gauge", "Parts in the catalog.", get(&s.parts));
         put("store_behind_records", "gauge", "Records on the tape that the store has not read yet.", get(&s.behind));
         put("store_buffered_bytes", "gauge", "Memory of rows that wait to be stored.", get(&s.buffered));
@@ -147,7 +157,7 @@ impl Work {
     /// Until it is stopped, or storing fails.
     fn follow(&mut self) -> Result<(), StoreError> {
         let catalog = Catalog::open(Arc::new(RealDisk), &self.plan.data, self.plan.catalog.clone())?;
-        let mut follower = Follower::new(catalog, self.plan.pace);
+        let mut follower = Follower::new(catalog, self.plan.pace).with_signer(self.plan.signer.clone());
         let mut tended = Instant::now();
         // From the first look on nothing goes unstored.
         while follower.poll(&self.tape, now())? {}
@@ -174,6 +184,12 @@ impl Work {
 
     fn note(&self, follower: &Follower) {
         let (c, b) = (follower.counts, self.before);
+        let told = self.shared.counts.lock().unwrap_or_else(PoisonError::into_inner).certificates_failed;
+        if b.certificates_failed + c.certificates_failed > told {
+            for (what, error) in follower.uncertified() {
+                tracing::warn!(%what, %error, "no certificate; rows are stored, and it is tried again");
+            }
+        }
         let counts = Counts {
             rows: b.rows + c.rows,
             late_rows: b.late_rows + c.late_rows,
@@ -181,6 +197,8 @@ impl Work {
             rewritten: b.rewritten + c.rewritten,
             sealed: b.sealed + c.sealed,
             missed: b.missed + c.missed,
+            certificates: b.certificates + c.certificates,
+            certificates_failed: b.certificates_failed + c.certificates_failed,
         };
         *self.shared.counts.lock().unwrap_or_else(PoisonError::into_inner) = counts;
         self.shared.behind.store(follower.behind(), Ordering::Relaxed);

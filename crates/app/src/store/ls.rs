@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use serde_json::json;
 use wholetape_model::Ts;
 use wholetape_store::catalog::Catalog;
+use wholetape_store::cert::day::subject;
 use wholetape_store::manifest::Part;
 use wholetape_store::names;
 use wholetape_tape::RealDisk;
@@ -19,6 +20,10 @@ pub fn run(args: &cli::CatalogLs) -> anyhow::Result<ExitCode> {
     let mut parts: Vec<&Part> = state.parts.values().filter(wanted).collect();
     parts.sort_by(|a, b| (&a.topic, &a.table, a.from).cmp(&(&b.topic, &b.table, b.from)));
     let bytes = |p: &Part| p.files.iter().map(|f| f.bytes).sum::<u64>();
+    let certified = |p: &Part| {
+        let issued = state.issued.get(subject(&p.topic))?.get(&p.day)?;
+        issued.parts.contains(&p.part).then_some(issued.revision)
+    };
     if args.json {
         let rows: Vec<_> = parts
             .iter()
@@ -26,7 +31,7 @@ pub fn run(args: &cli::CatalogLs) -> anyhow::Result<ExitCode> {
                 json!({
                     "topic": p.topic, "table": p.table, "day": names::day_name(p.day), "sealed": p.sealed, "rows": p.rows,
                     "bytes": bytes(p), "from": names::stamp(Ts(p.from)), "to": names::stamp(Ts(p.to)),
-                    "seqs": p.seqs, "files": p.files,
+                    "seqs": p.seqs, "files": p.files, "certificate": certified(p),
                 })
             })
             .collect();
@@ -36,7 +41,12 @@ pub fn run(args: &cli::CatalogLs) -> anyhow::Result<ExitCode> {
     let wide = parts.iter().map(|p| p.topic.len()).max().unwrap_or(5).max(5);
     say!("{:wide$}  {:18} {:10} {:>6} {:>12} {:>10}", "topic", "table", "day", "state", "rows", "KiB");
     for p in &parts {
-        let (day, state) = (names::day_name(p.day), if p.sealed { "sealed" } else { "open" });
+        let state = match (certified(p), p.sealed) {
+            (Some(revision), _) => format!("cert.{revision}"),
+            (None, true) => "sealed".to_owned(),
+            (None, false) => "open".to_owned(),
+        };
+        let day = names::day_name(p.day);
         say!("{:wide$}  {:18} {day:10} {state:>6} {:>12} {:>10}", p.topic, p.table, p.rows, bytes(p).div_ceil(1024));
     }
     let (rows, size) = (parts.iter().map(|p| p.rows).sum::<u64>(), parts.iter().map(|p| bytes(p)).sum::<u64>());

@@ -37,6 +37,8 @@ pub struct Looked {
     at: Option<(u64, i64)>,
     /// What is due still, and why.
     pub failures: Vec<(String, StoreError)>,
+    /// How many failures there were in all.
+    pub failed: u64,
 }
 
 /// Issues all certificates that are due, unless nothing was committed since the last look. `waiting`: instruments of which rows are
@@ -49,7 +51,6 @@ pub fn all<'a>(
     waiting: impl Iterator<Item = (&'a str, i64)>,
 ) -> u64 {
     if looked.at == Some((catalog.state().commits, until)) {
-        looked.failures.clear();
         return 0;
     }
     looked.failures.clear();
@@ -73,6 +74,7 @@ pub fn all<'a>(
         }
     }
     looked.at = Some((catalog.state().commits, until));
+    looked.failed += looked.failures.len() as u64;
     n
 }
 
