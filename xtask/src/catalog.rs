@@ -1,10 +1,11 @@
 //! The catalog, read by those it is for: two generations of NautilusTrader wheels, pyarrow, DuckDB and ClickHouse.
 //!
-//! `catalog_check` (an example of the store) runs a market through tape and follower into both dialects, and writes what must be
-//! found; the scripts of `crates/store/tests/python` compare, each in a process of its own, since a wheel that dislikes a file may abort.
+//! Two data directories are read: a market that `catalog_check` (an example of the store) runs through tape and follower, with every
+//! kind of row, and that of a `wholetape demo` with faults and heals. `catalog_check` writes what must be found; the scripts of `crates/store/tests/python` compare, each in a process of its own, since a wheel that dislikes a file may abort.
 //! The wheels are pinned by lock files and lie in our cache; where they cannot be had, the steps are "not proven".
 
 use crate::run::{cache, cargo_command, command, root, run, target_dir};
+use crate::running;
 use crate::steps::{Proof, Steps};
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
@@ -42,21 +43,32 @@ const READERS: [Reader; 3] = [
     },
 ];
 
-/// One step for each set of wheels. `data`: a data directory whose tape is still whole, instead of the market made here.
+/// Long enough for cuts and their heals.
+const DEMO_SECONDS: &str = "15";
+
+/// A data directory and what must be found in its catalogs.
+struct Source {
+    data: PathBuf,
+    expected: PathBuf,
+}
+
+/// One step for each set of wheels. `data`: a data directory whose tape is still whole, instead of those made here.
 pub fn steps(steps: &mut Steps, data: Option<&Path>) {
     let work = target_dir().join(format!("catalog-{}", std::process::id()));
     let made = make(&work, data);
     for reader in &READERS {
         steps.step(reader.name, || {
-            let data = made.as_ref().map_err(|e| anyhow::anyhow!("no catalog to read: {e:#}"))?;
+            let sources = made.as_ref().map_err(|e| anyhow::anyhow!("no catalog to read: {e:#}"))?;
             let python = match python().and_then(|python| wheels(&python, reader.lock, &cache().join("tools"))) {
                 Ok(python) => python,
                 Err(error) => return Ok(Proof::NotProven(format!("{} ({error:#})", reader.name))),
             };
-            for (name, folder) in reader.scripts {
-                let catalog = data.join(folder);
-                ensure!(catalog.is_dir(), "there is no {}", catalog.display());
-                script(&python, name, &catalog, &work.join("expected"))?;
+            for source in sources {
+                for (name, folder) in reader.scripts {
+                    let catalog = source.data.join(folder);
+                    ensure!(catalog.is_dir(), "there is no {}", catalog.display());
+                    script(&python, name, &catalog, &source.expected)?;
+                }
             }
             Ok(Proof::Proven)
         });
@@ -64,22 +76,30 @@ pub fn steps(steps: &mut Steps, data: Option<&Path>) {
     let _ = fs::remove_dir_all(&work);
 }
 
-/// The data directory to read from, and beside it what must be found there.
-fn make(work: &Path, data: Option<&Path>) -> Result<PathBuf> {
+/// The data directories to read from.
+fn make(work: &Path, data: Option<&Path>) -> Result<Vec<Source>> {
     run(&mut cargo_command(&["build", "--quiet", "-p", "wholetape-store", "--example", "catalog_check"]))?;
-    let program =
-        target_dir().join("debug").join("examples").join(format!("catalog_check{}", std::env::consts::EXE_SUFFIX));
+    let program = format!("catalog_check{}", std::env::consts::EXE_SUFFIX);
+    let check = target_dir().join("debug").join("examples").join(program);
     fs::create_dir_all(work)?;
-    let made = work.join("data");
-    let data = match data {
-        Some(data) => data,
+    let (market, demo) = (work.join("market"), work.join("demo"));
+    let all = match data {
+        Some(data) => vec![data.to_owned()],
         None => {
-            run(&mut command(&program, &["make", &made.to_string_lossy()]))?;
-            &made
+            run(&mut command(&check, &["make", &market.to_string_lossy()]))?;
+            let dir = demo.to_string_lossy();
+            let args = ["demo", "--seconds", DEMO_SECONDS, "--faults", "rough", "--port", "0", "--data", &dir];
+            run(&mut command(running::build()?, &args))?;
+            vec![market, demo]
         }
     };
-    run(&mut command(&program, &["expect", &data.to_string_lossy(), &work.join("expected").to_string_lossy()]))?;
-    Ok(data.to_owned())
+    let mut sources = Vec::new();
+    for (n, data) in all.into_iter().enumerate() {
+        let expected = work.join(format!("expected-{n}"));
+        run(&mut command(&check, &["expect", &data.to_string_lossy(), &expected.to_string_lossy()]))?;
+        sources.push(Source { data, expected });
+    }
+    Ok(sources)
 }
 
 fn script(python: &Path, name: &str, catalog: &Path, expected: &Path) -> Result<()> {
@@ -137,7 +157,7 @@ fn wheels(python: &Path, lock: &str, tools: &Path) -> Result<PathBuf> {
     if program(&home).exists() {
         return Ok(program(&home));
     }
-    let fresh = home.with_extension(format!("{}.part", std::process::id()));
+    let fresh = tools.join(format!("{lock}.{}.part", std::process::id()));
     let installed = run(&mut command(python, &["-m", "venv", &fresh.to_string_lossy()])).and_then(|()| {
         let quiet = ["-m", "pip", "--quiet", "--disable-pip-version-check", "install"];
         let what = ["--no-deps", "--only-binary=:all:", "-r", &file.to_string_lossy()];

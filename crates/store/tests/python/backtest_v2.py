@@ -6,7 +6,7 @@ from collections import Counter
 from decimal import Decimal
 from typing import Any
 
-from expected import Expected, Report, arguments
+from expected import DEFINITIONS, Expected, Report, arguments
 from nautilus_trader.backtest import BacktestEngine, BacktestEngineConfig
 from nautilus_trader.common import LoggerConfig
 from nautilus_trader.data import DataEngineConfig
@@ -104,7 +104,7 @@ def engine(catalog: ParquetDataCatalog, expected: Expected) -> BacktestEngine:
         run_analysis=False,
     )
     engine = BacktestEngine(config)
-    ids = [i for table in ("crypto_perpetual", "currency_pair") for i in expected.identifiers(table)]
+    ids = [i for table in DEFINITIONS for i in expected.identifiers(table)]
     for venue in sorted({i.rsplit(".", 1)[1] for i in ids}):
         engine.add_venue(
             venue=Venue(venue),

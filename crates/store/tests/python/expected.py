@@ -26,6 +26,8 @@ NUMBERS = {
     "index_prices": (0,),
     "funding_rates": (0,),
 }
+# Tables of instruments, by class.
+DEFINITIONS = ("crypto_perpetual", "currency_pair", "crypto_future")
 
 
 class Expected:

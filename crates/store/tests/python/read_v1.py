@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
 
-from expected import Expected, Report, Row, arguments
+from expected import DEFINITIONS, Expected, Report, Row, arguments
 from nautilus_trader.model.data import (
     Bar,
     FundingRateUpdate,
@@ -66,7 +66,7 @@ def definition(i: Any) -> Row:
     none = lambda value: None if value is None else value.as_decimal()  # noqa: E731
     return (
         i.raw_symbol.value,
-        i.base_currency.code,
+        (i.base_currency if hasattr(i, "base_currency") else i.underlying).code,
         i.quote_currency.code,
         i.settlement_currency.code if hasattr(i, "settlement_currency") else i.quote_currency.code,
         bool(i.is_inverse),
@@ -110,13 +110,13 @@ def tables(catalog: ParquetDataCatalog, expected: Expected, report: Report) -> N
 
 
 def definitions(catalog: ParquetDataCatalog, expected: Expected, report: Report) -> None:
-    for table in ("crypto_perpetual", "currency_pair"):
+    for table in DEFINITIONS:
         for identifier in expected.identifiers(table):
             rows = catalog.instruments(instrument_ids=[identifier])
             wanted = [definition_wanted(row) for row in expected.rows(table, identifier)]
             report.rows(f"{table} {identifier}", timed(definition, rows), wanted)
-            if rows:
-                trades = catalog.query(TradeTick, identifiers=[identifier])
+            trades = catalog.query(TradeTick, identifiers=[identifier])
+            if rows and trades:
                 what = f"{identifier}: price precision of trades and definition"
                 report.equal(what, trades[-1].price.precision, rows[-1].price_precision)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
 
-from expected import Expected, Report, Row, arguments
+from expected import DEFINITIONS, Expected, Report, Row, arguments
 from nautilus_trader.model import NautilusDataType
 from nautilus_trader.persistence import ParquetDataCatalog
 
@@ -58,7 +58,7 @@ def definition(i: Any) -> Row:
     none = lambda value, cell: None if value is None else cell(value)  # noqa: E731
     return (
         str(i.raw_symbol),
-        i.base_currency.code,
+        (i.base_currency if hasattr(i, "base_currency") else i.underlying).code,
         i.quote_currency.code,
         i.settlement_currency.code if hasattr(i, "settlement_currency") else i.quote_currency.code,
         i.is_inverse,
@@ -99,15 +99,14 @@ def tables(catalog: ParquetDataCatalog, expected: Expected, report: Report) -> N
 
 
 def definitions(catalog: ParquetDataCatalog, expected: Expected, report: Report) -> None:
-    for table in ("crypto_perpetual", "currency_pair"):
+    for table in DEFINITIONS:
         for identifier in expected.identifiers(table):
             rows = catalog.instruments(instrument_ids=[identifier])
             # What stands behind the notional is not read by a wheel.
             wanted = [definition_wanted(row) for row in expected.rows(table, identifier)]
             report.rows(f"{table} {identifier}", timed(definition, rows), wanted)
-            last = rows[-1]
-            for trades in (catalog.query_trade_ticks([identifier]), catalog.query_quote_ticks([identifier])):
-                one = trades[-1]
+            seen = (catalog.query_trade_ticks([identifier]), catalog.query_quote_ticks([identifier]))
+            for last, one in ((rows[-1], ticks[-1]) for ticks in seen if rows and ticks):
                 mine = (one.price if hasattr(one, "price") else one.bid_price).precision
                 report.equal(f"{identifier}: price precision of rows and definition", mine, last.price_precision)
 
