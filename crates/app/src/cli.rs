@@ -39,6 +39,8 @@ pub enum Verb {
     Verify(Verify),
     /// Simulated venues alone, for `run` and for other feed handlers.
     Sim(Sim),
+    /// Stored rows once more, in their order: onto a tape of their own, served like a live one, or as JSON lines.
+    Replay(Replay),
     /// Makes recorded data whole after the fact.
     #[command(subcommand)]
     Heal(Heal),
@@ -227,6 +229,62 @@ pub struct Verify {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReplayOrder {
+    /// As received; late rows between their neighbours.
+    #[value(name = "ts_init")]
+    TsInit,
+    /// By the venue's time, exact for rows that came within `--window` of it.
+    #[value(name = "ts_event")]
+    TsEvent,
+}
+
+#[derive(Args)]
+pub struct Replay {
+    #[command(flatten)]
+    pub layers: Layers,
+    /// 2026-11-21T10:00:00Z (UTC), or how long ago: 2h. Without it: the oldest row.
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+    /// Up to, but not including. Without it: the newest row.
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+    /// Only these, separated by commas; `*` stands for any text.
+    #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
+    pub instruments: Vec<String>,
+    /// Only these, separated by commas: trade,book,quote …
+    #[arg(long, value_name = "KIND", value_delimiter = ',')]
+    pub kinds: Vec<String>,
+    /// 1 is the original pace, 10 ten times as fast, max as fast as it goes.
+    #[arg(long, value_name = "X|max", default_value = "1")]
+    pub speed: String,
+    #[arg(long, value_enum, default_value = "ts_init")]
+    pub order: ReplayOrder,
+    /// With `--order ts_event`: how late a row may come and still find its place.
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    pub window: humantime::Duration,
+    /// Refuse (exit status 1) a range of which something was lost, and name it.
+    #[arg(long)]
+    pub require_complete: bool,
+    /// A new folder for the replay's own tape.
+    #[arg(long, value_name = "DIR", required_unless_present = "stdout")]
+    pub into: Option<PathBuf>,
+    /// JSON lines on stdout instead; whatever else is told goes to stderr.
+    #[arg(long, conflicts_with = "into")]
+    pub stdout: bool,
+    /// Serve the replay's tape on this port of 127.0.0.1, until Ctrl-C; 0 picks a free one.
+    #[arg(long, value_name = "PORT", requires = "into")]
+    pub serve: Option<u16>,
+    /// Read commands from stdin, one a line: `pause`, `resume`, `speed X`, `seek TIME`, `step [N]`, `status`, `stop`.
+    #[arg(long)]
+    pub control: bool,
+    /// Begin paused.
+    #[arg(long)]
+    pub paused: bool,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Faults {
     None,
     Mild,
@@ -393,6 +451,8 @@ mod tests {
             "wholetape verdict --truth sim -c wholetape.toml --json",
             "wholetape heal backfill --instrument BTCUSDT.BINANCE --from 2h --to now --data d --json",
             "wholetape heal import binance-archive data/spot/daily x.zip --market um --strict --data d --json",
+            "wholetape replay --data d --from 2h --to 1h --instruments BTC*,ETH* --kinds trade,book --speed max --into r --serve 0",
+            "wholetape replay --data d --order ts_event --window 5s --require-complete --stdout --speed 10",
             "wholetape defaults",
             "wholetape verify data --public-key certificates.pub --json",
             "wholetape coverage --data d --instrument *.BINANCE --kind trade --hours 48 --fail-on-hole --json",

@@ -42,7 +42,7 @@ pub fn run(args: &cli::Heal) -> anyhow::Result<ExitCode> {
 }
 
 /// `2026-11-21T10:00:00Z`, `2026-11-21 10:00:00`, `now`, or how long ago: `2h`, `100m`.
-fn time(text: &str, now: Ts) -> anyhow::Result<Ts> {
+pub(crate) fn time(text: &str, now: Ts) -> anyhow::Result<Ts> {
     if text == "now" {
         return Ok(now);
     }

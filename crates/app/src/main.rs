@@ -23,6 +23,7 @@ mod inspect;
 mod logging;
 mod metrics;
 mod pipeline;
+mod replay;
 mod run;
 mod signals;
 mod sim;
@@ -71,6 +72,7 @@ fn dispatch(verb: &Verb) -> anyhow::Result<ExitCode> {
         Verb::Catalog(Catalog::Compact(args)) => store::verbs::compact(args),
         Verb::Catalog(Catalog::Export(args)) => store::verbs::export(args),
         Verb::Sim(args) => sim::run(args),
+        Verb::Replay(args) => replay::run(args),
         Verb::Verdict(args) => verdict::verb::run(args),
         Verb::Verify(args) => verify::run(args),
         Verb::Heal(args) => heal::run(args),

@@ -156,6 +156,18 @@ pub fn encode(row: &Row<'_>, topic: u32, seq: u64, span: u32, out: &mut Vec<u8>)
     len
 }
 
+/// Appends a record that was read elsewhere, with another topic number, seq and span; everything else as it is.
+pub fn copy(record: &Record<'_>, topic: u32, seq: u64, span: u32, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(record.bytes());
+    let h = &mut out[start..start + HEADER];
+    h[12..16].copy_from_slice(&topic.to_le_bytes());
+    h[16..24].copy_from_slice(&seq.to_le_bytes());
+    h[48..52].copy_from_slice(&span.to_le_bytes());
+    let crc = crc32fast::hash(&out[start + 8..]);
+    out[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
+}
+
 /// A record as it lies in memory or on disk: length and version checked, checksum when asked, body on demand.
 #[derive(Clone, Copy)]
 pub struct Record<'a>(&'a [u8]);

@@ -121,6 +121,25 @@ pub fn row(table: Table, ts_init: Ts, record: &Record<'_>, out: &mut Vec<u8>) ->
     Ok(())
 }
 
+/// Appends the canonical bytes of a row without its places: `ts_init`, seq and span are left out, and so is the seq that a retract
+/// names. What a replay's tape holds of a row equals what the catalog holds of it in these bytes.
+///
+/// # Errors
+/// As [`row`].
+pub fn event(kind: wholetape_model::Kind, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), StoreError> {
+    let table = record.view().map_or(Table::Record, |view| Table::of_body(kind, record, &view));
+    let at = out.len();
+    row(table, Ts::ZERO, record, out)?;
+    out[at + 24..at + 36].fill(0);
+    if table == Table::Retract {
+        out.truncate(at + HEAD);
+    }
+    Ok(())
+}
+
+/// Bytes before a row's fields.
+const HEAD: usize = 4 * 8 + 5 * 4;
+
 struct Out<'a>(&'a mut Vec<u8>);
 
 impl Out<'_> {

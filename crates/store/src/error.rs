@@ -30,6 +30,8 @@ pub enum StoreError {
     Key(String),
     #[error("a stored row is no record: {0}")]
     Record(#[from] RecordError),
+    #[error("the thread that reads ahead is gone")]
+    Ahead,
     #[error(transparent)]
     Tape(#[from] TapeError),
 }

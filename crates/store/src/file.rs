@@ -14,6 +14,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::reader::{ChunkReader, Length};
+use parquet::file::statistics::Statistics;
 use parquet::schema::types::ColumnPath;
 use wholetape_tape::{Access, Disk, DiskFile};
 
@@ -238,6 +239,16 @@ impl Reader {
     #[must_use]
     pub fn schema(&self) -> &SchemaRef {
         self.meta.schema()
+    }
+
+    /// The highest value of a time column in a group, as its statistics have it.
+    #[must_use]
+    pub fn last_time(&self, group: usize, column: &str) -> Option<i64> {
+        let columns = self.meta.metadata().row_group(group).columns();
+        match columns.iter().find(|c| c.column_path().string() == column)?.statistics()? {
+            Statistics::Int64(s) => s.max_opt().copied(),
+            _ => None,
+        }
     }
 
     /// One row group as one batch.

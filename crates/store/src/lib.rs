@@ -21,6 +21,7 @@ pub mod merge;
 pub mod names;
 pub mod part;
 pub mod read;
+pub mod replay;
 pub mod rows;
 pub mod scan;
 pub mod seqs;

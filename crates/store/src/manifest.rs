@@ -186,6 +186,12 @@ impl State {
         self.issued.get(subject)?.values().max_by_key(|i| i.number)
     }
 
+    /// A state that knows these parts alone, for readers.
+    #[must_use]
+    pub fn of_parts(parts: BTreeMap<u64, Part>) -> Self {
+        Self { parts, ..Self::default() }
+    }
+
     /// The seqs of each topic that are stored, or were.
     #[must_use]
     pub fn stored(&self) -> BTreeMap<&str, Seqs> {

@@ -85,6 +85,12 @@ impl Rows {
         range.map(|i| self.get(i))
     }
 
+    /// What orders row `i`: `(ts_init, seq)`.
+    #[must_use]
+    pub fn key(&self, i: usize) -> (i64, u64) {
+        (self.index[i].ts_init, self.index[i].seq)
+    }
+
     #[must_use]
     pub fn ts_init(&self, i: usize) -> Ts {
         Ts(self.index[i].ts_init)

@@ -46,6 +46,13 @@ impl PartReader {
         self.table
     }
 
+    /// Passes over the groups that end before `ts`, by their statistics; groups without any are read.
+    pub fn skip_to(&mut self, ts: wholetape_model::Ts) {
+        while self.next < self.main.groups() && self.main.last_time(self.next, "ts_init").is_some_and(|t| t < ts.0) {
+            self.next += 1;
+        }
+    }
+
     /// Puts the next group into `rows`, which it clears first. False at the end.
     ///
     /// # Errors

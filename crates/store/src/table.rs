@@ -76,7 +76,13 @@ impl Table {
     /// The table that a record of a `kind` topic is stored in.
     #[must_use]
     pub fn of(kind: Kind, record: &Record<'_>, view: &View<'_>) -> Self {
-        if record.span() != 1 && !matches!(view, Body::Gap(_)) || !fits(record, view) {
+        if record.span() != 1 && !matches!(view, Body::Gap(_)) { Self::Record } else { Self::of_body(kind, record, view) }
+    }
+
+    /// As [`Table::of`], whatever the record's span.
+    #[must_use]
+    pub fn of_body(kind: Kind, record: &Record<'_>, view: &View<'_>) -> Self {
+        if !fits(record, view) {
             return Self::Record;
         }
         match view {

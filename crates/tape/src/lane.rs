@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
-use wholetape_model::{Body, BookAction, Row, Topic};
+use wholetape_model::{Body, BookAction, Record, Row, Topic};
 
 use crate::block::Block;
 use crate::disk::DiskFile;
@@ -312,6 +312,40 @@ impl Lane {
             return Err(TapeError::TopicNo(topic.0));
         }
         self.put(topic, row, 1)
+    }
+
+    /// As [`Lane::append`], for a record that was read from elsewhere (replay): its body is copied, not read. It takes the
+    /// next seq of its topic here.
+    ///
+    /// # Errors
+    /// As [`Lane::append`].
+    pub fn append_record(&mut self, topic: TopicNo, record: Record<'_>) -> Result<u64, TapeError> {
+        if self.core.buf.len() >= self.tape.config.batch_bytes_max
+            || (self.core.entries.is_empty() && self.shared.wants.load(Ordering::Relaxed))
+        {
+            self.commit()?;
+        }
+        let core = &mut *self.core;
+        let t = core.topics.get_mut(topic.0 as usize).filter(|t| t.in_use).ok_or(TapeError::TopicNo(topic.0))?;
+        let special = match () {
+            () if record.is_book_start() => Special::BookStart,
+            () if record.is_mark() => Special::Mark,
+            () => Special::None,
+        };
+        let seq = t.head + 1;
+        let at = core.buf.len() as u32;
+        wholetape_model::record::copy(&record, topic.0, seq, 1, &mut core.buf);
+        if t.count == 0 {
+            core.touched.push(topic.0);
+        }
+        t.count += 1;
+        t.head = seq;
+        t.last_ts = t.last_ts.max(record.ts_recv().0);
+        if special == Special::BookStart {
+            t.book_start = seq;
+        }
+        core.entries.push(Entry { no: topic.0, at, special });
+        Ok(seq)
     }
 
     pub(crate) fn put(&mut self, topic: TopicNo, row: &Row<'_>, span: u32) -> Result<u64, TapeError> {
