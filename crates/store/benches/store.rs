@@ -100,8 +100,10 @@ impl Market {
 
     /// 0.001 to about 30, in thousandths.
     fn size(&mut self) -> i64 {
-        let bits = self.dice(10) + 1;
-        1 + self.dice(1 << bits.min(self.dice(15) + 1)) as i64 + if self.dice(20) == 0 { self.dice(5_000) as i64 } else { 0 }
+        let (bits, cap) = (self.dice(10) + 1, self.dice(15) + 1);
+        let small = self.dice(1 << bits.min(cap)) as i64;
+        let large = if self.dice(20) == 0 { self.dice(5_000) as i64 } else { 0 };
+        1 + small + large
     }
 
     fn row<'a>(&mut self, body: wholetape_model::View<'a>) -> Row<'a> {
@@ -255,7 +257,8 @@ fn ours_and_bare(dir: &Path, catalog: &mut Catalog, table: Table, rows: usize) {
     let (mut market, mut group) = (Market::new(), Rows::default());
     let day = names::day_of(Ts(T0));
     let of = Of { topic: topic(table), table, day, name: (Ts(T0), Ts(i64::MAX / 2)), sealed: false };
-    let (mut ours, mut bare, mut bare_main, mut build) = (Duration::ZERO, Duration::ZERO, Duration::ZERO, Duration::ZERO);
+    let (mut ours, mut bare, mut bare_main, mut build) =
+        (Duration::ZERO, Duration::ZERO, Duration::ZERO, Duration::ZERO);
     let (mut n, mut records) = (0, 0);
     let mut files: Option<(Bare, Bare)> = None;
     let staged = {

@@ -76,7 +76,11 @@ impl Table {
     /// The table that a record of a `kind` topic is stored in.
     #[must_use]
     pub fn of(kind: Kind, record: &Record<'_>, view: &View<'_>) -> Self {
-        if record.span() != 1 && !matches!(view, Body::Gap(_)) { Self::Record } else { Self::of_body(kind, record, view) }
+        if record.span() != 1 && !matches!(view, Body::Gap(_)) {
+            Self::Record
+        } else {
+            Self::of_body(kind, record, view)
+        }
     }
 
     /// As [`Table::of`], whatever the record's span.

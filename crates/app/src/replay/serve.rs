@@ -75,9 +75,9 @@ pub struct Served {
 impl Served {
     pub fn start(port: u16, tape: &Tape, seen: &Arc<Seen>) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let listener = runtime
-            .block_on(TcpListener::bind(("127.0.0.1", port)))
-            .with_context(|| format!("cannot listen on port {port}: choose another with --serve (0 picks a free one)"))?;
+        let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", port))).with_context(|| {
+            format!("cannot listen on port {port}: choose another with --serve (0 picks a free one)")
+        })?;
         let addr = listener.local_addr()?;
         let deps = Deps { tape: tape.clone(), surface: Arc::new(Own { tape: tape.clone(), seen: seen.clone() }) };
         let stop = CancellationToken::new();

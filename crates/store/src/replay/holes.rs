@@ -83,7 +83,8 @@ fn gap_parts(parts: &[&Part]) -> BTreeMap<u64, Part> {
 
 fn hole(topic: &str, gap: &Gap<&str>) -> Hole {
     let to = if gap.to_ts == Ts::ZERO { Ts::MAX } else { gap.to_ts };
-    let why = if gap.why.is_empty() { gap.cause.as_str().to_owned() } else { format!("{}, {}", gap.cause.as_str(), gap.why) };
+    let why =
+        if gap.why.is_empty() { gap.cause.as_str().to_owned() } else { format!("{}, {}", gap.cause.as_str(), gap.why) };
     let ids = (gap.from_id, gap.to_id);
     Hole { topic: topic.to_owned(), from: gap.from_ts, to, what: gap.state.as_str(), ids, why }
 }

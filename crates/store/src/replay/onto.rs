@@ -11,9 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::{fmt, io};
 
-use wholetape_model::{
-    Body, GapCause, Kind, Record, Row, RowFlags, Scales, Topic, Ts, Validity, ValidityState,
-};
+use wholetape_model::{Body, GapCause, Kind, Record, Row, RowFlags, Scales, Topic, Ts, Validity, ValidityState};
 use wholetape_tape::{Access, Disk, DiskFile, Lane, RealDisk, Tape, TapeConfig, TopicNo};
 
 use super::Out;
