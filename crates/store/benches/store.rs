@@ -277,7 +277,7 @@ fn ours_and_bare(dir: &Path, catalog: &mut Catalog, table: Table, rows: usize) {
     let staged = {
         let number = catalog.next_staged();
         let codec = catalog.config.codec;
-        let mut writer = PartWriter::new(catalog, of, (2, 3), None, number);
+        let mut writer = PartWriter::new(catalog.target(), of, (2, 3), None, number);
         while n < rows {
             n += market.group(table, GROUP_ROWS, &mut group);
             records += group.len();
@@ -384,7 +384,7 @@ fn memory(catalog: &Catalog, table: Table, rows: usize) {
     let of = Of { topic: topic(table), table, day, name: (Ts(T0), Ts(i64::MAX / 2)), sealed: false };
     let before = LIVE.load(Ordering::Relaxed);
     PEAK.store(before, Ordering::Relaxed);
-    let mut writer = PartWriter::new(catalog, of, (2, 3), None, 1_000);
+    let mut writer = PartWriter::new(catalog.target(), of, (2, 3), None, 1_000);
     let mut n = 0;
     while n < rows {
         n += GROUP_ROWS;

@@ -146,20 +146,27 @@ impl Writer {
         Ok(Self { path: path.to_owned(), inner, file, rows: 0 })
     }
 
-    /// Writes a batch and ends the row group: groups of a file and of its companion hold the same records.
+    /// Adds a batch to the row group.
     ///
     /// # Errors
     /// A full disk, say.
-    pub fn write_group(&mut self, batch: &RecordBatch) -> Result<(), StoreError> {
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<(), StoreError> {
         self.rows += batch.num_rows() as u64;
-        self.inner.write(batch).map_err(StoreError::parquet(&self.path))?;
+        self.inner.write(batch).map_err(StoreError::parquet(&self.path))
+    }
+
+    /// Ends the row group: groups of a file and of its companion hold the same records.
+    ///
+    /// # Errors
+    /// As [`Writer::write`].
+    pub fn end_group(&mut self) -> Result<(), StoreError> {
         self.inner.flush().map_err(StoreError::parquet(&self.path))
     }
 
     /// Ends the file and forces it to the disk.
     ///
     /// # Errors
-    /// As [`Writer::write_group`]; a failed fsync.
+    /// As [`Writer::write`]; a failed fsync.
     pub fn finish(self, disk: &dyn Disk) -> Result<Written, StoreError> {
         let out = self.inner.into_inner().map_err(StoreError::parquet(&self.path))?;
         let out = out.into_inner().map_err(|e| StoreError::Io { path: self.path.clone(), source: e.into_error() })?;

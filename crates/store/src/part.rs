@@ -1,11 +1,14 @@
 //! One part in the making: a topic's rows of one table and day, written to all files that the table has.
 //!
-//! Rows come in the corrected order and are gathered into groups; a group is encoded once per file, and the main file's groups
-//! hold the same records as the companion's. Files are written to the staging folder and forced to the disk; the catalog puts
-//! them in their places.
+//! Rows come in the corrected order. Some thousands at a time are encoded, once per file: what a processor's cache holds (whole
+//! groups cost more time and memory); the main file's row groups hold the same records as the companion's. Files are written to the
+//! staging folder and forced to the disk; the catalog puts them in their places.
 
 use std::path::PathBuf;
 
+use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt64Type;
 use wholetape_model::{Body, Kind, Record, Topic, Ts};
 use wholetape_tape::Disk;
 
@@ -18,6 +21,9 @@ use crate::names;
 use crate::rows::Rows;
 use crate::seqs::Seqs;
 use crate::table::Table;
+
+/// Rows encoded at a time.
+const BATCH_ROWS: usize = 8_192;
 
 /// Which part is written.
 #[derive(Debug, Clone)]
@@ -55,8 +61,11 @@ pub struct PartWriter<'a> {
     of: Of,
     id: String,
     digits: (u8, u8),
-    group: Rows,
+    /// Rows that are not encoded yet.
+    batch: Rows,
     weight: usize,
+    /// Rows of the main file in the row group so far.
+    in_group: usize,
     sinks: Vec<Sink>,
     rows: u64,
     seqs: Vec<(u64, u64)>,
@@ -77,8 +86,9 @@ impl<'a> PartWriter<'a> {
             of,
             id,
             digits,
-            group: Rows::default(),
+            batch: Rows::default(),
             weight: 0,
+            in_group: 0,
             sinks: Vec::new(),
             rows: 0,
             seqs: Vec::new(),
@@ -95,27 +105,25 @@ impl<'a> PartWriter<'a> {
     /// A record that cannot be read; a full disk.
     pub fn push(&mut self, ts_init: Ts, record: Record<'_>) -> Result<(), StoreError> {
         self.rows += 1;
-        self.seqs.push((record.prev() + 1, record.seq()));
-        if self.seqs.len() >= 1 << 16 {
-            self.fold();
+        let (lo, hi) = (record.prev() + 1, record.seq());
+        match self.seqs.last_mut() {
+            Some(last) if last.1.checked_add(1) == Some(lo) => last.1 = hi,
+            _ => {
+                self.seqs.push((lo, hi));
+                if self.seqs.len() >= 1 << 16 {
+                    self.fold();
+                }
+            }
         }
         self.ends = Some((self.ends.map_or(ts_init, |e| e.0), ts_init));
         self.weight += 1;
-        match self.of.table {
-            Table::Delta => {
-                if let Body::Book(book) = record.view()? {
-                    self.weight += book.bids.len() + book.asks.len();
-                }
-            }
-            Table::Trade | Table::TradeRaw => {
-                if let Body::Trade(t) = record.view()? {
-                    self.ids = Some(self.ids.map_or((t.id, t.id), |(lo, hi)| (lo.min(t.id), hi.max(t.id))));
-                }
-            }
-            _ => {}
+        if self.of.table == Table::Delta
+            && let Body::Book(book) = record.view()?
+        {
+            self.weight += book.bids.len() + book.asks.len();
         }
-        self.group.push(ts_init, record);
-        if self.weight >= GROUP_ROWS { self.end_group() } else { Ok(()) }
+        self.batch.push(ts_init, record);
+        if self.weight >= BATCH_ROWS { self.end_batch() } else { Ok(()) }
     }
 
     /// Seqs as few intervals: late rows come out of order.
@@ -128,29 +136,35 @@ impl<'a> PartWriter<'a> {
         self.seqs.extend_from_slice(all.intervals());
     }
 
-    fn end_group(&mut self) -> Result<(), StoreError> {
-        self.weight = 0;
-        let group = std::mem::take(&mut self.group);
+    fn end_batch(&mut self) -> Result<(), StoreError> {
+        self.in_group += std::mem::take(&mut self.weight);
+        let rows = std::mem::take(&mut self.batch);
         let table = self.of.table;
         if self.target.v2 {
-            self.write(Role::Main, table, Dialect::V2, &group)?;
+            self.write(Role::Main, table, Dialect::V2, &rows)?;
             if let Some(companion) = table.companion() {
-                self.write(Role::Companion, companion, Dialect::V2, &group)?;
+                self.write(Role::Companion, companion, Dialect::V2, &rows)?;
             }
         }
         if self.target.v1 && table.is_nautilus() {
-            self.write(Role::V1, table, Dialect::V1, &group)?;
+            self.write(Role::V1, table, Dialect::V1, &rows)?;
         }
-        self.write_views(table, &group)?;
-        self.group = group;
-        self.group.clear();
-        Ok(())
+        self.write_views(table, &rows)?;
+        self.batch = rows;
+        self.batch.clear();
+        if self.in_group >= GROUP_ROWS { self.end_group() } else { Ok(()) }
+    }
+
+    /// All files end their groups at the same record.
+    fn end_group(&mut self) -> Result<(), StoreError> {
+        self.in_group = 0;
+        self.sinks.iter_mut().filter_map(|s| s.writer.as_mut()).try_for_each(Writer::end_group)
     }
 
     /// Closed bars, and definitions that say something new, in NautilusTrader's layout.
-    fn write_views(&mut self, table: Table, group: &Rows) -> Result<(), StoreError> {
+    fn write_views(&mut self, table: Table, rows_in: &Rows) -> Result<(), StoreError> {
         let mut views: Vec<(Table, Rows)> = Vec::new();
-        for (ts, record) in group.iter() {
+        for (ts, record) in rows_in.iter() {
             let view = match (table, record.view()) {
                 (Table::BarUpdate, Ok(Body::Bar(bar))) if bar.closed && bar_type(&self.of.topic).is_some() => {
                     Table::Bar
@@ -197,11 +211,14 @@ impl<'a> PartWriter<'a> {
         };
         let sink = &mut self.sinks[at];
         let batch = encode::batch(&sink.about, sink.dialect, rows.iter())?;
+        if table == Table::Agg {
+            self.ids = ends(&batch).into_iter().chain(self.ids).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
+        }
         if sink.writer.is_none() {
             sink.writer = Some(Writer::create(self.target.disk, &sink.staged, batch.schema(), self.target.codec)?);
         }
         // Made above.
-        sink.writer.as_mut().map_or(Ok(()), |w| w.write_group(&batch))
+        sink.writer.as_mut().map_or(Ok(()), |w| w.write(&batch))
     }
 
     fn sink(&self, role: Role, table: Table, dialect: Dialect) -> Sink {
@@ -227,8 +244,8 @@ impl<'a> PartWriter<'a> {
     /// # Errors
     /// As [`PartWriter::push`].
     pub fn finish(mut self, part: u64) -> Result<Option<Staged>, StoreError> {
-        if !self.group.is_empty() {
-            self.end_group()?;
+        if !self.batch.is_empty() {
+            self.end_batch()?;
         }
         self.fold();
         let Some((from, to)) = self.ends else { return Ok(None) };
@@ -258,6 +275,12 @@ impl<'a> PartWriter<'a> {
         };
         Ok(Some(Staged { part, files: staged }))
     }
+}
+
+/// Lowest and highest id of a batch of `agg`: of what is written for dialect A alone nothing is looked up by id.
+fn ends(batch: &RecordBatch) -> Option<(u64, u64)> {
+    let ids = batch.column_by_name("trade_id")?.as_primitive_opt::<UInt64Type>()?.values();
+    Some((*ids.iter().min()?, *ids.iter().max()?))
 }
 
 /// A part whose files lie in the staging folder, and where each belongs.
