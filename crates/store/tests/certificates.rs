@@ -132,3 +132,26 @@ fn a_day_of_which_rows_wait_in_memory_has_no_certificate_yet() {
     assert!(w.verify().is_clean());
     assert_eq!(w.verify().days_open, 1);
 }
+
+#[test]
+fn a_certificate_that_cannot_be_issued_keeps_nothing_from_being_stored() {
+    let mut w = World::new(false);
+    w.day(FIRST);
+    w.tend(FIRST + 1);
+    let path = w.certificate("2026-01-02.r1.json");
+    let good = fs::read(&path).unwrap();
+    fs::write(&path, b"{}").unwrap();
+    w.day(FIRST + 1);
+    w.tend(FIRST + 2);
+    let follower = w.follower();
+    assert_eq!((follower.counts.certificates, follower.uncertified().len()), (1, 1));
+    assert!(follower.uncertified()[0].1.to_string().contains("not the one that was issued"));
+    assert!(follower.catalog.state().parts.values().any(|p| p.day == FIRST + 1 && p.sealed));
+    // Put right, it is issued with the next start.
+    fs::write(&path, good).unwrap();
+    w.open();
+    w.tend(FIRST + 3);
+    assert_eq!((w.follower().counts.certificates, w.follower().uncertified().len()), (1, 0));
+    w.follower = None;
+    assert!(w.verify().is_clean());
+}

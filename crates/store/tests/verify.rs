@@ -19,18 +19,20 @@ use wholetape_store::manifest::{Change, Manifest, Part};
 use wholetape_store::verify::{Finding, Report};
 use wholetape_tape::{Disk, RealDisk};
 
-/// Made once: three days in both dialects, signed.
-static MASTER: LazyLock<World> = LazyLock::new(|| World::three_days(true));
+/// Files by their paths below the data directory: three days in both dialects, signed. Made once.
+static MASTER: LazyLock<Vec<(PathBuf, Vec<u8>)>> = LazyLock::new(|| {
+    let world = World::three_days(true);
+    let all = ["catalog", "catalog-v1"].into_iter().flat_map(|root| files(&world.path().join(root)));
+    all.map(|path| (path.strip_prefix(world.path()).unwrap().to_owned(), fs::read(&path).unwrap())).collect()
+});
 
 /// A copy that may be damaged.
 fn copy() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    for root in ["catalog", "catalog-v1"] {
-        for path in files(&MASTER.path().join(root)) {
-            let to = dir.path().join(path.strip_prefix(MASTER.path()).unwrap());
-            fs::create_dir_all(to.parent().unwrap()).unwrap();
-            fs::copy(&path, to).unwrap();
-        }
+    for (path, bytes) in MASTER.iter() {
+        let to = dir.path().join(path);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::write(to, bytes).unwrap();
     }
     dir
 }
