@@ -41,6 +41,8 @@ pub struct BookFlow {
     retry: Duration,
     lost: Option<Lost>,
     last_checkpoint: Ts,
+    /// The UTC day of the last full state ends then: the next one begins with a full state of its own.
+    day_ends: Ts,
     /// Time of the last delta applied.
     last_applied: Ts,
     pub(super) quiet: QuietProbe,
@@ -76,6 +78,7 @@ impl BookFlow {
             retry: RETRY_FIRST,
             lost,
             last_checkpoint: Ts::ZERO,
+            day_ends: Ts::MAX,
             last_applied: since,
             quiet: QuietProbe::default(),
             last_step: Ts::ZERO,
@@ -168,6 +171,10 @@ impl Line {
         let Body::Book(update) = event.body else { return };
         let topic = self.topic_of(event.instrument, Kind::Book);
         let stamp = Stamp { ts_event: event.ts_event, ts_recv: now, conn: number, frame };
+        if now >= self.book_of(event.instrument, conn).day_ends {
+            // Whoever stores days, or reads one alone, finds the state that its updates change.
+            self.checkpoint(event.instrument, now, out);
+        }
         let view = Book {
             action: update.action,
             first_id: update.first_id,
@@ -414,6 +421,7 @@ impl Line {
         flow.next_ask = Ts::MAX;
         flow.retry = RETRY_FIRST;
         flow.last_checkpoint = now;
+        flow.day_ends = next_midnight(now);
         flow.last_applied = now;
         flow.quiet.moved(now);
         let at = flow.book.last_update_id().unwrap_or(snapshot);
@@ -454,6 +462,7 @@ impl Line {
         let scales = flow.book.unverified().scales();
         let Some(book) = flow.book.checkpoint(&mut out.scratch.arena) else { return };
         flow.last_checkpoint = now;
+        flow.day_ends = next_midnight(now);
         let conn = self.instruments[ix as usize].book_conn;
         let topic = self.topic_of(ix, Kind::Book);
         self.push_mark(topic, Body::Book(book), conn, now, out);
@@ -474,6 +483,12 @@ impl Line {
             }
         }
     }
+}
+
+/// The end of a time's UTC day.
+fn next_midnight(now: Ts) -> Ts {
+    const DAY: i64 = 86_400_000_000_000;
+    Ts((now.0.div_euclid(DAY) + 1).saturating_mul(DAY))
 }
 
 fn copy(levels: Levels<'_>, arena: &mut Arena) -> Span {

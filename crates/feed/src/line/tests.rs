@@ -589,3 +589,26 @@ mod silence_tests;
 
 #[path = "drift_tests.rs"]
 mod drift_tests;
+
+/// Each day's updates begin with the state that they change.
+#[test]
+fn the_first_update_of_a_day_follows_a_full_state() {
+    // T0 is 22:13:20.
+    let midnight = 6_400_000;
+    let mut b = bench(true, Resume::default());
+    b.frame(at(0), "ack 3");
+    b.frame(at(10), "D 11 11 95 1");
+    b.line.on_fetched(
+        0,
+        at(20),
+        FetchId { kind: FetchKind::BookSnapshot, instrument: 0, arg: 0 },
+        Reply::Answer { status: 200, body: b"10" },
+        &mut b.out,
+    );
+    b.take();
+    b.frame(at(midnight - 1_000), "D 12 12 95 2");
+    b.frame(at(midnight + 1), "D 13 13 95 3");
+    b.frame(at(midnight + 2), "D 14 14 95 4");
+    let rows: Vec<&str> = b.of(BOOK).into_iter().filter(|r| !r.starts_with("validity")).collect();
+    assert_eq!(rows[rows.len() - 4..], ["Delta 12", "Checkpoint 12", "Delta 13", "Delta 14"], "{rows:?}");
+}
