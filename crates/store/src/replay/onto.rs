@@ -23,11 +23,10 @@ const STRETCHES_MAX: usize = 1 << 16;
 /// Settings of a replay's tape: its readers may make it wait.
 #[must_use]
 pub fn tape_config() -> TapeConfig {
-    TapeConfig { allow_block: true, disk: Arc::new(Lazy::default()), ..TapeConfig::default() }
+    TapeConfig { allow_block: true, disk: Arc::new(Lazy), ..TapeConfig::default() }
 }
 
 /// A disk that forces nothing to the platter: a power loss costs a replay, which is begun anew.
-#[derive(Default)]
 struct Lazy;
 
 #[derive(Debug)]
