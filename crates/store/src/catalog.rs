@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use wholetape_tape::{Disk, Locking};
 
@@ -19,6 +20,9 @@ use crate::file::Codec;
 use crate::manifest::{Change, Manifest, Part, State};
 use crate::part::{Staged, Target};
 use crate::table::Table;
+
+/// So long a folder that changed places keeps its files: whoever opened it before may be reading its names still.
+pub(crate) const GRACE: Duration = Duration::from_secs(10);
 
 /// What the catalog is told.
 #[derive(Debug, Clone)]
@@ -40,6 +44,10 @@ pub struct Catalog {
     pub config: CatalogConfig,
     pub manifest: Manifest,
     staged: u64,
+    /// Folders whose names this process forced to the disk: one that is only there may be in the page cache alone.
+    durable: BTreeSet<PathBuf>,
+    /// Folders that went, and since when: somebody may still be listing them.
+    left: Vec<(Instant, PathBuf)>,
     _lock: Box<dyn std::any::Any + Send + Sync>,
 }
 
@@ -59,7 +67,16 @@ impl Catalog {
             }
         };
         let manifest = Manifest::open(&disk, &root)?;
-        let mut catalog = Self { disk, data: data.to_owned(), config, manifest, staged: 0, _lock: lock };
+        let mut catalog = Self {
+            disk,
+            data: data.to_owned(),
+            config,
+            manifest,
+            staged: 0,
+            durable: BTreeSet::new(),
+            left: Vec::new(),
+            _lock: lock,
+        };
         catalog.recover()?;
         Ok(catalog)
     }
@@ -70,6 +87,16 @@ impl Catalog {
     /// No catalog there; a damaged manifest.
     pub fn look(disk: &dyn Disk, data: &Path) -> Result<State, StoreError> {
         Manifest::read(disk, &data.join(Dialect::V2.root()))
+    }
+
+    /// Opens it anew, as after a crash: what is on the disk decides.
+    ///
+    /// # Errors
+    /// As [`Catalog::open`].
+    pub fn reopen(self) -> Result<Self, StoreError> {
+        let (disk, data, config) = (self.disk.clone(), self.data.clone(), self.config.clone());
+        drop(self);
+        Self::open(disk, &data, config)
     }
 
     #[must_use]
@@ -107,7 +134,7 @@ impl Catalog {
 
     fn recover(&mut self) -> Result<(), StoreError> {
         if let Some((n, added, removed)) = self.manifest.state.pending.clone() {
-            self.swap(&added, &removed, None)?;
+            self.swap(n, &added, &removed)?;
             self.manifest.done(n)?;
         }
         let staging = self.staging();
@@ -180,14 +207,15 @@ impl Catalog {
     }
 
     /// A folder, and those above it, that a power loss does not take.
-    pub(crate) fn make_dir(&self, dir: &Path) -> Result<(), StoreError> {
-        if self.disk.list(dir).is_ok() {
+    pub(crate) fn make_dir(&mut self, dir: &Path) -> Result<(), StoreError> {
+        if self.durable.contains(dir) {
             return Ok(());
         }
         self.disk.create_dir(dir).map_err(StoreError::io(dir))?;
         for above in dir.ancestors().skip(1).take_while(|a| a.starts_with(&self.data)) {
             self.disk.sync_dir(above).map_err(StoreError::io(above))?;
         }
+        self.durable.insert(dir.to_owned());
         Ok(())
     }
 
@@ -209,13 +237,31 @@ impl Catalog {
         change.remove = remove;
         change.swap = true;
         let n = self.manifest.commit(change)?;
-        self.swap(&added, &removed, Some(&staging))?;
+        self.swap(n, &added, &removed)?;
         self.manifest.done(n)?;
-        self.empty(&staging)
+        for one in self.disk.list(&staging).map_err(StoreError::io(&staging))? {
+            if !one.is_dir {
+                self.disk.remove(&one.path).map_err(StoreError::io(&one.path))?;
+            }
+        }
+        self.sweep(GRACE)
+    }
+
+    /// Removes folders that went longer than `grace` ago.
+    ///
+    /// # Errors
+    /// A file system that fails.
+    pub fn sweep(&mut self, grace: Duration) -> Result<(), StoreError> {
+        while self.left.first().is_some_and(|(since, _)| since.elapsed() >= grace) {
+            let (_, dir) = self.left.remove(0);
+            self.empty(&dir)?;
+            self.disk.remove_dir(&dir).map_err(StoreError::io(&dir))?;
+        }
+        Ok(())
     }
 
     /// Each folder that gains or loses files changes places with what it shall be. Doing it twice does no harm.
-    fn swap(&self, added: &[Part], removed: &[Part], _staging: Option<&Path>) -> Result<(), StoreError> {
+    fn swap(&mut self, n: u64, added: &[Part], removed: &[Part]) -> Result<(), StoreError> {
         #[derive(Default)]
         struct Changes {
             new: Vec<String>,
@@ -236,7 +282,14 @@ impl Catalog {
         }
         for (i, (dir, changes)) in dirs.into_iter().enumerate() {
             self.make_dir(&dir)?;
-            let next = staging.join(format!("swap-{i}"));
+            let next = staging.join(format!("swap-{n}-{i}"));
+            if self.disk.list(&next).is_ok() {
+                // A crash left it. If it has changed places already, what is in it now are the old files, and that must be sure
+                // before they go: else the power could bring the folder back without them.
+                for above in [Some(staging.as_path()), dir.parent()].into_iter().flatten() {
+                    self.disk.sync_dir(above).map_err(StoreError::io(above))?;
+                }
+            }
             self.empty(&next)?;
             self.disk.create_dir(&next).map_err(StoreError::io(&next))?;
             let new: BTreeSet<PathBuf> = changes.new.iter().map(|p| self.data.join(p)).collect();
@@ -257,6 +310,7 @@ impl Catalog {
             for above in [next.parent(), dir.parent()].into_iter().flatten() {
                 self.disk.sync_dir(above).map_err(StoreError::io(above))?;
             }
+            self.left.push((Instant::now(), next));
         }
         Ok(())
     }

@@ -32,7 +32,20 @@ pub fn day(
     late: Rows,
     seal: bool,
 ) -> Result<(), StoreError> {
-    make(catalog, topic, table, day, late, seal, false)
+    make(catalog, topic, table, day, late, seal, (false, Change::default()))
+}
+
+/// As [`day`], with what else the commit shall say.
+pub(crate) fn day_and(
+    catalog: &mut Catalog,
+    topic: &str,
+    table: Table,
+    day: i64,
+    late: Rows,
+    seal: bool,
+    change: Change,
+) -> Result<(), StoreError> {
+    make(catalog, topic, table, day, late, seal, (false, change))
 }
 
 /// As [`day`]; `anyway`: even where it is one part already.
@@ -43,7 +56,7 @@ fn make(
     day: i64,
     late: Rows,
     seal: bool,
-    anyway: bool,
+    (anyway, change): (bool, Change),
 ) -> Result<(), StoreError> {
     let of = |p: &&Part| p.topic == topic && p.table == table.as_str() && p.day == day;
     let mut parts: Vec<Part> = catalog.state().parts.values().filter(of).cloned().collect();
@@ -80,7 +93,7 @@ fn make(
     merge.rest(&mut out)?;
     let Some(staged) = writer.finish(number)? else { return Ok(()) };
     check(catalog, &parts, &staged.part, &expected, rows_expected)?;
-    catalog.replace(vec![staged], parts.iter().map(|p| p.part).collect(), Change::default())
+    catalog.replace(vec![staged], parts.iter().map(|p| p.part).collect(), change)
 }
 
 /// Makes one part of each topic, table and day that has several, and seals those that are over. Returns how many it made.
@@ -121,7 +134,7 @@ pub fn repin(catalog: &mut Catalog, key: &str) -> Result<(), StoreError> {
     }
     for ((topic, table, day), sealed) in days {
         let Some(table) = Table::parse(&table) else { continue };
-        make(catalog, &topic, table, day, Rows::default(), sealed, true)?;
+        make(catalog, &topic, table, day, Rows::default(), sealed, (true, Change::default()))?;
     }
     Ok(())
 }

@@ -28,6 +28,10 @@ pub enum StoreError {
     Certificate { path: PathBuf, why: String },
     #[error("no Ed25519 key: {0}")]
     Key(String),
+    #[error("storing failed ({0}) and begins anew from the tape: what was committed holds")]
+    Stopped(String),
+    #[error("{0}: the tape did not come on to the disk in time; its rows are stored later")]
+    Unsynced(String),
     #[error("a stored row is no record: {0}")]
     Record(#[from] RecordError),
     #[error("the thread that reads ahead is gone")]

@@ -225,11 +225,12 @@ impl Manifest {
     /// Damage before the last line; a newer format.
     pub fn open(disk: &Arc<dyn Disk>, root: &Path) -> Result<Self, StoreError> {
         let path = root.join(NAME);
-        let (state, end, lines) = match disk.read(&path) {
-            Ok(bytes) => parse(&path, &bytes)?,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => (State::default(), 0, 0),
+        let bytes = match disk.read(&path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             Err(e) => return Err(StoreError::Io { path, source: e }),
         };
+        let (state, end, lines) = parse(&path, &bytes)?;
         if lines == 0 {
             let mut name = [0; 8];
             disk.random(&mut name).map_err(StoreError::io(&path))?;
@@ -241,11 +242,11 @@ impl Manifest {
             let end = head.len() as u64;
             return Ok(Self { path, disk: disk.clone(), file, end, lines: 1, state, broken: false });
         }
+        // Written anew: a line that the last process could not force to the disk may be in the page cache alone, where it
+        // reads like the others.
+        let bytes = &bytes[..usize::try_from(end).unwrap_or(bytes.len())];
+        disk.replace(&path, bytes).map_err(StoreError::io(&path))?;
         let file = disk.open(&path, Access::Write).map_err(StoreError::io(&path))?;
-        if file.len().map_err(StoreError::io(&path))? > end {
-            file.set_len(end).map_err(StoreError::io(&path))?;
-            disk.sync(&*file).map_err(StoreError::io(&path))?;
-        }
         Ok(Self { path, disk: disk.clone(), file, end, lines, state, broken: false })
     }
 

@@ -66,6 +66,9 @@ pub struct PartWriter<'a> {
     weight: usize,
     /// Rows of the main file in the row group so far.
     in_group: usize,
+    /// The main file has rows of this group: Parquet has no group without, and groups pair with the companion's. Only the last
+    /// one of a part may have none.
+    has_main: bool,
     sinks: Vec<Sink>,
     rows: u64,
     seqs: Vec<(u64, u64)>,
@@ -89,6 +92,7 @@ impl<'a> PartWriter<'a> {
             batch: Rows::default(),
             weight: 0,
             in_group: 0,
+            has_main: false,
             sinks: Vec::new(),
             rows: 0,
             seqs: Vec::new(),
@@ -120,7 +124,9 @@ impl<'a> PartWriter<'a> {
         if self.of.table == Table::Delta
             && let Body::Book(book) = record.view()?
         {
-            self.weight += book.bids.len() + book.asks.len();
+            let levels = book.bids.len() + book.asks.len();
+            self.weight += levels;
+            self.has_main |= levels > 0 || book.action != wholetape_model::BookAction::Delta;
         }
         self.batch.push(ts_init, record);
         if self.weight >= BATCH_ROWS { self.end_batch() } else { Ok(()) }
@@ -152,12 +158,13 @@ impl<'a> PartWriter<'a> {
         self.write_views(table, &rows)?;
         self.batch = rows;
         self.batch.clear();
-        if self.in_group >= GROUP_ROWS { self.end_group() } else { Ok(()) }
+        let may_end = self.has_main || table != Table::Delta;
+        if may_end && self.in_group >= GROUP_ROWS { self.end_group() } else { Ok(()) }
     }
 
     /// All files end their groups at the same record.
     fn end_group(&mut self) -> Result<(), StoreError> {
-        self.in_group = 0;
+        (self.in_group, self.has_main) = (0, false);
         self.sinks.iter_mut().filter_map(|s| s.writer.as_mut()).try_for_each(Writer::end_group)
     }
 

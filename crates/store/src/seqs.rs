@@ -56,6 +56,13 @@ impl Seqs {
         }
     }
 
+    /// The lowest one that is `from` or greater.
+    #[must_use]
+    pub fn next_from(&self, from: u64) -> Option<u64> {
+        let at = self.0.partition_point(|(_, hi)| *hi < from);
+        self.0.get(at).map(|(lo, _)| from.max(*lo))
+    }
+
     #[must_use]
     pub fn intervals(&self) -> &[(u64, u64)] {
         &self.0
@@ -95,6 +102,7 @@ mod tests {
             }
             for n in 0..80 {
                 prop_assert_eq!(seqs.has(n), set.contains(&n), "{}", n);
+                prop_assert_eq!(seqs.next_from(n), set.range(n..).next().copied());
                 let whole = (n.max(1)..).find(|i| !set.contains(i)).unwrap() - 1;
                 prop_assert_eq!(seqs.whole_from(n.max(1)), whole);
             }

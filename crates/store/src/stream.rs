@@ -41,12 +41,19 @@ pub(crate) struct Stream {
 
 impl Stream {
     pub fn open(tape: &Tape, topic: Topic, stored: Seqs, floor: Ts) -> Result<Self, TapeError> {
-        // Everything up to the first seq that is not stored was read before.
-        let from = stored.ends().map_or(0, |(lo, _)| stored.whole_from(lo));
-        let from = if from == 0 { From::Earliest } else { From::Seq(from) };
         let options = ReaderOptions { policy: Policy::CatchUp, ..ReaderOptions::default() };
+        let open = |from| tape.reader(&topic, from, options);
+        // From the first seq that is not stored: late rows wait longer than the live ones behind them.
+        let reader = match stored.whole_from(1) {
+            0 => {
+                let first = open(From::Earliest)?;
+                let (at, whole) = (first.position(), stored.whole_from(first.position() + 1));
+                if whole > at { open(From::Seq(whole))? } else { first }
+            }
+            whole => open(From::Seq(whole))?,
+        };
         Ok(Self {
-            reader: tape.reader(&topic, from, options)?,
+            reader,
             topic,
             stored,
             live: BTreeMap::new(),
@@ -66,6 +73,11 @@ impl Stream {
 
     pub fn is_empty(&self) -> bool {
         self.live.values().chain(self.late.values()).all(Rows::is_empty)
+    }
+
+    /// Everything that the tape has of it was read.
+    pub fn is_at_head(&self) -> bool {
+        self.reader.position() >= self.reader.head()
     }
 
     /// Takes a record of the tape.
@@ -88,10 +100,23 @@ impl Stream {
         self.live.entry(table).or_default().push(ts, record);
     }
 
-    /// What the tape no longer had: confessed like every other gap.
+    /// What the tape no longer had: confessed like every other gap, unless it is stored.
     pub fn miss(&mut self, from: u64, to: u64, why: MissedWhy, now: Ts) -> Result<(), StoreError> {
-        let mut missing = Seqs::default();
-        missing.add(from, to);
+        let mut at = from;
+        while at <= to {
+            let stored = self.stored.whole_from(at);
+            if stored >= at {
+                at = stored + 1;
+                continue;
+            }
+            let end = self.stored.next_from(at).map_or(to, |next| to.min(next - 1));
+            self.confess(at, end, why, now)?;
+            at = end + 1;
+        }
+        Ok(())
+    }
+
+    fn confess(&mut self, from: u64, to: u64, why: MissedWhy, now: Ts) -> Result<(), StoreError> {
         self.missed += to - from + 1;
         let cause = if why == MissedWhy::Corrupt { GapCause::Corrupt } else { GapCause::Retention };
         // A mark covers at most 2^32 seqs.

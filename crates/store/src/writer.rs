@@ -4,6 +4,9 @@
 //! full, each topic at the latest after an hour, late rows at most once in ten minutes, and a day whole once it is over. A
 //! topic's rows are stored up to a moment, all tables together, in one commit that names their seqs; whatever a crash cuts off
 //! is read from the tape again, with the same times.
+//!
+//! Invariants: nothing is stored that a power loss could still take from the tape, so no row comes again under another seq. After an
+//! error in storing, what was in memory is not known to be whole any more: [`Follower::reopen`] reads it from the tape anew.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -62,6 +65,9 @@ pub struct Counts {
     pub certificates_failed: u64,
 }
 
+/// So long the tape may take to come on to the disk.
+const SYNC_WAIT: Duration = Duration::from_secs(30);
+
 /// Records read of a topic at a time.
 const BATCH: usize = 4_096;
 
@@ -76,6 +82,8 @@ pub struct Follower {
     pub counts: Counts,
     signer: Option<Signer>,
     looked: issue::Looked,
+    /// What storing failed with.
+    failed: Option<String>,
 }
 
 impl Follower {
@@ -83,7 +91,7 @@ impl Follower {
     pub fn new(catalog: Catalog, pace: Pace) -> Self {
         let (streams, known, batch) = (Vec::new(), BTreeMap::new(), Vec::new());
         let (told, counts, looked) = (Definitions::default(), Counts::default(), issue::Looked::default());
-        Self { catalog, pace, streams, known, batch, told, counts, signer: None, looked }
+        Self { catalog, pace, streams, known, batch, told, counts, signer: None, looked, failed: None }
     }
 
     /// Certificates are signed from now on.
@@ -93,15 +101,54 @@ impl Follower {
         self
     }
 
+    pub const fn set_pace(&mut self, pace: Pace) {
+        self.pace = pace;
+    }
+
+    /// Begins anew after an error, from what is on the disk.
+    ///
+    /// # Errors
+    /// As [`Catalog::open`].
+    pub fn reopen(self) -> Result<Self, StoreError> {
+        let Self { catalog, pace, counts, signer, .. } = self;
+        Ok(Self { counts, ..Self::new(catalog.reopen()?, pace).with_signer(signer) })
+    }
+
+    /// What storing failed with; only [`Follower::reopen`] goes on from here.
+    #[must_use]
+    pub fn failed(&self) -> Option<&str> {
+        self.failed.as_deref()
+    }
+
+    fn guarded<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Some(why) = &self.failed {
+            return Err(StoreError::Stopped(why.clone()));
+        }
+        let done = work(self);
+        match &done {
+            // Found before anything was touched.
+            Ok(_) | Err(StoreError::Unsynced(_)) => {}
+            Err(e) => self.failed = Some(e.to_string()),
+        }
+        done
+    }
+
     /// Reads what is new. True when there may be more.
     ///
     /// # Errors
-    /// A topic that cannot be looked up; storing that fails.
+    /// A topic that cannot be looked up; storing that fails: see [`Follower::failed`].
     pub fn poll(&mut self, tape: &Tape, now: Ts) -> Result<bool, StoreError> {
+        self.guarded(|it| it.read_on(tape, now))
+    }
+
+    fn read_on(&mut self, tape: &Tape, now: Ts) -> Result<bool, StoreError> {
         self.find_topics(tape)?;
         let mut more = false;
+        // Kept along: to sum ten thousand streams after each of them takes longer than to read them.
+        let mut bytes = self.bytes();
         for at in 0..self.streams.len() {
             let stream = &mut self.streams[at];
+            let before = stream.bytes();
             let n = stream.reader.poll_next(&mut self.batch, BATCH);
             more |= n >= BATCH;
             for delivery in self.batch.drain(..) {
@@ -115,8 +162,12 @@ impl Follower {
                     Delivery::Disconnected { .. } => {}
                 }
             }
-            if n > 0 && self.bytes() > self.pace.budget {
-                self.relieve(now)?;
+            if n > 0 {
+                bytes = bytes + self.streams[at].bytes() - before;
+                if bytes > self.pace.budget {
+                    self.relieve(now)?;
+                    bytes = self.bytes();
+                }
             }
         }
         Ok(more)
@@ -149,6 +200,10 @@ impl Follower {
     /// Each topic, and the seq up to which all of it is stored: what the tape may let go.
     #[must_use]
     pub fn stored(&self) -> Vec<(Topic, u64)> {
+        if self.failed.is_some() {
+            // What is in memory is not all that waits.
+            return Vec::new();
+        }
         let upto = |s: &Stream| {
             let waiting = s.live.values().chain(s.late.values()).filter_map(Rows::first_seq).min();
             waiting.map_or(s.reader.position(), |first| first - 1)
@@ -185,6 +240,11 @@ impl Follower {
     /// # Errors
     /// As [`Catalog::add`] and [`Catalog::replace`].
     pub fn tend(&mut self, now: Ts) -> Result<(), StoreError> {
+        self.guarded(|it| it.store_due(now))
+    }
+
+    fn store_due(&mut self, now: Ts) -> Result<(), StoreError> {
+        self.catalog.sweep(crate::catalog::GRACE)?;
         for at in 0..self.streams.len() {
             let s = &self.streams[at];
             let over = |since: Option<Ts>, after: Duration| since.is_some_and(|t| now.since(t) >= after);
@@ -223,10 +283,7 @@ impl Follower {
     /// # Errors
     /// As [`Follower::tend`].
     pub fn flush(&mut self, now: Ts) -> Result<(), StoreError> {
-        for at in 0..self.streams.len() {
-            self.store(at, true, true, now)?;
-        }
-        Ok(())
+        self.guarded(|it| (0..it.streams.len()).try_for_each(|at| it.store(at, true, true, now)))
     }
 
     /// Days that are over, and of which everything is stored, become one file each.
@@ -244,13 +301,22 @@ impl Follower {
         });
         for (topic, table, day) in days.into_keys() {
             let Some(at) = Topic::parse(&topic).ok().and_then(|t| self.known.get(&t).copied()) else { continue };
-            if let Some(s) = self.streams.get(at)
-                && s.oldest.is_some_and(|t| names::day_of(t) <= day)
-            {
-                continue;
+            let mut change = Change::default();
+            if let Some(s) = self.streams.get(at) {
+                let behind = !s.is_at_head() && names::day_of(s.last) <= day;
+                if behind || s.oldest.is_some_and(|t| names::day_of(t) <= day) {
+                    continue;
+                }
+                // What was received in that day and comes from now on belongs to the next one.
+                let next = s.last.max(names::day_start(day + 1));
+                let floor = self.catalog.state().live.get(&topic).copied().unwrap_or(0);
+                change.live.insert(topic.clone(), next.0.max(floor));
             }
             let Some(table) = Table::parse(&table) else { continue };
-            compact::day(&mut self.catalog, &topic, table, day, Rows::default(), true)?;
+            compact::day_and(&mut self.catalog, &topic, table, day, Rows::default(), true, change)?;
+            if let Some(s) = self.streams.get_mut(at) {
+                s.last = s.last.max(names::day_start(day + 1));
+            }
             self.counts.sealed += 1;
         }
         Ok(())
@@ -259,7 +325,17 @@ impl Follower {
     /// Stores a topic's rows: all of them when `whole`, else those that no other can share a time with.
     fn store(&mut self, at: usize, whole: bool, late_too: bool, now: Ts) -> Result<(), StoreError> {
         let stream = &mut self.streams[at];
+        if stream.is_empty() {
+            return Ok(());
+        }
         let topic = stream.topic.clone();
+        // What a power loss takes from the tape comes again with another seq: not before the disk has it.
+        if !stream.reader.wait_synced(SYNC_WAIT)? {
+            return Err(StoreError::Unsynced(topic.as_str().to_owned()));
+        }
+        // A late row behind everything takes all before it along.
+        let behind = |r: &Rows| r.iter().any(|(ts, _)| ts >= stream.last);
+        let whole = whole || stream.late.values().any(behind);
         let edge = if whole { Ts(stream.last.0 + 1) } else { stream.last };
         let mut live: BTreeMap<Table, Rows> = BTreeMap::new();
         for (table, rows) in &mut stream.live {
@@ -269,6 +345,8 @@ impl Follower {
         }
         stream.oldest = stream.live.values().filter(|r| !r.is_empty()).map(|r| r.ts_init(0)).min();
         stream.since = stream.oldest.map(|_| now);
+        // Rows of one time are never in two files: the next one comes later than all that is stored now.
+        stream.last = stream.last.max(edge);
         let floor = edge.max(Ts(self.catalog.state().live.get(topic.as_str()).copied().unwrap_or(0)));
         let mut late = std::mem::take(&mut self.streams[at].late);
         if !late_too {
@@ -335,7 +413,6 @@ impl Follower {
     ) -> Result<(), StoreError> {
         let mut staged = Vec::new();
         let mut change = Change::default();
-        change.live.insert(topic.as_str().to_owned(), floor.0);
         let mut rewrite: BTreeMap<(Table, i64), Rows> = BTreeMap::new();
         let tables: Vec<Table> = live.keys().chain(late.keys()).copied().collect();
         let (digits, before) = digits::pinned(&self.catalog, &self.told, topic, live.values().chain(late.values()));
@@ -361,6 +438,13 @@ impl Follower {
             self.write_new(topic, table, rows, front, digits, &mut staged)?;
         }
         self.counts.parts += staged.len() as u64;
+        if let Some(to) = staged.iter().map(|s| s.part.to).max() {
+            let floor = floor.max(Ts(to + 1));
+            change.live.insert(topic.as_str().to_owned(), floor.0);
+            if let Some(stream) = self.known.get(topic).and_then(|at| self.streams.get_mut(*at)) {
+                stream.last = stream.last.max(floor);
+            }
+        }
         if !staged.is_empty() || !change.digits.is_empty() {
             self.catalog.add(staged, change)?;
         }

@@ -142,6 +142,7 @@ impl Lane {
             t.committed_book = t.book_start;
             t.count = 0;
         }
+        self.shared.published.fetch_add(1, Ordering::Release);
         wake_all(&mut core.sleepers, began);
         for e in core.entries.iter().filter(|e| matches!(e.special, Special::Mark | Special::Span(_))) {
             let seq = seq_in(&block, e.at);

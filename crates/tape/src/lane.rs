@@ -50,6 +50,10 @@ pub(crate) struct LaneShared {
     pub written_bytes: AtomicU64,
     pub synced: AtomicU64,
     pub synced_bytes: AtomicU64,
+    /// Batches that readers see, and how many of them the last sync knew of: one that was written and not yet seen when a sync
+    /// looked for heads has its bytes on the disk and its heads unnoted, until the next.
+    pub published: AtomicU64,
+    pub noted: AtomicU64,
     /// What the sync under way, or the last one, covers: beyond it is the next group.
     pub syncing_bytes: AtomicU64,
     /// Where the next open reads how far the lane is on the disk (`known.rs`).
@@ -172,6 +176,8 @@ impl LaneShared {
             written_bytes: AtomicU64::new(0),
             synced: AtomicU64::new(0),
             synced_bytes: AtomicU64::new(0),
+            published: AtomicU64::new(0),
+            noted: AtomicU64::new(0),
             syncing_bytes: AtomicU64::new(0),
             synced_note: Mutex::default(),
             to_sync: Mutex::default(),

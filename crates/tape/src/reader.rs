@@ -189,6 +189,16 @@ impl Reader {
         self.topic.head()
     }
 
+    /// Waits until everything that this reader delivered is on the disk, so that no power loss takes back what the caller makes
+    /// of it; asks for the sync at once. False when `timeout` passed first.
+    ///
+    /// # Errors
+    /// [`crate::TapeError::SyncFailed`].
+    pub fn wait_synced(&self, timeout: std::time::Duration) -> Result<bool, TapeError> {
+        let reached = || self.topic.synced_seq() >= self.position;
+        if self.inner.read_only { Ok(true) } else { self.inner.wait_requesting(Some(timeout), reached) }
+    }
+
     /// It was disconnected by its policy.
     #[must_use]
     pub const fn ended(&self) -> bool {

@@ -200,7 +200,9 @@ fn sync_lane(
     // Counters and heads first, files after: whatever these count is in one of those files.
     let (records, bytes) = (lane.written.load(Ordering::Acquire), lane.written_bytes.load(Ordering::Acquire));
     let unsynced = bytes - lane.synced_bytes.load(Ordering::Acquire);
-    if unsynced < least && (least > 1 || !lane.dir_dirty.load(Ordering::Acquire)) {
+    let published = lane.published.load(Ordering::Acquire);
+    let all_noted = published == lane.noted.load(Ordering::Acquire);
+    if unsynced < least && (least > 1 || all_noted && !lane.dir_dirty.load(Ordering::Acquire)) {
         return Ok(());
     }
     lane.syncing_bytes.store(bytes, Ordering::Release);
@@ -229,6 +231,7 @@ fn sync_lane(
     if let Some(active) = active.as_ref().filter(|a| !a.is_sealed()) {
         crate::known::note(&*inner.config.disk, lane, active.number, active_len);
     }
+    lane.noted.store(published, Ordering::Release);
     lane.synced.store(records, Ordering::Release);
     lane.synced_bytes.store(bytes, Ordering::Release);
     inner.wake_synced();

@@ -89,7 +89,7 @@ pub(crate) struct Inner {
     former: Vec<String>,
     run: u32,
     boot: String,
-    read_only: bool,
+    pub(crate) read_only: bool,
     closed: AtomicBool,
     /// Commits under way, so that `close` knows when the last one is done.
     committing: AtomicUsize,

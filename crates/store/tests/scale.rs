@@ -1,0 +1,134 @@
+//! Memory at size (T16): thousands of small files scanned, thousands of topics within the writer's budget.
+//!
+//! CI runs a tenth; `WHOLETAPE_SCALE=full` runs 5 000 files and 1 000 instruments × 10 kinds.
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use support::{DAY, Dice, KINDS, T0, body, owned, topic};
+use wholetape_model::{Row, RowFlags, Scales, Topic, Ts};
+use wholetape_store::catalog::{Catalog, CatalogConfig};
+use wholetape_store::manifest::Part;
+use wholetape_store::rows::Rows;
+use wholetape_store::scan::Chain;
+use wholetape_store::writer::{Follower, Pace};
+use wholetape_tape::{Lane, RealDisk, Tape, TapeConfig, TopicNo};
+
+fn is_full() -> bool {
+    std::env::var("WHOLETAPE_SCALE").is_ok_and(|v| v == "full")
+}
+
+/// Peak of this process's memory since the last [`forget_peak`], MiB.
+fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap_or("0");
+    line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap_or(0) >> 10
+}
+
+fn forget_peak() {
+    // Not everywhere allowed: then the peak is that of the whole run, which is more.
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+}
+
+fn put(lane: &mut Lane, no: TopicNo, kind: &str, id: u64, now: i64) {
+    let o = owned(&mut Dice(id));
+    let body = body(kind, id, &mut Dice(id), &o);
+    let scales = Scales { price: 2, size: 3 };
+    let flags = RowFlags::default();
+    let row = Row { ts_event: Ts(now), ts_recv: Ts(now), conn: 1, frame: 1, flags, scales, body };
+    lane.append(no, &row).unwrap();
+}
+
+fn open(pace: Pace) -> (tempfile::TempDir, Tape, Lane, Follower) {
+    // In memory where that is possible: it is not the disk that is measured.
+    let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    let tape = Tape::open(&dir.path().join("tape"), TapeConfig::default()).unwrap();
+    let lane = tape.lane("t").unwrap();
+    let catalog = Catalog::open(Arc::new(RealDisk), dir.path(), CatalogConfig::default()).unwrap();
+    (dir, tape, lane, Follower::new(catalog, pace))
+}
+
+#[test]
+fn many_files_and_many_topics_fit_into_memory() {
+    many_files(if is_full() { 5_000 } else { 150 });
+    many_topics(if is_full() { 1_000 } else { 40 });
+}
+
+fn many_files(files: u64) {
+    let pace = Pace { flush_every: Duration::ZERO, seal_after: Duration::from_secs(60), ..Pace::default() };
+    let (dir, tape, mut lane, mut follower) = open(pace);
+    let no = lane.topic(&topic("trade")).unwrap();
+    let start = T0 / DAY * DAY;
+    for n in 0..files {
+        for i in 1..=20 {
+            put(&mut lane, no, "trade", n * 20 + i, start + (n * 20 + i) as i64 * 500_000_000);
+        }
+        lane.commit().unwrap();
+        let now = Ts(start + (n * 20 + 20) as i64 * 500_000_000);
+        while follower.poll(&tape, now).unwrap() {}
+        follower.flush(now).unwrap();
+    }
+    let parts = follower.catalog.state().parts.clone();
+    assert_eq!(parts.len() as u64, files);
+    forget_peak();
+    let count = |parts: Vec<&Part>| {
+        let (mut rows, mut n) = (Rows::default(), 0);
+        let mut chain = Chain::new(&RealDisk, dir.path(), parts);
+        while chain.next(&mut rows).unwrap() {
+            n += rows.len() as u64;
+        }
+        n
+    };
+    assert_eq!(count(parts.values().collect()), files * 20);
+    let scan = peak();
+    assert!(scan < 512, "{files} files were scanned with {scan} MiB");
+    follower.tend(Ts(start + 2 * DAY)).unwrap();
+    let parts = follower.catalog.state().parts.clone();
+    assert_eq!(parts.len(), 1);
+    assert_eq!(count(parts.values().collect()), files * 20);
+    println!("{files} files: scanned with {scan} MiB, made one with {} MiB", peak());
+    assert!(peak() < 512, "{files} files were compacted with {} MiB", peak());
+}
+
+fn many_topics(instruments: usize) {
+    let budget = (256 << 20) * instruments / 1_000;
+    let (_dir, tape, mut lane, mut follower) = open(Pace { budget, ..Pace::default() });
+    let mut topics = Vec::new();
+    for n in 0..instruments {
+        for kind in KINDS.iter().filter(|k| **k != "trade-raw").take(10) {
+            let topic = Topic::parse(&format!("{kind}.X{n}USDT-PERP.BINANCE")).unwrap();
+            topics.push((*kind, lane.topic(&topic).unwrap()));
+        }
+    }
+    lane.commit().unwrap();
+    forget_peak();
+    let (mut rows, mut most) = (0, 0);
+    for round in 1..=24_u64 {
+        let now = T0 + round as i64 * 1_000_000_000;
+        for (at, (kind, no)) in topics.iter().enumerate() {
+            // Busy ones and quiet ones.
+            for i in 0..if at % 10 == 0 { 20 } else { 3 } {
+                put(&mut lane, *no, kind, round * 100 + i, now);
+                rows += 1;
+            }
+        }
+        lane.commit().unwrap();
+        while follower.poll(&tape, Ts(now)).unwrap() {}
+        most = most.max(follower.bytes());
+    }
+    let parts = follower.catalog.state().parts.len();
+    println!(
+        "{} topics, {rows} rows: buffers of {} MiB at most (budget {}), {parts} parts, the process {} MiB",
+        topics.len(),
+        most >> 20,
+        budget >> 20,
+        peak()
+    );
+    assert!(most <= budget, "{most} bytes");
+    assert!(peak() < (budget as u64 >> 20) + 384, "the process took {} MiB", peak());
+    follower.flush(Ts(T0 + DAY)).unwrap();
+    let stored: u64 = follower.catalog.state().parts.values().map(|p| p.rows).sum();
+    assert_eq!(stored, rows);
+}
