@@ -29,11 +29,13 @@ pub(crate) const GRACE: Duration = Duration::from_secs(10);
 pub struct CatalogConfig {
     pub dialects: Vec<Dialect>,
     pub codec: Codec,
+    /// Whether `order_book_depths` is made.
+    pub depth: bool,
 }
 
 impl Default for CatalogConfig {
     fn default() -> Self {
-        Self { dialects: vec![Dialect::V2], codec: Codec::Zstd(1) }
+        Self { dialects: vec![Dialect::V2], codec: Codec::Zstd(1), depth: true }
     }
 }
 
@@ -123,7 +125,7 @@ impl Catalog {
     #[must_use]
     pub fn target(&self) -> Target<'_> {
         let (v1, codec) = (self.has(Dialect::V1), self.config.codec);
-        Target { disk: &*self.disk, staging: self.staging(), codec, v2: true, v1 }
+        Target { disk: &*self.disk, staging: self.staging(), codec, v2: true, v1, depth: self.config.depth }
     }
 
     /// A number for the staged files of one part.

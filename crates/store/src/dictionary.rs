@@ -38,8 +38,12 @@ const HOT: &[(&str, &str, &str)] = &[
     ("order_id", "", "0: levels have no order"),
     ("flags", "bits", "32 part of a full state, 128 last row of its record"),
     ("sequence", "", "the venue's last update id"),
-    ("bids", "", "levels of the bid side in this record"),
-    ("asks", "", "levels of the ask side"),
+    (
+        "bids",
+        "",
+        "levels of the bid side: in `book_updates` their number in this record, in `order_book_depths` the levels, best first (v1: ten columns each of price, size, count)",
+    ),
+    ("asks", "", "levels of the ask side, likewise"),
     ("ts_event", "ns", "the venue's time; our receive time where it prints none (row_flags 32)"),
     (
         "ts_init",
@@ -58,7 +62,9 @@ const fn says(table: Table) -> &'static str {
         Table::Quote => "Best bid and offer.",
         Table::Delta => "Book snapshots and updates, a row for each level.",
         Table::BookUpdate => "Companion of `order_book_deltas`: a row for each record.",
-        Table::Depth => "Not written yet.",
+        Table::Depth => {
+            "View: the ten best levels a side, after the last update of each second in which the book changed."
+        }
         Table::Bar => "View: closed bars.",
         Table::BarUpdate => "Every bar as the venue sent it, open ones too.",
         Table::MarkPrice => "Mark prices.",
@@ -93,6 +99,7 @@ fn type_name(field: &Field) -> String {
         DataType::Binary => "bytes".into(),
         DataType::FixedSizeBinary(n) => format!("{n} bytes, mantissa × 10^16"),
         DataType::Boolean => "bool".into(),
+        DataType::List(_) => "list of {price, size, count, order_id}".into(),
         other => format!("{other:?}").to_lowercase(),
     }
 }
@@ -107,7 +114,7 @@ pub fn page() -> Result<String, StoreError> {
          them: [catalog](catalog.md). `v2` is the catalog in `<data>/catalog`, `v1` that in `<data>/catalog-v1`; a `–` there: not \
          written in that dialect. Prices and sizes are exact.\n",
     );
-    for table in Table::ALL.iter().copied().filter(|t| *t != Table::Depth) {
+    for table in Table::ALL.iter().copied() {
         let about = |table| About {
             table,
             id: "X.Y".into(),
@@ -129,10 +136,12 @@ pub fn page() -> Result<String, StoreError> {
         };
         out.push_str("| column | v2 | v1 | unit | null | meaning |\n|---|---|---|---|---|---|\n");
         let mut names: Vec<String> = v2.fields().iter().map(|f| f.name().clone()).collect();
+        // Sixty columns that say the same.
+        let flat = |n: &String| table == Table::Depth && (n.starts_with("bid_") || n.starts_with("ask_"));
         names.extend(
             v1.iter()
                 .flat_map(|s| s.fields().iter().map(|f| f.name().clone()))
-                .filter(|n| v2.field_with_name(n).is_err()),
+                .filter(|n| v2.field_with_name(n).is_err() && !flat(n)),
         );
         for name in names {
             let of = |schema: Option<&arrow_schema::Schema>| {

@@ -64,6 +64,8 @@ impl About {
         }
         match (dialect, self.table) {
             _ if !self.table.is_nautilus() => {}
+            // Renamed between the generations.
+            (Dialect::V2, Table::Depth) => put("type_name", "OrderBookDepth"),
             (Dialect::V2, table) => put("type_name", table.type_name()),
             (Dialect::V1, Table::Status) => put("type", "InstrumentStatus"),
             (Dialect::V1, table @ (Table::CurrencyPair | Table::CryptoPerpetual | Table::CryptoFuture)) => {
@@ -113,6 +115,7 @@ pub fn batch<'a>(
         Table::Quote => hot::quotes(about, dialect, rows),
         Table::Delta => hot::deltas(about, dialect, rows),
         Table::BookUpdate => hot::book_updates(about, rows),
+        Table::Depth => crate::depth::batch(about, dialect, rows),
         table => {
             let spec = columns_of(table, dialect).ok_or(StoreError::Column {
                 table: table.as_str(),

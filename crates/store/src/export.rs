@@ -63,7 +63,7 @@ pub fn export(
         let of =
             Of { topic, table, day: part.day, name: name.unwrap_or((Ts(part.from), Ts(part.to))), sealed: part.sealed };
         let (v1, v2) = (dialect == Dialect::V1, dialect == Dialect::V2);
-        let target = Target { disk, staging: staging.clone(), codec, v2, v1 };
+        let target = Target { disk, staging: staging.clone(), codec, v2, v1, depth: true };
         let mut writer = PartWriter::new(target, of, digits, told, n as u64);
         let mut reader = PartReader::open(disk, data, part)?;
         while reader.next(&mut rows)? {

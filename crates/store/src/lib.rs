@@ -10,6 +10,7 @@ pub mod cert;
 pub mod columns;
 pub mod compact;
 pub mod decode;
+pub mod depth;
 pub mod dictionary;
 pub mod digits;
 pub mod encode;

@@ -14,6 +14,7 @@ use wholetape_tape::Disk;
 
 use crate::StoreError;
 use crate::columns::Dialect;
+use crate::depth::Depth;
 use crate::encode::{self, About};
 use crate::file::{Codec, GROUP_ROWS, Writer};
 use crate::manifest::{FileRef, Part, Role};
@@ -53,6 +54,8 @@ pub struct Target<'a> {
     pub codec: Codec,
     pub v2: bool,
     pub v1: bool,
+    /// Ten levels of each book for each second, made from its updates.
+    pub depth: bool,
 }
 
 /// See the module.
@@ -76,6 +79,7 @@ pub struct PartWriter<'a> {
     ids: Option<(u64, u64)>,
     /// The definition that the view told last.
     told: Option<String>,
+    depth: Depth,
     n: u64,
 }
 
@@ -99,6 +103,7 @@ impl<'a> PartWriter<'a> {
             ends: None,
             ids: None,
             told,
+            depth: Depth::default(),
             n,
         }
     }
@@ -171,6 +176,13 @@ impl<'a> PartWriter<'a> {
     /// Closed bars, and definitions that say something new, in NautilusTrader's layout.
     fn write_views(&mut self, table: Table, rows_in: &Rows) -> Result<(), StoreError> {
         let mut views: Vec<(Table, Rows)> = Vec::new();
+        if table == Table::Delta && self.target.depth {
+            let mut depths = Rows::default();
+            for (ts, record) in rows_in.iter() {
+                self.depth.take(ts, &record, &mut depths)?;
+            }
+            return self.write_view(Table::Depth, &depths);
+        }
         for (ts, record) in rows_in.iter() {
             let view = match (table, record.view()) {
                 (Table::BarUpdate, Ok(Body::Bar(bar))) if bar.closed && bar_type(&self.of.topic).is_some() => {
@@ -198,12 +210,20 @@ impl<'a> PartWriter<'a> {
             }
         }
         for (view, rows) in views {
-            if self.target.v2 {
-                self.write(Role::View, view, Dialect::V2, &rows)?;
-            }
-            if self.target.v1 {
-                self.write(Role::ViewV1, view, Dialect::V1, &rows)?;
-            }
+            self.write_view(view, &rows)?;
+        }
+        Ok(())
+    }
+
+    fn write_view(&mut self, view: Table, rows: &Rows) -> Result<(), StoreError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        if self.target.v2 {
+            self.write(Role::View, view, Dialect::V2, rows)?;
+        }
+        if self.target.v1 {
+            self.write(Role::ViewV1, view, Dialect::V1, rows)?;
         }
         Ok(())
     }
@@ -253,6 +273,11 @@ impl<'a> PartWriter<'a> {
     pub fn finish(mut self, part: u64) -> Result<Option<Staged>, StoreError> {
         if !self.batch.is_empty() {
             self.end_batch()?;
+        }
+        if self.of.table == Table::Delta && self.target.depth {
+            let mut last = Rows::default();
+            self.depth.tell(&mut last)?;
+            self.write_view(Table::Depth, &last)?;
         }
         self.fold();
         let Some((from, to)) = self.ends else { return Ok(None) };

@@ -51,6 +51,7 @@ low_space_hard = "256MiB"    # free space at which the oldest segment goes, with
 enabled = true               # keep what the tape holds as a Parquet catalog, in <data>/catalog
 dialects = ["v2"]            # v2: NautilusTrader 2.x and SQL engines; "v1" beside it: NautilusTrader 1.x, in <data>/catalog-v1
 codec = "zstd"               # zstd, zstd-<level>, snappy, lz4 or none
+depth = true                 # order_book_depths: the ten best levels a side, one row a second
 budget = "256MiB"            # rows that wait in memory; the largest buffers are stored when it is full
 flush_every = "1h"           # a row waits at most so long
 rewrite_every = "10m"        # rows that came late go into stored files at most this often

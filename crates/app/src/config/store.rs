@@ -20,6 +20,7 @@ pub struct StoreSection {
     pub enabled: bool,
     pub dialects: Vec<String>,
     pub codec: String,
+    pub depth: bool,
     pub budget: Size,
     #[serde(with = "humantime_serde")]
     pub flush_every: Duration,
@@ -37,6 +38,7 @@ impl Default for StoreSection {
             enabled: true,
             dialects: vec!["v2".into()],
             codec: "zstd".into(),
+            depth: true,
             budget: Size(pace.budget as u64),
             flush_every: pace.flush_every,
             rewrite_every: pace.rewrite_every,
@@ -52,7 +54,7 @@ impl StoreSection {
         let own = CatalogConfig::default();
         let mut dialects = vec![Dialect::V2];
         dialects.extend(self.dialects.iter().filter_map(|d| Dialect::parse(d)).filter(|d| *d != Dialect::V2));
-        CatalogConfig { dialects, codec: Codec::parse(&self.codec).unwrap_or(own.codec) }
+        CatalogConfig { dialects, codec: Codec::parse(&self.codec).unwrap_or(own.codec), depth: self.depth }
     }
 
     pub fn plan(&self, data: &Path, problems: &mut Vec<Problem>) -> Option<StorePlan> {
