@@ -177,7 +177,7 @@ impl World {
     }
 
     fn config(&self) -> CatalogConfig {
-        CatalogConfig { dialects: self.dialects.clone(), codec: Codec::None }
+        CatalogConfig { dialects: self.dialects.clone(), codec: Codec::None, depth: true }
     }
 
     /// Starts the process. Not checked.
