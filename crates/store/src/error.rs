@@ -18,6 +18,8 @@ pub enum StoreError {
     Column { table: &'static str, column: String, what: &'static str },
     #[error("{path}: line {line} of the manifest is damaged: {why}")]
     Manifest { path: PathBuf, line: usize, why: String },
+    #[error("{0}: a write failed before; nothing is committed until the catalog is opened anew")]
+    LogFailed(PathBuf),
     #[error("{path}: written by a newer wholetape (format {format}; this one reads up to {newest}): update wholetape")]
     Newer { path: PathBuf, format: u32, newest: u32 },
     #[error("{path}: the manifest lists it, and it is not there or not what it was: {why}")]

@@ -299,14 +299,19 @@ impl Manifest {
         Ok(())
     }
 
-    fn append(&mut self, entry: Line) -> Result<(), StoreError> {
+    /// Whether the log takes more.
+    ///
+    /// # Errors
+    /// A write failed before: it must be opened anew.
+    pub fn check(&self) -> Result<(), StoreError> {
         if self.broken {
-            return Err(StoreError::Manifest {
-                path: self.path.clone(),
-                line: self.lines,
-                why: "a write failed before".into(),
-            });
+            return Err(StoreError::LogFailed(self.path.clone()));
         }
+        Ok(())
+    }
+
+    fn append(&mut self, entry: Line) -> Result<(), StoreError> {
+        self.check()?;
         let text = line(&entry);
         self.broken = true;
         let mut done = 0;
