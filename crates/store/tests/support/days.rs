@@ -164,12 +164,16 @@ pub fn verify(data: &Path, keys: Option<&Keys>) -> Result<Report, wholetape_stor
     Verify { disk: &RealDisk, data, keys, progress: &|_, _, _| {}, wait: &|_| {} }.run()
 }
 
-/// All files below a folder.
+/// All files below a folder, but for folders that changed places a moment ago: readers may still be in them, and they go.
 pub fn files(dir: &Path) -> Vec<PathBuf> {
     let mut all = Vec::new();
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() { all.extend(files(&path)) } else { all.push(path) }
+        match path.is_dir() {
+            true if path.ends_with(".staging") => {}
+            true => all.extend(files(&path)),
+            false => all.push(path),
+        }
     }
     all.sort();
     all
