@@ -11,7 +11,7 @@ use crate::StoreError;
 use crate::columns::Dialect;
 use crate::encode::{About, batch, columns_of};
 use crate::rows::Rows;
-use crate::spec::TAIL;
+use crate::spec::{TAIL, TS_EVENT, TS_INIT};
 use crate::table::Table;
 
 /// Name, unit, meaning of the columns of trades, quotes, deltas and their companions.
@@ -44,13 +44,6 @@ const HOT: &[(&str, &str, &str)] = &[
         "levels of the bid side: in `book_updates` their number in this record, in `order_book_depths` the levels, best first (v1: ten columns each of price, size, count)",
     ),
     ("asks", "", "levels of the ask side, likewise"),
-    ("ts_event", "ns", "the venue's time; our receive time where it prints none (row_flags 32)"),
-    (
-        "ts_init",
-        "ns",
-        "the corrected order: receive time; of rows that came late their ts_event, between their neighbours'",
-    ),
-    ("seq", "", "place in the topic on the tape"),
 ];
 
 /// One table, in a sentence.
@@ -147,10 +140,11 @@ pub fn page() -> Result<String, StoreError> {
             let of = |schema: Option<&arrow_schema::Schema>| {
                 schema.and_then(|s| s.field_with_name(&name).ok()).map_or("–".to_owned(), type_name)
             };
-            let described = spec.iter().chain(&spec_v1).chain(TAIL).find(|c| c.name == name);
+            let everywhere = TAIL.iter().chain([&TS_EVENT, &TS_INIT]);
+            let described = spec.iter().chain(&spec_v1).chain(everywhere).find(|c| c.name == name);
             let (unit, doc) = match (described, HOT.iter().find(|h| h.0 == name)) {
-                (Some(col), _) if !spec.is_empty() || TAIL.iter().any(|t| t.name == name) => (col.unit, col.doc),
-                (_, Some(hot)) => (hot.1, hot.2),
+                (Some(col), _) => (col.unit, col.doc),
+                (None, Some(hot)) => (hot.1, hot.2),
                 _ => return Err(StoreError::Column { table: table.as_str(), column: name, what: "not described" }),
             };
             let null = v2.field_with_name(&name).is_ok_and(Field::is_nullable);

@@ -1,6 +1,7 @@
 //! Names of folders and files, as NautilusTrader's catalogs have them: the interval of `ts_init` is the file's name.
 
 use wholetape_model::Ts;
+use wholetape_model::time::civil;
 
 use crate::columns::Dialect;
 use crate::table::Table;
@@ -79,18 +80,6 @@ pub const fn day_start(day: i64) -> Ts {
 pub fn day_name(day: i64) -> String {
     let (y, m, d) = civil(day);
     format!("{y:04}-{m:02}-{d:02}")
-}
-
-/// Year, month and day of a day counted from 1970-01-01 (the proleptic Gregorian calendar, by eras of 400 years).
-fn civil(day: i64) -> (i64, i64, i64) {
-    let z = day + 719_468;
-    let era = z.div_euclid(146_097);
-    let doe = z.rem_euclid(146_097);
-    let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    (yoe + era * 400 + i64::from(month <= 2), month, doy - (153 * mp + 2) / 5 + 1)
 }
 
 fn days(year: i64, month: i64, day: i64) -> i64 {

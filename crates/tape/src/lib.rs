@@ -21,6 +21,7 @@ pub mod coverage;
 mod disk;
 mod error;
 mod format;
+pub mod history;
 mod identity;
 mod index;
 mod known;

@@ -38,7 +38,7 @@ impl Inner {
         let retention = self.config.retention;
         if let Some(age) = retention.age_max {
             let before = self.wall().saturating_sub(i64::try_from(age.as_nanos()).unwrap_or(i64::MAX));
-            while let Some((lane, segment)) = self.oldest_free().filter(|(_, s)| sealed_at(s) < before) {
+            while let Some((lane, segment)) = self.oldest_free(|s| sealed_at(s) < before) {
                 if !self.remove(&lane, &segment, Cause::Retention) {
                     break;
                 }
@@ -46,7 +46,7 @@ impl Inner {
         }
         if let Some(max) = retention.bytes_max {
             while self.disk_bytes() > max {
-                let Some((lane, segment)) = self.oldest_free() else { break };
+                let Some((lane, segment)) = self.oldest_free(|_| true) else { break };
                 if !self.remove(&lane, &segment, Cause::Retention) {
                     break;
                 }
@@ -90,11 +90,12 @@ impl Inner {
         self.lanes().into_iter().filter_map(oldest).min_by_key(key)
     }
 
-    /// The oldest sealed segment that nobody holds: its records are stored elsewhere, or need not be.
-    fn oldest_free(&self) -> Option<(Arc<LaneShared>, Arc<Segment>)> {
+    /// The oldest sealed segment that is due and that nobody holds: its records are stored elsewhere, or need not be.
+    fn oldest_free(&self, due: impl Fn(&Segment) -> bool) -> Option<(Arc<LaneShared>, Arc<Segment>)> {
         let held = crate::read(&self.held);
         let oldest = |lane: Arc<LaneShared>| {
-            let segment = crate::read(&lane.segments).first().filter(|s| s.is_sealed()).cloned();
+            // Whether it is due is asked first: whether it is held reads its directory.
+            let segment = crate::read(&lane.segments).first().filter(|s| s.is_sealed() && due(s)).cloned();
             segment.map(|s| (lane, s)).filter(|(lane, s)| held.is_empty() || !is_held(&held, lane, s))
         };
         self.lanes().into_iter().filter_map(oldest).min_by_key(|(_, segment)| sealed_at(segment))

@@ -2,7 +2,7 @@
 
 1.220.0 looks for `order_book_delta`, where 1.231.0 has `order_book_deltas`; the files are the same, so it is given a folder of links.
 It also has no decoder for funding rates, and ends a batch only at a delta whose flags are 128 alone: a snapshot (160) runs into the
-update that follows.
+update that follows. What follows the last end is a batch too.
 """
 
 from __future__ import annotations
@@ -28,7 +28,11 @@ def readable(kind: type) -> bool:
 def batches(deltas: Iterable[Row]) -> int:
     """How many batches the catalog makes of these deltas."""
     old = int(__version__.split(".")[1]) < 231
-    return sum(1 for row in deltas if (row[4] == 128 if old else row[4] & 128))
+    ended = left = 0
+    for row in deltas:
+        ends = row[4] == 128 if old else bool(row[4] & 128)
+        ended, left = (ended + 1, 0) if ends else (ended, 1)
+    return ended + left
 
 
 def open_catalog(folder: Path) -> ParquetDataCatalog:
