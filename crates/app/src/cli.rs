@@ -37,6 +37,9 @@ pub enum Verb {
     Catalog(Catalog),
     /// Derives every figure of the catalog's certificates again from the stored rows, offline, and tells each difference.
     Verify(Verify),
+    /// The story of one row: which connection and frame brought it, or what healed it; where it is stored, and which certificate
+    /// covers it. Of a row that is not there: what is known of it.
+    Trace(Trace),
     /// Simulated venues alone, for `run` and for other feed handlers.
     Sim(Sim),
     /// Stored rows once more, in their order: onto a tape of their own, served like a live one, or as JSON lines.
@@ -224,6 +227,27 @@ pub struct Verify {
     /// Certificates must be signed by an Ed25519 key of this file (PEM, or 64 hex digits a line).
     #[arg(long, value_name = "FILE")]
     pub public_key: Option<PathBuf>,
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Works beside the process that owns the data directory, and when none runs. Exit status 1 when there is no such row.
+#[derive(Args)]
+pub struct Trace {
+    #[command(flatten)]
+    pub layers: Layers,
+    /// As `catalog ls` and `coverage` spell it: trade.BTCUSDT-PERP.BINANCE
+    #[arg(value_name = "TOPIC")]
+    pub topic: String,
+    /// The venue's id of a trade.
+    #[arg(value_name = "ID", required_unless_present = "seq")]
+    pub id: Option<u64>,
+    /// A row or mark of any topic, by its place there.
+    #[arg(long, value_name = "N", conflicts_with = "id")]
+    pub seq: Option<u64>,
+    /// The whole raw frame, where frames are kept.
+    #[arg(long)]
+    pub raw: bool,
     #[arg(long)]
     pub json: bool,
 }

@@ -28,6 +28,7 @@ mod run;
 mod signals;
 mod sim;
 mod store;
+mod trace;
 mod verdict;
 mod verify;
 
@@ -75,6 +76,7 @@ fn dispatch(verb: &Verb) -> anyhow::Result<ExitCode> {
         Verb::Replay(args) => replay::run(args),
         Verb::Verdict(args) => verdict::verb::run(args),
         Verb::Verify(args) => verify::run(args),
+        Verb::Trace(args) => trace::run(args),
         Verb::Heal(args) => heal::run(args),
         Verb::Inspect { file, json } => {
             let report = inspect::inspect(file)?;

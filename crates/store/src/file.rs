@@ -248,12 +248,12 @@ impl Reader {
         self.meta.schema()
     }
 
-    /// The highest value of a time column in a group, as its statistics have it.
+    /// The lowest and the highest value of a column of times or 64-bit numbers in a group, as its statistics have them.
     #[must_use]
-    pub fn last_time(&self, group: usize, column: &str) -> Option<i64> {
+    pub fn ends(&self, group: usize, column: &str) -> Option<(i64, i64)> {
         let columns = self.meta.metadata().row_group(group).columns();
         match columns.iter().find(|c| c.column_path().string() == column)?.statistics()? {
-            Statistics::Int64(s) => s.max_opt().copied(),
+            Statistics::Int64(s) => s.min_opt().copied().zip(s.max_opt().copied()),
             _ => None,
         }
     }

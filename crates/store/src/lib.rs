@@ -32,6 +32,7 @@ mod spec_market;
 mod spec_own;
 mod stream;
 pub mod table;
+pub mod trace;
 pub mod verify;
 pub mod writer;
 

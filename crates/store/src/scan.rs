@@ -1,5 +1,6 @@
 //! A part's rows, read back group by group in the corrected order.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use arrow_array::RecordBatch;
@@ -51,7 +52,7 @@ impl PartReader {
 
     /// Passes over the groups that end before `ts`, by their statistics; groups without any are read.
     pub fn skip_to(&mut self, ts: wholetape_model::Ts) {
-        while self.next < self.main.groups() && self.main.last_time(self.next, "ts_init").is_some_and(|t| t < ts.0) {
+        while self.next < self.main.groups() && self.main.ends(self.next, "ts_init").is_some_and(|t| t.1 < ts.0) {
             self.next += 1;
         }
     }
@@ -62,18 +63,53 @@ impl PartReader {
     /// Damaged data.
     pub fn next(&mut self, rows: &mut Rows) -> Result<bool, StoreError> {
         rows.clear();
-        let groups = self.companion.as_ref().map_or(self.main.groups(), Reader::groups);
-        if self.next == groups {
+        if self.next == self.groups() {
             return Ok(false);
         }
-        let main = match self.next < self.main.groups() {
-            true => self.main.group(self.next)?,
-            false => RecordBatch::new_empty(self.main.schema().clone()),
-        };
-        let companion = self.companion.as_ref().map(|c| c.group(self.next)).transpose()?;
-        decode::rows(self.table, &main, companion.as_ref(), rows)?;
+        self.group(self.next, rows)?;
         self.next += 1;
         Ok(true)
+    }
+
+    /// How many groups it has.
+    #[must_use]
+    pub fn groups(&self) -> usize {
+        self.by_record().groups()
+    }
+
+    /// Puts a group into `rows`, which it clears first.
+    ///
+    /// # Errors
+    /// Damaged data.
+    pub fn group(&self, group: usize, rows: &mut Rows) -> Result<(), StoreError> {
+        rows.clear();
+        let main = match group < self.main.groups() {
+            true => self.main.group(group)?,
+            false => RecordBatch::new_empty(self.main.schema().clone()),
+        };
+        let companion = self.companion.as_ref().map(|c| c.group(group)).transpose()?;
+        decode::rows(self.table, &main, companion.as_ref(), rows)
+    }
+
+    /// The file that has one row for each record.
+    fn by_record(&self) -> &Reader {
+        self.companion.as_ref().unwrap_or(&self.main)
+    }
+
+    /// The lowest and the highest value of such a column in a group, as its statistics have them.
+    #[must_use]
+    pub fn ends(&self, group: usize, column: &str) -> Option<(i64, i64)> {
+        self.by_record().ends(group, column)
+    }
+}
+
+/// Whether a file is not what the manifest said because the catalog went on meanwhile.
+#[must_use]
+pub fn may_have_been_replaced(error: &StoreError) -> bool {
+    match error {
+        StoreError::Io { source, .. } => source.kind() == ErrorKind::NotFound,
+        StoreError::Changed { .. } => true,
+        _ => false,
     }
 }
 

@@ -4,7 +4,6 @@
 //! is read again and the rows that were given already are passed over.
 
 use std::collections::VecDeque;
-use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -16,7 +15,7 @@ use crate::StoreError;
 use crate::catalog::Catalog;
 use crate::manifest::{Part, State};
 use crate::rows::Rows;
-use crate::scan::PartReader;
+use crate::scan::{PartReader, may_have_been_replaced};
 
 /// How often a source looks for files that are gone.
 const LOOKS_MAX: u32 = 5;
@@ -106,14 +105,6 @@ impl Feed {
         let (from, to, given) = (self.wanted.from, self.wanted.to, self.given);
         let lo = first(&|key| key.0 >= from && given.is_none_or(|g| key > g));
         (lo, first(&|key| key.0 > to).max(lo))
-    }
-}
-
-fn may_have_been_replaced(error: &StoreError) -> bool {
-    match error {
-        StoreError::Io { source, .. } => source.kind() == ErrorKind::NotFound,
-        StoreError::Changed { .. } => true,
-        _ => false,
     }
 }
 
