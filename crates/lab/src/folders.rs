@@ -72,7 +72,7 @@ pub(crate) fn split(path: &Path) -> io::Result<(PathBuf, String)> {
 /// `pick` is the side of the names that changes: what is seen, or what is durable.
 fn apply(all: &mut BTreeMap<u64, Folder>, dir: u64, change: &Change, pick: fn(&mut Folder) -> &mut Names) {
     let names = |all: &mut BTreeMap<u64, Folder>, dir: u64, name: &str, node: Option<Node>| {
-        let Some(folder) = all.get_mut(&dir) else { return None };
+        let folder = all.get_mut(&dir)?;
         match node {
             Some(node) => pick(folder).insert(name.to_owned(), node),
             None => pick(folder).remove(name),
