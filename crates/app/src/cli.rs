@@ -90,6 +90,9 @@ pub enum Catalog {
     Ls(CatalogLs),
     /// Makes one file of each topic, table and day. A running process does it by itself once a day is over.
     Compact(CatalogCompact),
+    /// Writes files of older layouts anew in the newest one, checks that the rows are the same, and issues the certificates that
+    /// follow. Older files are read as they are: this is for whoever wants one layout everywhere. Stop the running process first.
+    Migrate(CatalogMigrate),
     /// Writes the catalog into a folder of its own, in the dialect of NautilusTrader 1.x (v1) or 2.x (v2).
     Export(CatalogExport),
 }
@@ -109,6 +112,17 @@ pub struct CatalogLs {
 pub struct CatalogCompact {
     #[command(flatten)]
     pub layers: Layers,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct CatalogMigrate {
+    #[command(flatten)]
+    pub layers: Layers,
+    /// Tells what would be written anew, and writes nothing.
+    #[arg(long)]
+    pub dry_run: bool,
     #[arg(long)]
     pub json: bool,
 }

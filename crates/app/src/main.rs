@@ -71,6 +71,7 @@ fn dispatch(verb: &Verb) -> anyhow::Result<ExitCode> {
         Verb::Coverage(args) => coverage::run(args),
         Verb::Catalog(Catalog::Ls(args)) => store::ls::run(args),
         Verb::Catalog(Catalog::Compact(args)) => store::verbs::compact(args),
+        Verb::Catalog(Catalog::Migrate(args)) => store::migrate::run(args),
         Verb::Catalog(Catalog::Export(args)) => store::verbs::export(args),
         Verb::Sim(args) => sim::run(args),
         Verb::Replay(args) => replay::run(args),

@@ -129,20 +129,25 @@ fn number(name: &str) -> Option<u64> {
 }
 
 fn crashes(at: At) {
+    repeat(&format!("{at:?}"), |seed| story(seed, at));
+}
+
+/// Stories until so many crashes are done.
+fn repeat(what: &str, story: impl Fn(u64) -> u64 + std::panic::RefUnwindSafe) {
     if let Some(seed) = number("WHOLETAPE_SEED") {
-        story(seed, at);
+        story(seed);
         return;
     }
     let (want, mut done, mut seed) = (number("WHOLETAPE_CRASHES").unwrap_or(60), 0, 0);
     while done < want {
         seed += 1;
         assert!(seed <= 3 * want, "{done} crashes in {seed} stories: they do not die");
-        done += std::panic::catch_unwind(|| story(seed, at)).unwrap_or_else(|e| {
-            println!("{at:?}: seed {seed} fails; WHOLETAPE_SEED={seed} runs it alone");
+        done += std::panic::catch_unwind(|| story(seed)).unwrap_or_else(|e| {
+            println!("{what}: seed {seed} fails; WHOLETAPE_SEED={seed} runs it alone");
             std::panic::resume_unwind(e)
         });
     }
-    println!("{at:?}: {done} crashes in {seed} stories");
+    println!("{what}: {done} crashes in {seed} stories");
 }
 
 #[test]
@@ -158,6 +163,11 @@ fn late_rewrites_survive_crashes() {
 #[test]
 fn seals_survive_crashes() {
     crashes(At::Seal);
+}
+
+#[test]
+fn migrations_survive_crashes() {
+    repeat("Migrate", store_world::migrate::story);
 }
 
 #[test]

@@ -186,6 +186,10 @@ impl Columns {
         self.push(name, false, Arc::new(UInt16Array::from(values)));
     }
 
+    pub fn u64s_or_null(&mut self, name: &str, values: impl Iterator<Item = Option<u64>>) {
+        self.push(name, true, Arc::new(values.collect::<UInt64Array>()));
+    }
+
     pub fn u32s(&mut self, name: &str, values: Vec<u32>) {
         self.push(name, false, Arc::new(UInt32Array::from(values)));
     }

@@ -1,8 +1,9 @@
 //! Several files of a topic, table and day become one; late rows find their places on the way.
 //!
-//! Write new → check rows and seqs → change places → the old ones go (`catalog.rs`). Doing it twice gives the same rows.
+//! Write new → read it back: rows, seqs and their canonical hash → change places → the old ones go (`catalog.rs`). Doing it twice
+//! gives the same rows. What is written has the newest layout, whatever the old files have.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use wholetape_model::{Record, Topic, Ts};
@@ -10,11 +11,12 @@ use wholetape_tape::Disk;
 
 use crate::StoreError;
 use crate::catalog::Catalog;
+use crate::cert::figures::{PartFigures, Sum};
 use crate::digits;
 use crate::manifest::{Change, Part, State};
 use crate::merge::Late;
 use crate::names;
-use crate::part::{Of, PartWriter};
+use crate::part::{Of, PartWriter, Staged};
 use crate::rows::Rows;
 use crate::scan::{Chain, PartReader};
 use crate::seqs::Seqs;
@@ -46,6 +48,16 @@ pub(crate) fn day_and(
     change: Change,
 ) -> Result<(), StoreError> {
     make(catalog, topic, table, day, late, seal, (false, change))
+}
+
+/// Writes a day anew as it is: in the newest layout, with the digits that are pinned now.
+///
+/// # Errors
+/// As [`day`].
+pub(crate) fn anew(catalog: &mut Catalog, topic: &str, table: Table, day: i64) -> Result<(), StoreError> {
+    let of = |p: &&Part| p.topic == topic && p.table == table.as_str() && p.day == day;
+    let sealed = catalog.state().parts.values().filter(of).all(|p| p.sealed);
+    make(catalog, topic, table, day, Rows::default(), sealed, (true, Change::default()))
 }
 
 /// As [`day`]; `anyway`: even where it is one part already.
@@ -83,7 +95,11 @@ fn make(
     let of = Of { topic: topic_, table, day, name, sealed: seal };
     let mut writer = PartWriter::new(catalog.target(), of, digits, told, n);
     let mut merge = Late::new(table, late, name)?;
-    let mut out = |ts: Ts, record: Record<'_>| writer.push(ts, record);
+    let mut sum = Sum::new(table);
+    let mut out = |ts: Ts, record: Record<'_>| -> Result<(), StoreError> {
+        sum.row(ts, &record)?;
+        writer.push(ts, record)
+    };
     let (mut chain, mut rows) = (Chain::new(&*catalog.disk, catalog.data(), parts.iter().collect()), Rows::default());
     while chain.next(&mut rows)? {
         for (ts, record) in rows.iter() {
@@ -92,7 +108,7 @@ fn make(
     }
     merge.rest(&mut out)?;
     let Some(staged) = writer.finish(number)? else { return Ok(()) };
-    check(catalog, &parts, &staged.part, &expected, rows_expected)?;
+    check(catalog, &staged, &expected, rows_expected, &sum.hex())?;
     catalog.replace(vec![staged], parts.iter().map(|p| p.part).collect(), change)
 }
 
@@ -124,29 +140,33 @@ pub fn all(catalog: &mut Catalog, today: i64, tell: &mut dyn FnMut(&str, Table, 
 /// # Errors
 /// As [`day`].
 pub fn repin(catalog: &mut Catalog, key: &str) -> Result<(), StoreError> {
-    let mut days: BTreeMap<(String, String, i64), bool> = BTreeMap::new();
+    let mut days: BTreeSet<(String, String, i64)> = BTreeSet::new();
     for part in catalog.state().parts.values() {
         // Dialect A's reader refuses two precisions; an engine of either, rows with other digits than their instrument's.
         let shows = Table::parse(&part.table).is_some_and(Table::has_digits);
         if shows && Topic::parse(&part.topic).is_ok_and(|t| digits::key(&t) == key) {
-            days.insert((part.topic.clone(), part.table.clone(), part.day), part.sealed);
+            days.insert((part.topic.clone(), part.table.clone(), part.day));
         }
     }
-    for ((topic, table, day), sealed) in days {
+    for (topic, table, day) in days {
         let Some(table) = Table::parse(&table) else { continue };
-        make(catalog, &topic, table, day, Rows::default(), sealed, (true, Change::default()))?;
+        anew(catalog, &topic, table, day)?;
     }
     Ok(())
 }
 
-/// Nothing is taken away before what takes its place was counted.
-fn check(catalog: &Catalog, old: &[Part], new: &Part, seqs: &Seqs, rows: u64) -> Result<(), StoreError> {
-    if new.rows == rows && new.seqs == *seqs {
+/// Nothing is taken away before what takes its place was read back: all rows are in it, and they are those that were written.
+fn check(catalog: &Catalog, staged: &Staged, seqs: &Seqs, rows: u64, blake3: &str) -> Result<(), StoreError> {
+    let mut part = staged.part.clone();
+    for (file, (at, _)) in part.files.iter_mut().zip(&staged.files) {
+        file.path = at.strip_prefix(catalog.data()).unwrap_or(at).to_string_lossy().into_owned();
+    }
+    let found = PartFigures::read(&*catalog.disk, catalog.data(), &part)?.table;
+    if found.rows == rows && found.seqs == *seqs && found.blake3 == blake3 {
         return Ok(());
     }
-    let path =
-        old.first().and_then(|p| p.files.first()).map_or_else(|| catalog.staging(), |f| catalog.data().join(&f.path));
-    let why = format!("compaction made {} rows of {rows}; the old files stay", new.rows);
+    let path = staged.files.first().map_or_else(|| catalog.staging(), |(_, place)| catalog.data().join(place));
+    let why = format!("{} rows read back of {rows}, or others than were written; the old files stay", found.rows);
     Err(StoreError::Changed { path, why })
 }
 

@@ -1,6 +1,7 @@
 //! Rows into columns: one batch of one table in one dialect.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, BinaryArray, RecordBatch, StringArray};
@@ -29,8 +30,8 @@ pub struct About {
     pub bar_type: Option<String>,
 }
 
-/// Version of the layout of our own columns and tables; a file says which it has.
-pub const FORMAT: u32 = 1;
+/// The key under which a file says which version of its table's layout it has ([`Table::format`]).
+const FORMAT: &str = "wholetape_format";
 
 impl About {
     /// The folder's last part: the bar type of bars, the instrument of all others.
@@ -42,7 +43,7 @@ impl About {
     /// The schema's metadata: without it, or with other precisions in one folder, the 1.x wheel gives up.
     #[must_use]
     pub fn metadata(&self, dialect: Dialect) -> Vec<(String, String)> {
-        let mut all = vec![("wholetape_format".to_owned(), FORMAT.to_string())];
+        let mut all = vec![said_format(self.table)];
         let mut put = |key: &str, value: &str| all.push((key.to_owned(), value.to_owned()));
         put("instrument_id", &self.id);
         put("topic", &self.topic);
@@ -77,14 +78,33 @@ impl About {
     }
 }
 
+/// A key has one value in all files of a folder, or NautilusTrader 1.x refuses the folder: from version 2 on, the number stands in
+/// the key of those that it reads.
+fn said_format(table: Table) -> (String, String) {
+    match table.format() {
+        format if format == 1 || !table.is_nautilus() => (FORMAT.to_owned(), format.to_string()),
+        format => (format!("{FORMAT}_{format}"), String::new()),
+    }
+}
+
+/// The version of a file's layout, 0 where it says none.
+#[must_use]
+pub fn format_of(schema: &arrow_schema::Schema) -> u32 {
+    let said = |(key, value): (&String, &String)| match key.strip_prefix(FORMAT)? {
+        "" => value.parse().ok(),
+        number => number.strip_prefix('_')?.parse().ok(),
+    };
+    schema.metadata().iter().filter_map(said).max().unwrap_or(0)
+}
+
 /// Refuses a file of a layout that this build does not know.
 ///
 /// # Errors
 /// [`StoreError::Newer`].
-pub fn check_format(path: &std::path::Path, schema: &arrow_schema::Schema) -> Result<(), StoreError> {
-    let format = schema.metadata().get("wholetape_format").and_then(|f| f.parse().ok()).unwrap_or(0);
-    if format > FORMAT {
-        return Err(StoreError::Newer { path: path.to_owned(), format, newest: FORMAT });
+pub fn check_format(path: &Path, schema: &arrow_schema::Schema, table: Table) -> Result<(), StoreError> {
+    let (format, newest) = (format_of(schema), table.format());
+    if format > newest {
+        return Err(StoreError::Newer { path: path.to_owned(), format, newest });
     }
     Ok(())
 }
@@ -177,6 +197,7 @@ fn put<'a>(columns: &mut Columns, col: &Col, cells: impl Iterator<Item = Cell<'a
         Type::U64 | Type::U32 | Type::U16 | Type::U8 | Type::Minutes => {
             let values = cells.map(|c| if let Cell::Int(n) = c { Some(n) } else { None });
             match col.ty {
+                Type::U64 if col.null => columns.u64s_or_null(name, values),
                 Type::U64 => columns.u64s(name, values.map(Option::unwrap_or_default).collect()),
                 Type::U32 => columns.u32s(name, values.map(|n| n.unwrap_or_default() as u32).collect()),
                 Type::U16 => columns.u16s(name, values.map(|n| n.unwrap_or_default() as u16).collect()),

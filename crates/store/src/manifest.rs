@@ -14,8 +14,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use wholetape_tape::{Access, Disk, DiskFile};
 
-use crate::StoreError;
 use crate::seqs::Seqs;
+use crate::{StoreError, cert, names};
 
 /// Version of this log. Newer ones are named, not misread.
 pub const FORMAT: u32 = 1;
@@ -33,6 +33,18 @@ pub struct FileRef {
     pub bytes: u64,
     /// Of the file's bytes.
     pub blake3: String,
+    /// Of its table's layout; left out where it is the first.
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    pub format: u32,
+}
+
+const fn first() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_first(format: &u32) -> bool {
+    *format == 1
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,6 +96,9 @@ pub struct Issued {
     pub blake3: String,
     /// The parts that it speaks of.
     pub parts: Vec<u64>,
+    /// Of the certificate; left out where it is the first.
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    pub format: u32,
 }
 
 /// One line.
@@ -403,5 +418,22 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<(State, u64, usize), StoreError> {
         state.apply(entry);
         (end, lines) = (next, lines + 1);
     }
+    newer(path, &state)?;
     Ok((state, end as u64, lines))
+}
+
+/// Names what a newer build wrote: neither its rows nor what follows from them are for this one.
+fn newer(path: &Path, state: &State) -> Result<(), StoreError> {
+    let data = path.ancestors().nth(2).unwrap_or(path);
+    for file in state.parts.values().flat_map(|p| &p.files).filter(|f| f.format > 1) {
+        let newest = names::table_of(&file.path).map_or(0, |(table, _)| table.format());
+        if file.format > newest {
+            return Err(StoreError::Newer { path: data.join(&file.path), format: file.format, newest });
+        }
+    }
+    if let Some(issued) = state.issued.values().flat_map(BTreeMap::values).find(|i| i.format > cert::FORMAT) {
+        let path = cert::folder(data, &issued.subject).join(cert::file_name(issued.day, issued.revision));
+        return Err(StoreError::Newer { path, format: issued.format, newest: cert::FORMAT });
+    }
+    Ok(())
 }

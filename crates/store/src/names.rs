@@ -21,6 +21,16 @@ pub fn folder(table: Table, dialect: Dialect, id: &str) -> String {
     format!("{}/{}", table.folder(dialect), identifier(id))
 }
 
+/// The table and dialect of a file by its place below the data directory.
+#[must_use]
+pub fn table_of(path: &str) -> Option<(Table, Dialect)> {
+    let (root, rest) = path.split_once('/')?;
+    let dialect = Dialect::ALL.into_iter().find(|d| d.root() == root)?;
+    let (place, _file) = rest.rsplit_once('/')?;
+    let (folder, _identifier) = place.rsplit_once('/')?;
+    Some((Table::ALL.iter().copied().find(|t| t.folder(dialect) == folder)?, dialect))
+}
+
 /// `2026-01-02T00-00-00-000500000Z_2026-01-02T00-00-00-999500000Z.parquet`, both ends inclusive.
 #[must_use]
 pub fn file(from: Ts, to: Ts) -> String {

@@ -290,7 +290,8 @@ impl<'a> PartWriter<'a> {
             let Some(writer) = sink.writer else { continue };
             let w = writer.finish(self.target.disk)?;
             staged.push((sink.staged, sink.place.clone()));
-            files.push(FileRef { path: sink.place, role: sink.role, rows: w.rows, bytes: w.bytes, blake3: w.blake3 });
+            let (role, format) = (sink.role, sink.about.table.format());
+            files.push(FileRef { path: sink.place, role, rows: w.rows, bytes: w.bytes, blake3: w.blake3, format });
         }
         let part = Part {
             part,

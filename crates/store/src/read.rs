@@ -33,18 +33,28 @@ impl<'a> Cells<'a> {
         self.wrong(name, "a word that this build does not know")
     }
 
+    /// Zero where it is null.
+    ///
     /// # Errors
     /// No such column, or no decimal that fits.
     pub fn dec(&self, name: &str) -> Result<Decimal, StoreError> {
         let column = self.column(name)?;
         let column = column.as_primitive_opt::<Decimal128Type>().ok_or_else(|| self.wrong(name, "no decimal"))?;
+        if column.is_null(self.row) {
+            return Ok(Decimal { raw: 0, scale: 0 });
+        }
         decimal_of(column.value(self.row)).ok_or_else(|| self.wrong(name, "a number beyond 64 bits"))
     }
 
+    /// Zero where it is null.
+    ///
     /// # Errors
     /// No such column, or no unsigned number.
     pub fn int(&self, name: &str) -> Result<u64, StoreError> {
         let column = self.column(name)?;
+        if column.is_null(self.row) {
+            return Ok(0);
+        }
         Ok(match column.data_type() {
             DataType::UInt8 => column.as_primitive::<UInt8Type>().value(self.row).into(),
             DataType::UInt16 => column.as_primitive::<UInt16Type>().value(self.row).into(),

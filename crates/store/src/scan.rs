@@ -8,6 +8,7 @@ use wholetape_tape::Disk;
 
 use crate::StoreError;
 use crate::decode;
+use crate::encode::check_format;
 use crate::file::Reader;
 use crate::manifest::{Part, Role};
 use crate::rows::Rows;
@@ -31,11 +32,15 @@ impl PartReader {
         let main = path(Role::Main).ok_or_else(unknown)?;
         let changed = |why: &str| StoreError::Changed { path: main.clone(), why: why.to_owned() };
         let reader = Reader::open(disk, &main)?;
-        crate::encode::check_format(&main, reader.schema())?;
-        let companion = match path(Role::Companion) {
-            Some(path) => Some(Reader::open(disk, &path)?),
-            None if table.companion().is_some() => return Err(changed("its companion is not listed")),
-            None => None,
+        check_format(&main, reader.schema(), table)?;
+        let companion = match (path(Role::Companion), table.companion()) {
+            (Some(path), Some(of)) => {
+                let reader = Reader::open(disk, &path)?;
+                check_format(&path, reader.schema(), of)?;
+                Some(reader)
+            }
+            (None, Some(_)) => return Err(changed("its companion is not listed")),
+            (_, None) => None,
         };
         // The last group of a main file may be without rows, and then it is not there.
         let pairs = |c: &Reader| c.groups() == reader.groups() || c.groups() == reader.groups() + 1;

@@ -136,6 +136,19 @@ impl Table {
         }
     }
 
+    /// What changed in the table's layout: a sentence for version 2, then 3 … None changed the type or the meaning of a column
+    /// that is there (docs/adr/0009), so that files of several versions are one table to whoever reads them.
+    #[must_use]
+    pub const fn changes(self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// The version of the layout that is written. Files of it and of all before it are read.
+    #[must_use]
+    pub const fn format(self) -> u32 {
+        1 + self.changes().len() as u32
+    }
+
     /// NautilusTrader reads it.
     #[must_use]
     pub const fn is_nautilus(self) -> bool {

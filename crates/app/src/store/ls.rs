@@ -7,7 +7,7 @@ use wholetape_model::Ts;
 use wholetape_store::catalog::Catalog;
 use wholetape_store::cert::day::subject;
 use wholetape_store::manifest::Part;
-use wholetape_store::names;
+use wholetape_store::{migrate, names};
 use wholetape_tape::RealDisk;
 
 use crate::cli;
@@ -24,6 +24,7 @@ pub fn run(args: &cli::CatalogLs) -> anyhow::Result<ExitCode> {
         let issued = state.issued.get(subject(&p.topic))?.get(&p.day)?;
         issued.parts.contains(&p.part).then_some(issued.revision)
     };
+    let older = parts.iter().flat_map(|p| &p.files).filter(|f| migrate::older(f).is_some()).count();
     if args.json {
         let rows: Vec<_> = parts
             .iter()
@@ -35,7 +36,7 @@ pub fn run(args: &cli::CatalogLs) -> anyhow::Result<ExitCode> {
                 })
             })
             .collect();
-        say!("{}", json!({"catalog": state.catalog, "parts": rows}));
+        say!("{}", json!({"catalog": state.catalog, "parts": rows, "older_files": older}));
         return Ok(ExitCode::SUCCESS);
     }
     let wide = parts.iter().map(|p| p.topic.len()).max().unwrap_or(5).max(5);
@@ -51,5 +52,10 @@ pub fn run(args: &cli::CatalogLs) -> anyhow::Result<ExitCode> {
     }
     let (rows, size) = (parts.iter().map(|p| p.rows).sum::<u64>(), parts.iter().map(|p| bytes(p)).sum::<u64>());
     say!("{} parts, {rows} rows, {:.1} MiB", parts.len(), size as f64 / f64::from(1 << 20));
+    if older > 0 {
+        say!(
+            "{older} files have an older layout, and are read as they are; `wholetape catalog migrate` writes them anew"
+        );
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -2,4 +2,5 @@
 
 pub mod keeper;
 pub mod ls;
+pub mod migrate;
 pub mod verbs;

@@ -4,6 +4,7 @@
 //! once, equal to the tape's, in order; files are what the manifest says and nothing else lies about; names do not overlap.
 #![allow(dead_code)]
 
+pub mod migrate;
 #[path = "../../../store/tests/support/mod.rs"]
 pub mod support;
 

@@ -67,10 +67,10 @@ impl PartFigures {
     pub fn read(disk: &dyn Disk, data: &Path, part: &Part) -> Result<Self, StoreError> {
         let mut reader = PartReader::open(disk, data, part)?;
         let (table, mut rows) = (reader.table(), Rows::default());
-        let mut all = Reading::default();
+        let mut all = Reading::new(table);
         while reader.next(&mut rows)? {
             for (ts, record) in rows.iter() {
-                all.row(table, ts, &record)?;
+                all.row(ts, &record)?;
             }
         }
         Ok(all.finish())
@@ -83,11 +83,35 @@ impl PartFigures {
     }
 }
 
-#[derive(Default)]
+/// The hash of rows in their canonical bytes, and how many bytes there are.
+pub(crate) struct Sum {
+    table: Table,
+    hash: blake3::Hasher,
+    row: Vec<u8>,
+    bytes: u64,
+}
+
+impl Sum {
+    pub(crate) fn new(table: Table) -> Self {
+        Self { table, hash: blake3::Hasher::new(), row: Vec::new(), bytes: 0 }
+    }
+
+    pub(crate) fn row(&mut self, ts: Ts, record: &Record<'_>) -> Result<(), StoreError> {
+        self.row.clear();
+        canon::row(self.table, ts, record, &mut self.row)?;
+        self.hash.update(&self.row);
+        self.bytes += self.row.len() as u64;
+        Ok(())
+    }
+
+    pub(crate) fn hex(&self) -> String {
+        self.hash.finalize().to_hex().to_string()
+    }
+}
+
 struct Reading {
     out: PartFigures,
-    hash: blake3::Hasher,
-    bytes: Vec<u8>,
+    sum: Sum,
     seqs: Vec<(u64, u64)>,
     late: [u64; 3],
     flagged: [u64; 5],
@@ -95,12 +119,14 @@ struct Reading {
 }
 
 impl Reading {
-    fn row(&mut self, table: Table, ts: Ts, record: &Record<'_>) -> Result<(), StoreError> {
-        self.bytes.clear();
-        canon::row(table, ts, record, &mut self.bytes)?;
-        self.hash.update(&self.bytes);
-        let out = &mut self.out;
-        out.table.bytes += self.bytes.len() as u64;
+    fn new(table: Table) -> Self {
+        let (out, seqs) = (PartFigures::default(), Vec::new());
+        Self { out, sum: Sum::new(table), seqs, late: [0; 3], flagged: [0; 5], last: None }
+    }
+
+    fn row(&mut self, ts: Ts, record: &Record<'_>) -> Result<(), StoreError> {
+        self.sum.row(ts, record)?;
+        let (table, out) = (self.sum.table, &mut self.out);
         out.table.rows += 1;
         if out.table.rows == 1 {
             out.table.from = ts.0;
@@ -189,7 +215,7 @@ impl Reading {
         let table = &mut self.out.table;
         table.late = named(&self.late, &SOURCES);
         table.flagged = named(&self.flagged, &CHECKS);
-        table.blake3 = self.hash.finalize().to_hex().to_string();
+        (table.blake3, table.bytes) = (self.sum.hex(), self.sum.bytes);
         table.delay = self.out.delays.figures();
         self.out
     }

@@ -212,7 +212,8 @@ impl Batch<'_> {
         let mut listed: Vec<u64> = parts(state, self.about, day).iter().map(|p| p.part).collect();
         listed.sort_unstable();
         let blake3 = Certificate::hash(&certificate.bytes());
-        let issued = Issued { subject: self.about.to_owned(), day, revision, number, blake3, parts: listed };
+        let subject = self.about.to_owned();
+        let issued = Issued { subject, day, revision, number, blake3, parts: listed, format: FORMAT };
         self.new.push((issued, certificate));
     }
 

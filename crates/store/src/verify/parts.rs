@@ -128,7 +128,7 @@ impl Verify<'_> {
             return;
         }
         if parts.iter().any(|p| !listed.contains(&p.part)) {
-            sums.notes.push(format!("{}: rows came since; a new revision is due", named(about, day)));
+            sums.notes.push(format!("{}: written anew since; a new revision is due", named(about, day)));
             return;
         }
         let Some(marks_to) = (day..=day + 100_000).find(|d| names::day_name(*d) == certificate.marks_to) else {
@@ -161,7 +161,7 @@ fn derived(
 ) -> Certificate {
     let before = newest.range(..day).next_back().map(|(day, read)| (*day, &read.certificate));
     let (summary, topics) = Day { day, parts: figures, later, before }.figures();
-    Certificate { format: crate::cert::FORMAT, summary, topics, ..said.clone() }
+    Certificate { summary, topics, ..said.clone() }
 }
 
 /// Whether everything that a certificate speaks of is there; what is not must have been let go on purpose.

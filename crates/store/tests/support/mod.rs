@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub mod days;
+pub mod golden;
 
 use wholetape_model::*;
 use wholetape_tape::{Delivery, From, ReaderOptions, Tape};
