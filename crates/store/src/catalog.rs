@@ -142,6 +142,9 @@ impl Catalog {
         let staging = self.staging();
         self.empty(&staging)?;
         self.disk.create_dir(&staging).map_err(StoreError::io(&staging))?;
+        // What a commit that replaces files counts on lies in it: a power loss must not take the folder.
+        let root = self.data.join(Dialect::V2.root());
+        self.disk.sync_dir(&root).map_err(StoreError::io(&root))?;
         self.remove_orphans()
     }
 

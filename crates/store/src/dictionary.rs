@@ -127,6 +127,13 @@ pub fn page() -> Result<String, StoreError> {
             Some(_) => writeln!(out, "; v1 `{}`.\n", table.folder(Dialect::V1)),
             None => writeln!(out, ".\n"),
         };
+        if table.format() > 1 {
+            let _ = write!(out, "Version {} of the layout.", table.format());
+            for (change, version) in table.changes().iter().zip(2..) {
+                let _ = write!(out, " Since {version}: {change}.");
+            }
+            out.push_str("\n\n");
+        }
         out.push_str("| column | v2 | v1 | unit | null | meaning |\n|---|---|---|---|---|---|\n");
         let mut names: Vec<String> = v2.fields().iter().map(|f| f.name().clone()).collect();
         // Sixty columns that say the same.

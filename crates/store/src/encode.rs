@@ -257,3 +257,33 @@ fn put<'a>(columns: &mut Columns, col: &Col, cells: impl Iterator<Item = Cell<'a
 fn word(cell: Cell<'_>) -> i8 {
     if let Cell::Word(at) = cell { at as i8 } else { 0 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow_schema::Schema;
+
+    #[test]
+    fn a_file_says_its_version_by_value_or_by_key() {
+        let of = |pairs: &[(&str, &str)]| {
+            let metadata = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            format_of(&Schema::empty().with_metadata(metadata))
+        };
+        assert_eq!(of(&[("topic", "x")]), 0);
+        assert_eq!(of(&[("wholetape_format", "1"), ("wholetape_table", "gaps")]), 1);
+        assert_eq!(of(&[("wholetape_format", "12")]), 12);
+        assert_eq!(of(&[("wholetape_format_3", "")]), 3);
+        assert_eq!(of(&[("wholetape_format", "1"), ("wholetape_format_2", "")]), 2);
+    }
+
+    /// Of NautilusTrader's tables nobody else reads the number, and two values of one key break a folder for 1.x.
+    #[test]
+    fn one_key_has_one_value_in_the_tables_that_nautilus_reads() {
+        for table in Table::ALL {
+            let (key, value) = said_format(*table);
+            let schema = Schema::empty().with_metadata(HashMap::from([(key.clone(), value.clone())]));
+            assert_eq!(format_of(&schema), table.format(), "{}", table.as_str());
+            assert!(!table.is_nautilus() || (key == FORMAT) == (value == "1"), "{key} {value}");
+        }
+    }
+}

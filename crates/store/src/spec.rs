@@ -62,6 +62,18 @@ impl Cell<'_> {
     pub const fn time_or_null(ts: Ts) -> Self {
         if ts.0 == 0 { Self::Null } else { Self::Time(ts.0) }
     }
+
+    /// Null where there is none: a record says 0 then.
+    #[must_use]
+    pub const fn int_or_null(n: u64) -> Self {
+        if n == 0 { Self::Null } else { Self::Int(n) }
+    }
+
+    /// Null where none is printed: a record says 0 then.
+    #[must_use]
+    pub fn dec_or_null(d: Decimal) -> Self {
+        if d.raw == 0 { Self::Null } else { Self::dec(d) }
+    }
 }
 
 /// One row, as a getter sees it.

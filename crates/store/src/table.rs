@@ -140,7 +140,15 @@ impl Table {
     /// that is there (docs/adr/0009), so that files of several versions are one table to whoever reads them.
     #[must_use]
     pub const fn changes(self) -> &'static [&'static str] {
-        &[]
+        match self {
+            Self::BarUpdate => &["`first_id` and `last_id` are null where the venue prints none; they were 0"],
+            Self::Definition => {
+                &["`onboard` and `expiry` are null where the venue tells none; they were 0, which reads as 1970"]
+            }
+            Self::Liquidation => &["`average_price` is null where it is not printed; it was 0"],
+            Self::Gap => &["`from_id` and `to_id` are null of a gap that is told by time; they were 0"],
+            _ => &[],
+        }
     }
 
     /// The version of the layout that is written. Files of it and of all before it are read.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Schema};
 use support::golden::{Known, dir, files, known, stored, sum, versions};
-use support::{DAY, Dice, KINDS, body, days, held, owned, topic};
+use support::{DAY, Dice, ID, KINDS, body, days, held, owned, topic};
 use wholetape_model::*;
 use wholetape_store::catalog::{Catalog, CatalogConfig};
 use wholetape_store::columns::Dialect;
@@ -137,7 +137,7 @@ impl World {
                         Validity { state: ValidityState::Live, cause: GapCause::Resync, update_id: 8, why: "in step" };
                     w.row(&topic, 2, Body::Validity(v));
                 }
-                "instrument" => w.definitions(&topic),
+                "instrument" => w.definitions(&topic, wanted),
                 "bar-1m" | "liquidation" => w.untold(&topic),
                 _ => {}
             }
@@ -194,15 +194,19 @@ impl World {
     }
 
     /// A future, and a pair that tells neither listing nor expiry.
-    fn definitions(&mut self, topic: &Topic) {
+    fn definitions(&mut self, topic: &Topic, wanted: &dyn Fn(&str) -> bool) {
         let o = owned(&mut Dice(1));
         let Body::Instrument(def) = body("instrument", 1, &mut Dice(1), &o) else { panic!() };
         self.row(topic, 2, Body::Instrument(InstrumentDef { onboard: Ts::ZERO, expiry: Ts::ZERO, ..def }));
         let future = Topic::parse("instrument.BTCUSDT-260327.BINANCE").unwrap();
-        self.row(&future, 2, Body::Instrument(InstrumentDef { kind: InstrumentKind::Future, ..def }));
+        if wanted(future.as_str()) {
+            self.row(&future, 2, Body::Instrument(InstrumentDef { kind: InstrumentKind::Future, ..def }));
+        }
         let pair = Topic::parse("instrument.BTCUSDT.BINANCE").unwrap();
         let spot = InstrumentDef { kind: InstrumentKind::Spot, onboard: Ts::ZERO, expiry: Ts::ZERO, ..def };
-        self.row(&pair, 2, Body::Instrument(spot));
+        if wanted(pair.as_str()) {
+            self.row(&pair, 2, Body::Instrument(spot));
+        }
     }
 
     /// A bar without ids; a forced order whose average price is not printed.
@@ -241,12 +245,15 @@ impl World {
         all
     }
 
-    /// The topics that fill one of these tables.
+    /// A topic for each of these tables, of the instrument that has most.
     fn topics_of(&self, tables: &BTreeSet<&str>) -> BTreeSet<String> {
         let state = Catalog::look(&RealDisk, self.dir.path()).unwrap();
-        let fills = |path: &str| tables.iter().any(|t| path.contains(&format!("/{t}/")));
-        let parts = state.parts.into_values().filter(|p| p.files.iter().any(|f| fills(&f.path)));
-        parts.map(|p| p.topic).collect()
+        let fills = |path: &str, table: &str| names::table_of(path).is_some_and(|(t, _)| t.as_str() == table);
+        let one = |table: &str| {
+            let parts = state.parts.values().filter(|p| p.files.iter().any(|f| fills(&f.path, table)));
+            parts.min_by_key(|p| !p.topic.ends_with(ID)).unwrap().topic.clone()
+        };
+        tables.iter().map(|table| one(table)).collect()
     }
 }
 
