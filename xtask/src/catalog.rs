@@ -29,12 +29,17 @@ const READERS: [Reader; 3] = [
     Reader {
         name: "catalog v2: NautilusTrader 2.0.0rc6, pyarrow, DuckDB, chdb",
         lock: "nautilus-2.0",
-        scripts: &[("read_v2.py", "catalog"), ("backtest_v2.py", "catalog"), ("engines.py", "catalog")],
+        scripts: &[
+            ("read_v2.py", "catalog"),
+            ("backtest_v2.py", "catalog"),
+            ("engines.py", "catalog"),
+            ("versions.py", "catalog"),
+        ],
     },
     Reader {
         name: "catalog v1: NautilusTrader 1.231.0",
         lock: "nautilus-1.231",
-        scripts: &[("read_v1.py", "catalog-v1"), ("backtest_v1.py", "catalog-v1")],
+        scripts: &[("read_v1.py", "catalog-v1"), ("backtest_v1.py", "catalog-v1"), ("versions.py", "catalog-v1")],
     },
     Reader {
         name: "catalog v1: NautilusTrader 1.220.0",
