@@ -103,7 +103,7 @@ impl Pipeline {
         let watched = probe::Watched { addr, tape: tape.clone(), hub: hub.clone(), lines };
         let feed = Mutex::new(Some(feed));
         let surface = Arc::new(Own { tape: tape.clone(), hub, feed, account: account.clone(), keeper, store });
-        let deps = Deps { tape: tape.clone(), surface: surface.clone() };
+        let deps = Deps { tape: tape.clone(), history: None, surface: surface.clone() };
         let gateway = tokio::spawn(Gateway::serve(plan.gateway, deps, listener, gateway_stop.clone()));
         let availability_stop = CancellationToken::new();
         let availability = Some(probe::start(watched, account, availability_stop.clone())?);

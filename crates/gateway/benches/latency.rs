@@ -198,7 +198,7 @@ fn whole(rate: u64, time: Duration) -> Result<Histogram<u64>, Fail> {
     let to = inward.local_addr()?;
     let stop = CancellationToken::new();
     let (tell, told): (_, Receiver<SocketAddr>) = channel();
-    let (served, deps) = (stop.clone(), Deps { tape: tape.clone(), surface: Arc::new(Quiet) });
+    let (served, deps) = (stop.clone(), Deps { tape: tape.clone(), history: None, surface: Arc::new(Quiet) });
     let server = thread::spawn(move || -> Result<(), Fail> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async move {

@@ -34,6 +34,10 @@ pub struct GatewayConfig {
     pub rings_bytes: usize,
     /// Written to a socket at once.
     pub write_bytes: usize,
+    /// What older messages are read by at once; whoever asks beyond waits for a turn.
+    pub history_workers: usize,
+    /// Older messages read ahead per subscription, at most.
+    pub history_bytes: usize,
 }
 
 impl Default for GatewayConfig {
@@ -53,6 +57,8 @@ impl Default for GatewayConfig {
             ring_bytes: 4 << 20,
             rings_bytes: 64 << 20,
             write_bytes: 64 << 10,
+            history_workers: 4,
+            history_bytes: 256 << 10,
         }
     }
 }
@@ -86,6 +92,8 @@ impl GatewayConfig {
         check(self.rings_bytes >= 1 << 20, "rings_bytes", self.rings_bytes.to_string(), "use 1MiB or more");
         check(self.ring_bytes >= 64 << 10, "ring_bytes", self.ring_bytes.to_string(), "use 64KiB or more");
         check(self.write_bytes >= 4 << 10, "write_bytes", self.write_bytes.to_string(), "use 4KiB or more");
+        check(self.history_workers > 0, "history_workers", self.history_workers.to_string(), "use 1 or more");
+        check(self.history_bytes >= 64 << 10, "history_bytes", self.history_bytes.to_string(), "use 64KiB or more");
         for origin in &self.origins {
             let good = origin == "*" || origin.starts_with("http://") || origin.starts_with("https://");
             check(good, "origins", origin.clone(), "write https://host, or * for all");

@@ -4,12 +4,16 @@
 //! ```text
 //! tape ─► hub: one reader per subscribed topic ─► stream: encoded once, a short ring ─► connections ─► sockets
 //!                       (ws/hub.rs)                       (ws/stream.rs)                 (ws/connection.rs)
+//! history (what the tape let go) ─► workers, a few at once ─► one subscription each ─────┘
+//!                                        (ws/past)
 //! ```
 //!
 //! Invariants:
 //! - Each message is encoded once, however many read it live. A connection that falls behind the ring reads the tape
-//!   for itself at its own pace, so a slow client costs nobody else anything.
-//! - Memory is bounded: per topic the ring, per connection its write buffer and one batch. There are no queues.
+//!   for itself at its own pace, so a slow client costs nobody else anything. What the tape holds no more is read elsewhere than
+//!   on the gateway's thread.
+//! - Memory is bounded: per topic the ring, per connection its write buffer and one batch, per subscription that reads the
+//!   history what was read ahead. There are no queues.
 //! - What a client is not given is named by `missed`; nothing is skipped silently.
 //!
 //! ```no_run
@@ -23,7 +27,7 @@
 //! # async fn run(tape: wholetape_tape::Tape) -> Result<(), Box<dyn std::error::Error>> {
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
 //! let stop = tokio_util::sync::CancellationToken::new();
-//! let deps = Deps { tape, surface: Arc::new(App) };
+//! let deps = Deps { tape, history: None, surface: Arc::new(App) };
 //! Gateway::serve(GatewayConfig::default(), deps, listener, stop).await?;
 //! # Ok(()) }
 //! ```
@@ -42,6 +46,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use wholetape_tape::Tape;
 use wholetape_tape::coverage::Coverage;
+use wholetape_tape::history::History;
 
 pub use config::{GatewayConfig, Problem};
 pub use stats::GatewayStats;
@@ -49,6 +54,8 @@ pub use stats::GatewayStats;
 /// What the gateway is given. `Tape` is a cheap handle.
 pub struct Deps {
     pub tape: Tape,
+    /// Whoever keeps what the tape lets go; `None`: nobody.
+    pub history: Option<Arc<dyn History>>,
     pub surface: Arc<dyn Surface>,
 }
 

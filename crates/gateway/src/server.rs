@@ -55,7 +55,7 @@ pub(crate) async fn serve(
     stop: CancellationToken,
 ) -> Result<(), GatewayError> {
     let drain = config.drain;
-    let hub = Arc::new(Hub::new(deps.tape, config, Arc::new(GatewayStats::default())));
+    let hub = Arc::new(Hub::new(deps.tape, deps.history, config, Arc::new(GatewayStats::default())));
     let server = Arc::new(Server {
         hub: hub.clone(),
         surface: deps.surface,
@@ -78,6 +78,9 @@ pub(crate) async fn serve(
     let ended = timeout(drain, async {
         server.sockets.wait().await;
         while requests.join_next().await.is_some() {}
+        if let Some(past) = &hub.past {
+            past.end().await;
+        }
     });
     if ended.await.is_err() {
         tracing::warn!("some connections did not end in time");

@@ -23,6 +23,12 @@ pub struct GatewayStats {
     pub ops_total: AtomicU64,
     pub errors_total: AtomicU64,
     pub refused_upgrades_total: AtomicU64,
+    /// Subscriptions that read what the tape let go.
+    pub history_subscriptions: AtomicU64,
+    /// Messages and rows of history handed to connections.
+    pub history_messages_total: AtomicU64,
+    /// Readings that ended because the history could not be read.
+    pub history_failures_total: AtomicU64,
     closes: Mutex<Vec<(u16, u64)>>,
 }
 
@@ -53,6 +59,9 @@ impl GatewayStats {
         one("gateway_ops_total", c, "Messages of clients.", &self.ops_total);
         one("gateway_errors_total", c, "Errors answered to clients.", &self.errors_total);
         one("gateway_refused_upgrades_total", c, "Upgrades refused.", &self.refused_upgrades_total);
+        one("gateway_history_subscriptions", g, "Subscriptions that read the history.", &self.history_subscriptions);
+        one("gateway_history_messages_total", c, "Messages and rows of history.", &self.history_messages_total);
+        one("gateway_history_failures_total", c, "Histories that could not be read.", &self.history_failures_total);
         out.push_str("# HELP gateway_closes_total Connections closed, by code.\n# TYPE gateway_closes_total counter\n");
         for (code, n) in lock(&self.closes).iter() {
             let _ = writeln!(out, "gateway_closes_total{{code=\"{code}\"}} {n}");

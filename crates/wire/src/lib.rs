@@ -22,7 +22,7 @@ pub mod reply;
 pub use book::BookView;
 pub use code::{Close, Code};
 pub use message::{Context, Written};
-pub use op::{From, Op, OpError};
+pub use op::{AsOf, From, Op, OpError};
 
 /// The protocol's version, stated by `welcome`.
 pub const VERSION: u32 = 1;

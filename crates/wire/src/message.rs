@@ -2,6 +2,8 @@
 //!
 //! The range of a message is `(prev, seq]`, where `prev` is what the *reader* has, not what the record says: a checkpoint
 //! that was left out, and the hole that a power loss leaves, are covered by the message that follows.
+//!
+//! A *row* is the same message within a `hist` batch: that names topic and epoch, and the row's `ts` is the corrected time.
 
 use wholetape_model::mark::{Coverage, Finding, Gap, Link, Validity};
 use wholetape_model::{
@@ -38,13 +40,38 @@ pub enum Written {
 /// # Errors
 /// As [`Record::view`]; `out` is then as it was.
 pub fn record(out: &mut Vec<u8>, cx: &Context<'_>, record: &Record<'_>) -> Result<Written, RecordError> {
+    write(out, cx, record, Place { named: true, ts: record.ts_recv() })
+}
+
+/// Appends the row for `record`, whose corrected time is `ts_init`.
+///
+/// # Errors
+/// As [`Record::view`]; `out` is then as it was.
+pub fn row(
+    out: &mut Vec<u8>,
+    cx: &Context<'_>,
+    record: &Record<'_>,
+    ts_init: Ts,
+) -> Result<Written, RecordError> {
+    write(out, cx, record, Place { named: false, ts: ts_init })
+}
+
+/// What a message says of its place beside its range.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Topic and epoch are stated.
+    named: bool,
+    ts: Ts,
+}
+
+fn write(out: &mut Vec<u8>, cx: &Context<'_>, record: &Record<'_>, place: Place) -> Result<Written, RecordError> {
     let view = record.view()?;
     let seq = record.seq();
     let mut j = Json(out);
     let about_itself = matches!(cx.topic.kind(), Kind::Gap | Kind::Coverage);
     if view.is_mark() && !about_itself {
         j.raw("{\"op\":\"mark\"");
-        position(&mut j, cx, seq, record.ts_recv());
+        position(&mut j, cx, seq, place);
         match &view {
             View::Gap(g) => {
                 j.raw(",\"mark\":\"gap\"");
@@ -63,14 +90,13 @@ pub fn record(out: &mut Vec<u8>, cx: &Context<'_>, record: &Record<'_>) -> Resul
     match &view {
         View::Book(b) if b.action == BookAction::Checkpoint => return Ok(Written::Nothing),
         View::Book(b) if b.action == BookAction::Snapshot => {
-            j.raw("{\"op\":\"snap\"");
-            j.raw(",\"topic\":").text(cx.topic.as_str()).raw(",\"epoch\":").text(cx.epoch);
+            snap_name(&mut j, cx, place);
             j.raw(",\"prev\":").u64(cx.prev);
-            j.raw(",\"seq\":").u64(seq).raw(",\"ts\":").i64(record.ts_recv().micros());
+            j.raw(",\"seq\":").u64(seq).raw(",\"ts\":").i64(place.ts.micros());
         }
         _ => {
             j.raw("{\"op\":\"data\"");
-            position(&mut j, cx, seq, record.ts_recv());
+            position(&mut j, cx, seq, place);
         }
     }
     flags(&mut j, record.flags());
@@ -86,8 +112,17 @@ pub fn record(out: &mut Vec<u8>, cx: &Context<'_>, record: &Record<'_>) -> Resul
 
 /// Appends a `snap` of a book: the full view at `seq`.
 pub fn book_snap(out: &mut Vec<u8>, cx: &Context<'_>, seq: u64, ts: Ts, update_id: u64, book: &BookView) {
+    write_book(out, cx, seq, Place { named: true, ts }, update_id, book);
+}
+
+/// Appends a row that holds a book's full view at `seq`.
+pub fn book_row(out: &mut Vec<u8>, cx: &Context<'_>, seq: u64, ts_init: Ts, update_id: u64, book: &BookView) {
+    write_book(out, cx, seq, Place { named: false, ts: ts_init }, update_id, book);
+}
+
+fn write_book(out: &mut Vec<u8>, cx: &Context<'_>, seq: u64, place: Place, update_id: u64, book: &BookView) {
     let mut j = Json(out);
-    snap_head(&mut j, cx, seq, ts);
+    snap_head(&mut j, cx, seq, place);
     envelope_of_book(&mut j, cx.state, update_id);
     j.raw(",\"data\":{");
     book.write(&mut j);
@@ -101,7 +136,7 @@ pub fn book_snap(out: &mut Vec<u8>, cx: &Context<'_>, seq: u64, ts: Ts, update_i
 pub fn state_snap(out: &mut Vec<u8>, cx: &Context<'_>, seq: u64, record: &Record<'_>) -> Result<(), RecordError> {
     let view = record.view()?;
     let mut j = Json(out);
-    snap_head(&mut j, cx, seq, record.ts_recv());
+    snap_head(&mut j, cx, seq, Place { named: true, ts: record.ts_recv() });
     flags(&mut j, record.flags());
     j.raw(",\"data\":{");
     body(&mut j, &view, record.scales(), None);
@@ -110,18 +145,27 @@ pub fn state_snap(out: &mut Vec<u8>, cx: &Context<'_>, seq: u64, record: &Record
     Ok(())
 }
 
-fn snap_head(j: &mut Json<'_>, cx: &Context<'_>, seq: u64, ts: Ts) {
-    j.raw("{\"op\":\"snap\",\"topic\":").text(cx.topic.as_str()).raw(",\"epoch\":").text(cx.epoch);
-    j.raw(",\"seq\":").u64(seq).raw(",\"ts\":").i64(ts.micros());
+fn snap_head(j: &mut Json<'_>, cx: &Context<'_>, seq: u64, place: Place) {
+    snap_name(j, cx, place);
+    j.raw(",\"seq\":").u64(seq).raw(",\"ts\":").i64(place.ts.micros());
+}
+
+fn snap_name(j: &mut Json<'_>, cx: &Context<'_>, place: Place) {
+    j.raw("{\"op\":\"snap\"");
+    if place.named {
+        j.raw(",\"topic\":").text(cx.topic.as_str()).raw(",\"epoch\":").text(cx.epoch);
+    }
 }
 
 /// Topic names are `[a-zA-Z0-9._%-]` wherever we made them; one that is not is escaped like any text.
-fn position(j: &mut Json<'_>, cx: &Context<'_>, seq: u64, ts: Ts) {
-    j.raw(",\"topic\":").text(cx.topic.as_str());
+fn position(j: &mut Json<'_>, cx: &Context<'_>, seq: u64, place: Place) {
+    if place.named {
+        j.raw(",\"topic\":").text(cx.topic.as_str());
+    }
     if cx.prev + 1 != seq {
         j.raw(",\"prev\":").u64(cx.prev);
     }
-    j.raw(",\"seq\":").u64(seq).raw(",\"ts\":").i64(ts.micros());
+    j.raw(",\"seq\":").u64(seq).raw(",\"ts\":").i64(place.ts.micros());
 }
 
 fn envelope_of_book(j: &mut Json<'_>, state: Option<ValidityState>, update_id: u64) {

@@ -14,13 +14,26 @@ pub enum From {
     Earliest,
     /// This many messages back.
     Last(u64),
-    /// Microseconds since the Unix epoch, UTC.
-    Ts(i64),
+    /// Rows of history since `ts` (microseconds since the Unix epoch, UTC), then live.
+    Ts {
+        ts: i64,
+        asof: Option<AsOf>,
+    },
     /// After this seq.
     Position {
         epoch: String,
         seq: u64,
     },
+}
+
+/// How far a client came in a history that broke off, in the words of the last `hist` that it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AsOf {
+    pub seq: u64,
+    /// Rows that it has.
+    pub i: u64,
+    /// Of which epoch `seq` is, where the client says.
+    pub epoch: Option<String>,
 }
 
 /// A `sub` message. Optional keys that the client left out are `None`.
@@ -263,16 +276,27 @@ impl Keys {
                 };
                 let last = keys.integer("last").map_err(nested)?;
                 let ts = keys.integer("ts").map_err(nested)?;
+                let asof = keys.integer("asof").map_err(nested)?;
+                let i = keys.integer("i").map_err(nested)?;
                 let seq = keys.integer("seq").map_err(nested)?;
                 let epoch = keys.text("epoch").map_err(nested)?;
                 if let Some(key) = keys.map.keys().next() {
                     return Err(nested(keys.error(clip(key), "unknown key")));
                 }
-                match (last, ts, epoch, seq) {
-                    (Some(n), None, None, None) => Ok(From::Last(n)),
-                    (None, Some(ts), None, None) => Ok(From::Ts(ts as i64)),
-                    (None, None, Some(epoch), Some(seq)) => Ok(From::Position { epoch, seq }),
-                    _ => Err(self.error("from", "must be {last}, {ts} or {epoch, seq}")),
+                if asof.is_some() && ts.is_none() {
+                    return Err(nested(keys.error("asof", "only beside ts, as the last `hist` says it")));
+                }
+                if i.is_some() && asof.is_none() {
+                    return Err(nested(keys.error("i", "only beside ts and asof, as the last `hist` says them")));
+                }
+                match (last, ts, asof, epoch, seq) {
+                    (Some(n), None, None, None, None) => Ok(From::Last(n)),
+                    (None, Some(ts), None, None, None) => Ok(From::Ts { ts: ts as i64, asof: None }),
+                    (None, Some(ts), Some(seq), epoch, None) => {
+                        Ok(From::Ts { ts: ts as i64, asof: Some(AsOf { seq, i: i.unwrap_or(0), epoch }) })
+                    }
+                    (None, None, None, Some(epoch), Some(seq)) => Ok(From::Position { epoch, seq }),
+                    _ => Err(self.error("from", "must be {last}, {ts}, {ts, asof, i} or {epoch, seq}")),
                 }
             }
             Some(_) => Err(self.error("from", "must be \"live\", \"earliest\" or an object")),
@@ -332,7 +356,13 @@ mod tests {
         let t = "trade.BTCUSDT-PERP.BINANCE";
         good(&format!(r#"{{"op":"sub","id":1,"topic":"{t}"}}"#), sub(t, From::Live));
         good(&format!(r#"{{"op":"sub","id":1,"topic":"{t}","from":{{"last":3}}}}"#), sub(t, From::Last(3)));
-        good(&format!(r#"{{"op":"sub","id":1,"topic":"{t}","from":{{"ts":5}}}}"#), sub(t, From::Ts(5)));
+        good(&format!(r#"{{"op":"sub","id":1,"topic":"{t}","from":{{"ts":5}}}}"#), sub(t, From::Ts { ts: 5, asof: None }));
+        let asof = |i, epoch| From::Ts { ts: 5, asof: Some(AsOf { seq: 9, i, epoch }) };
+        good(&format!(r#"{{"op":"sub","id":1,"topic":"{t}","from":{{"ts":5,"asof":9}}}}"#), sub(t, asof(0, None)));
+        good(
+            &format!(r#"{{"op":"sub","id":1,"topic":"{t}","from":{{"ts":5,"asof":9,"i":300,"epoch":"k3f9"}}}}"#),
+            sub(t, asof(300, Some("k3f9".into()))),
+        );
         let position = From::Position { epoch: "k3f9".into(), seq: 1041 };
         good(&format!(r#"{{"op":"sub","id":1,"topic":"{t}","from":{{"epoch":"k3f9","seq":1041}}}}"#), sub(t, position));
         good(r#"{"op":"ping","id":1}"#, Op::Ping);
@@ -360,6 +390,11 @@ mod tests {
         bad(r#"{"op":"sub","topic":"t","from":{"last":"3"}}"#, Code::Schema, Some("from.last"));
         bad(r#"{"op":"sub","topic":"t","from":{"last":3,"x":1}}"#, Code::Schema, Some("from.x"));
         bad(r#"{"op":"sub","topic":"t","from":{"seq":3}}"#, Code::Schema, Some("from"));
+        bad(r#"{"op":"sub","topic":"t","from":{"asof":3}}"#, Code::Schema, Some("from.asof"));
+        bad(r#"{"op":"sub","topic":"t","from":{"ts":5,"i":3}}"#, Code::Schema, Some("from.i"));
+        bad(r#"{"op":"sub","topic":"t","from":{"ts":5,"asof":"3"}}"#, Code::Schema, Some("from.asof"));
+        bad(r#"{"op":"sub","topic":"t","from":{"ts":5,"epoch":"e"}}"#, Code::Schema, Some("from"));
+        bad(r#"{"op":"sub","topic":"t","from":{"ts":5,"last":3}}"#, Code::Schema, Some("from"));
         bad(r#"{"op":"sub","topic":"t","depth":11}"#, Code::Schema, Some("depth"));
         bad(r#"{"op":"sub","topic":"t","conflate":"5s"}"#, Code::Schema, Some("conflate"));
         bad(r#"{"op":"hello","linger_ms":101}"#, Code::Schema, Some("linger_ms"));
@@ -383,7 +418,7 @@ mod tests {
         #[test]
         fn shuffled_messages_are_read_or_refused(
             op in "sub|unsub|resync|ping|hello|auth|pub",
-            pairs in proptest::collection::vec(("id|topic|from|pos|depth|lag|batch|zz", "[0-9]{1,20}|null|true|\"[a-z.*]{0,9}\"|\\{\"last\":[0-9-]{1,3}\\}|\\[\"e\",[0-9]\\]|-1e9"), 0..5),
+            pairs in proptest::collection::vec(("id|topic|from|pos|depth|lag|batch|zz", "[0-9]{1,20}|null|true|\"[a-z.*]{0,9}\"|\\{\"(last|ts|asof|i)\":[0-9-]{1,3}\\}|\\[\"e\",[0-9]\\]|-1e9"), 0..5),
         ) {
             let rest: String = pairs.iter().map(|(k, v)| format!(",\"{k}\":{v}")).collect();
             let _ = parse(&format!("{{\"op\":\"{op}\"{rest}}}"));

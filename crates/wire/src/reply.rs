@@ -1,4 +1,4 @@
-//! Everything the server says beside records: `welcome`, `subd`, `missed`, `resumed`, `hb`, `err`, `ok`, `pong`, `notice`.
+//! Everything the server says beside records: `welcome`, `subd`, `hist`, `missed`, `resumed`, `hb`, `err`, `ok`, `pong`, `notice`.
 
 use wholetape_model::{Topic, Ts};
 
@@ -105,6 +105,25 @@ pub fn resumed(out: &mut Vec<u8>, id: Option<u64>, topic: &Topic, epoch: &str, h
 pub fn missed(out: &mut Vec<u8>, topic: &Topic, m: Missed<'_>) {
     let mut j = Json(out);
     j.raw("{\"op\":\"missed\",\"topic\":").text(topic.as_str()).raw(",");
+    range(&mut j, &m);
+    j.raw("}");
+}
+
+/// A batch of history: `rows` are whole rows of [`crate::message`], joined by commas; `i` = rows given so far, these included.
+pub fn hist(out: &mut Vec<u8>, id: Option<u64>, topic: &Topic, epoch: &str, (asof, i): (u64, u64), rows: &[u8]) {
+    let mut j = Json(out);
+    j.raw("{\"op\":\"hist\"");
+    optional_id(&mut j, id);
+    j.raw(",\"topic\":").text(topic.as_str()).raw(",\"epoch\":").text(epoch);
+    j.raw(",\"asof\":").u64(asof).raw(",\"i\":").u64(i).raw(",\"data\":[");
+    out.extend_from_slice(rows);
+    out.extend_from_slice(b"]}");
+}
+
+/// A row of `hist` in the place of those that are held nowhere.
+pub fn missed_row(out: &mut Vec<u8>, m: Missed<'_>) {
+    let mut j = Json(out);
+    j.raw("{\"op\":\"missed\",");
     range(&mut j, &m);
     j.raw("}");
 }

@@ -138,7 +138,7 @@ async fn a_gateway_that_goes_away_lowers_the_figure() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let (gateway_stop, stop) = (CancellationToken::new(), CancellationToken::new());
-    let deps = Deps { tape: tape.clone(), surface: Arc::new(Nothing) };
+    let deps = Deps { tape: tape.clone(), history: None, surface: Arc::new(Nothing) };
     let gateway = tokio::spawn(Gateway::serve(GatewayConfig::default(), deps, listener, gateway_stop.clone()));
     let account = Arc::new(Availability::open(dir.path()));
     let watched = probe::Watched { addr, tape, hub: wholetape_feed::Hub::new(), lines: vec!["x".into()] };

@@ -29,7 +29,7 @@ use wholetape_wire::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, Close, Code};
 use crate::ws::bucket::Bucket;
 use crate::ws::counted::Counted;
 use crate::ws::hub::Hub;
-use crate::ws::subscription::{Asked, Outbox, Subscription, Turn};
+use crate::ws::subscription::{Asked, Ending, Outbox, Subscription, Turn};
 
 pub(crate) type Socket = WebSocketStream<Counted<TokioIo<Upgraded>>>;
 
@@ -144,26 +144,14 @@ impl Session {
                 Turn::Idle => {}
                 Turn::More => self.queues[class].push_back(token),
                 Turn::TooSlow => self.closing = Some(Close::TooSlow),
-                Turn::Beyond { asked, head } => {
-                    let msg = format!("the position is beyond the head {head}");
-                    self.fail(asked, Code::BadPosition, &msg, &topic, token);
-                }
-                Turn::Failed { asked: Some(asked) } => {
-                    self.fail(asked, Code::Internal, "the tape cannot be read", &topic, token);
-                }
-                Turn::Failed { asked: None } => {
-                    self.error_of(None, Code::Internal, "the tape cannot be read", topic.as_str());
+                Turn::Ends(Ending { asked, code, msg, retry_ms }) => {
+                    let id = asked.and_then(Asked::id);
+                    self.error(&Error { id, code, msg: &msg, path: None, topic: Some(topic.as_str()), retry_ms });
                     self.end(token);
                 }
             }
         }
         self.queues.iter().any(|q| !q.is_empty())
-    }
-
-    fn fail(&mut self, asked: Asked, code: Code, msg: &str, topic: &Topic, token: u64) {
-        let (Asked::Sub(id) | Asked::Resync(id)) = asked;
-        self.error_of(id, code, msg, topic.as_str());
-        self.end(token);
     }
 
     /// The next frame to send: one message, or a batch of them.

@@ -2,18 +2,22 @@
 //!
 //! - [`hub`]: one task that reads the tape for all subscribed topics;
 //! - [`stream`]: one topic's encoded messages, its book, its readers;
+//! - [`book`]: the book after each record;
 //! - [`subscription`]: one client's cursor in one topic;
+//! - [`past`]: what the tape let go, read by workers;
 //! - [`connection`]: one socket: ops, timers, and what is written when;
 //! - [`upgrade`]: the handshake;
 //! - [`bucket`]: the rate of ops;
 //! - [`inbound`]: unfinished frames and endless messages.
 
+pub(crate) mod book;
 pub(crate) mod bucket;
 pub(crate) mod connection;
 pub(crate) mod counted;
 pub(crate) mod hub;
 pub(crate) mod inbound;
 pub(crate) mod ops;
+pub(crate) mod past;
 pub(crate) mod start;
 pub(crate) mod stream;
 pub(crate) mod subscription;

@@ -8,7 +8,7 @@ use wholetape_wire::reply::{self, Error};
 use wholetape_wire::{Close, Code, From, Op};
 
 use crate::ws::connection::Session;
-use crate::ws::subscription::{Asked, Slow, Subscription};
+use crate::ws::subscription::{Asked, Slow, Subscription, Terms};
 
 /// Costs in thousandths of an op.
 const OP: i64 = 1_000;
@@ -69,7 +69,7 @@ impl Session {
     }
 
     fn on_sub(&mut self, id: Option<u64>, sub: &Sub) {
-        if let Some((path, msg)) = unserved_option(sub) {
+        if let Some((path, msg)) = unserved_option(sub, self.hub.past.is_some()) {
             return self.unserved(id, path, msg, Some(&sub.topic));
         }
         if sub.conflate.as_deref().is_some_and(|c| c != "none") {
@@ -110,9 +110,9 @@ impl Session {
             self.channels += 1;
             match self.hub.join(&topic, &self.set, token) {
                 Ok(stream) => {
-                    let from = sub.from.clone();
-                    let lag = sub.lag.unwrap_or(LAG);
-                    let s = Subscription::new(stream, token, self.channels, Asked::Sub(id), from, slow, lag);
+                    let terms = Terms { ch: self.channels, slow, lag: sub.lag.unwrap_or(LAG) };
+                    let (past, set) = (self.hub.past.clone(), self.set.clone());
+                    let s = Subscription::new(stream, token, terms, past, set, Asked::Sub(id), sub.from.clone());
                     self.subs.insert(token, s);
                     self.by_topic.insert(topic, token);
                     self.hub.stats.subscriptions.fetch_add(1, Ordering::Relaxed);
@@ -208,9 +208,15 @@ impl Session {
 }
 
 /// Options of the protocol that this build does not serve are refused by name, never quietly replaced.
-fn unserved_option(sub: &Sub) -> Option<(&'static str, &'static str)> {
-    if matches!(sub.from, From::Ts(_)) {
-        return Some(("from.ts", "this build does not serve history by time; use live, earliest, last or a position"));
+fn unserved_option(sub: &Sub, history: bool) -> Option<(&'static str, &'static str)> {
+    match &sub.from {
+        From::Ts { .. } if !history => {
+            return Some(("from.ts", "no history is kept here (`[store]` is off): use live, earliest, last or a position"));
+        }
+        From::Ts { asof: Some(_), .. } if sub.topic.contains('*') => {
+            return Some(("from.asof", "speaks of one topic: name it"));
+        }
+        _ => {}
     }
     if sub.depth.is_some() {
         return Some(("depth", "this build serves only `full`"));

@@ -13,13 +13,13 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
-use wholetape_model::{BookAction, Kind, Record, Topic, Ts, ValidityState, View};
+use wholetape_model::{Kind, Topic, Ts};
 use wholetape_tape::{Delivery, From, Reader, ReaderOptions, Shared, Tape, TapeError, WakeSet};
 use wholetape_wire::message::{self, Context, Written};
-use wholetape_wire::{BookView, CRC_EVERY};
 
 use crate::lock;
 use crate::stats::GatewayStats;
+use crate::ws::book::{BookState, is_checkpoint};
 
 /// Records before a book's start that are searched for its last validity mark.
 const LOOK_BACK: u64 = 256;
@@ -67,67 +67,6 @@ pub(crate) struct Frame {
     /// Receive time of the record.
     ts: Ts,
     pub text: Utf8Bytes,
-}
-
-/// A client's state of a book after a message.
-#[derive(Debug, Default)]
-pub(crate) struct BookState {
-    pub view: BookView,
-    pub state: Option<ValidityState>,
-    pub vid: u64,
-    ts: Ts,
-    updates: u32,
-    /// The view could not hold an update: no snapshot until the next full state.
-    broken: bool,
-}
-
-impl BookState {
-    /// Takes a record of the book's topic; the checksum when it is due.
-    pub fn apply(&mut self, record: &Record<'_>) -> Option<u32> {
-        let Ok(view) = record.view() else { return None };
-        if record.is_mark() && record.prev() + 1 < record.seq() {
-            // A lost range (power loss): updates went with it, so this is no book until the next full state.
-            (self.broken, self.state) = (true, Some(ValidityState::Stale));
-        }
-        match view {
-            View::Validity(v) => self.state = Some(v.state),
-            View::Book(b) => {
-                if b.action != BookAction::Delta {
-                    // A checkpoint repeats what we hold, unless we start here.
-                    if b.action == BookAction::Checkpoint && !self.view.is_empty() && !self.broken {
-                        return None;
-                    }
-                    self.view.clear();
-                    self.broken = false;
-                    self.updates = 0;
-                }
-                self.state.get_or_insert(ValidityState::Live);
-                self.broken |= self.view.apply(record.scales(), b.bids, b.asks).is_err();
-                (self.vid, self.ts) = (b.last_id, record.ts_recv());
-                if b.action == BookAction::Snapshot {
-                    return (!self.broken).then(|| self.view.crc());
-                }
-                self.updates += 1;
-                if self.updates >= CRC_EVERY && !self.broken {
-                    self.updates = 0;
-                    return Some(self.view.crc());
-                }
-            }
-            _ => {}
-        }
-        None
-    }
-
-    /// Appends the `snap` at `seq`.
-    pub fn snap(&self, out: &mut Vec<u8>, topic: &Topic, epoch: &str, seq: u64) {
-        let state = match (self.broken, self.state) {
-            (true, _) => Some(ValidityState::Stale),
-            (false, None) => Some(ValidityState::Syncing),
-            (false, state) => state,
-        };
-        let cx = Context { topic, epoch, prev: 0, state, crc: None };
-        message::book_snap(out, &cx, seq, self.ts, self.vid, &self.view);
-    }
 }
 
 /// Who is told when there is more.
@@ -331,10 +270,6 @@ fn keep(piece: &mut BytesMut, bytes: &[u8]) -> Bytes {
     }
     piece.extend_from_slice(bytes);
     piece.split().freeze()
-}
-
-pub(crate) fn is_checkpoint(record: &Record<'_>) -> bool {
-    record.is_book_start() && matches!(record.view(), Ok(View::Book(b)) if b.action == BookAction::Checkpoint)
 }
 
 /// What the ring has for a cursor.

@@ -1,7 +1,10 @@
 //! One client's cursor in one topic.
 //!
 //! `position` is the seq up to which the client was served or told what it missed. A cursor near the head takes shared
-//! messages from the stream's ring; one that is behind reads the tape for itself until the ring can take over.
+//! messages from the stream's ring; one that is behind reads the tape for itself until the ring can take over, and what the
+//! tape let go is read for it by a worker ([`behind`]).
+
+mod behind;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,15 +12,16 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
-use wholetape_model::{Class, Kind, ValidityState, View};
-use wholetape_tape::{Delivery, From as TapeFrom, MissedWhy, Reader, ReaderOptions, TapeError};
-use wholetape_wire::From;
-use wholetape_wire::message::{self, Context, Written};
+use wholetape_model::{Class, Kind};
+use wholetape_tape::{From as TapeFrom, ReaderOptions, TapeError, WakeSet};
 use wholetape_wire::reply::{self, Missed, Resumed};
+use wholetape_wire::{Code, From};
 
 use crate::stats::GatewayStats;
-use crate::ws::start::{self, Start};
+use crate::ws::past::{Job, Readers, TimeJob};
+use crate::ws::start::{self, Older, Start};
 use crate::ws::stream::{Next, Stream};
+use behind::{Before, Behind};
 
 /// Messages that a subscription may write before another has its turn.
 const TURN: usize = 64;
@@ -37,49 +41,66 @@ pub(crate) enum Asked {
     Resync(Option<u64>),
 }
 
-/// Reads the tape for one client.
-struct Behind {
-    reader: Reader,
-    batch: VecDeque<Delivery>,
-    state: Option<ValidityState>,
-    noticed: bool,
+impl Asked {
+    pub const fn id(self) -> Option<u64> {
+        let (Self::Sub(id) | Self::Resync(id)) = self;
+        id
+    }
+}
+
+/// What a client asked for beside topic and start.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    /// The subscription's number in its connection.
+    pub ch: u32,
+    pub slow: Slow,
+    pub lag: u64,
 }
 
 enum Phase {
     /// Waiting for the stream to be built.
     Opening(Asked, From),
     Live,
+    /// Reads the tape.
     Behind(Box<Behind>),
+    /// Is read for by a worker.
+    Past(Box<Before>),
 }
 
 pub(crate) struct Subscription {
     pub stream: Arc<Stream>,
     pub token: u64,
-    pub slow: Slow,
-    pub lag: u64,
-    ch: u32,
+    terms: Terms,
+    past: Option<Arc<Readers>>,
+    set: WakeSet,
     phase: Phase,
     position: u64,
     generation: u64,
+    /// Behind the first of these positions, up to the second, there is nothing on the tape, and the history had nothing or failed.
+    nowhere: Option<(u64, u64)>,
+    /// It was told that it lags, and has not caught up since.
+    noticed: bool,
 }
 
 /// What a turn came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Turn {
     /// Nothing left; woken when there is.
     Idle,
     More,
     /// The policy `disconnect` acted.
     TooSlow,
-    /// The start position lies beyond the head: answered with an error; the subscription ends.
-    Beyond {
-        asked: Asked,
-        head: u64,
-    },
-    /// The tape could not be read.
-    Failed {
-        asked: Option<Asked>,
-    },
+    /// The subscription cannot go on, or could not begin.
+    Ends(Ending),
+}
+
+/// The error that ends a subscription.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    pub asked: Option<Asked>,
+    pub code: Code,
+    pub msg: String,
+    pub retry_ms: Option<u64>,
 }
 
 /// Messages on their way to one socket.
@@ -112,8 +133,17 @@ impl Outbox {
 }
 
 impl Subscription {
-    pub fn new(stream: Arc<Stream>, token: u64, ch: u32, asked: Asked, from: From, slow: Slow, lag: u64) -> Self {
-        Self { stream, token, slow, lag, ch, phase: Phase::Opening(asked, from), position: 0, generation: 0 }
+    pub fn new(
+        stream: Arc<Stream>,
+        token: u64,
+        terms: Terms,
+        past: Option<Arc<Readers>>,
+        set: WakeSet,
+        asked: Asked,
+        from: From,
+    ) -> Self {
+        let phase = Phase::Opening(asked, from);
+        Self { stream, token, terms, past, set, phase, position: 0, generation: 0, nowhere: None, noticed: false }
     }
 
     pub fn class(&self) -> Class {
@@ -133,26 +163,33 @@ impl Subscription {
 
     /// Whether the client knows its position, so that a heartbeat may speak of it.
     pub const fn is_open(&self) -> bool {
-        !matches!(self.phase, Phase::Opening(..))
+        match &self.phase {
+            Phase::Opening(..) => false,
+            Phase::Past(past) => past.asked.is_none(),
+            Phase::Live | Phase::Behind(_) => true,
+        }
     }
 
     /// Writes what there is, up to a turn's worth.
     pub fn turn(&mut self, out: &mut Outbox, budget: usize, stats: &GatewayStats) -> Turn {
         if let Phase::Opening(asked, from) = &self.phase {
             let (asked, from) = (*asked, from.clone());
-            return self.open(asked, &from, out);
+            let older = if self.past.is_some() { Older::Ask } else { Older::Nobody };
+            return self.open(asked, &from, older, out, stats);
         }
-        if let Some(turn) = self.apply_policy(out, stats) {
+        if self.is_open()
+            && let Some(turn) = self.apply_policy(out, stats)
+        {
             return turn;
         }
-        if matches!(self.phase, Phase::Behind(_)) {
-            self.read_own(out, budget, stats)
-        } else {
-            self.read_ring(out, budget, stats)
+        match &self.phase {
+            Phase::Behind(_) => self.read_own(out, budget, stats),
+            Phase::Past(_) => self.read_past(out, budget, stats),
+            Phase::Opening(..) | Phase::Live => self.read_ring(out, budget, stats),
         }
     }
 
-    fn open(&mut self, asked: Asked, from: &From, out: &mut Outbox) -> Turn {
+    fn open(&mut self, asked: Asked, from: &From, older: Older, out: &mut Outbox, stats: &GatewayStats) -> Turn {
         let stream = self.stream.clone();
         let mut inner = stream.lock();
         if !inner.built {
@@ -160,63 +197,84 @@ impl Subscription {
             inner.next(u64::MAX, self.token, 0, |_| false);
             return Turn::Idle;
         }
-        let start = match start::resolve(&stream.tape, &stream.epoch, &stream.topic, from) {
+        let start = match start::resolve(&stream.tape, &stream.epoch, &stream.topic, from, older) {
             Ok(start) => start,
-            Err(e) => return self.failed(&e, Some(asked)),
-        };
-        let replayed = match (asked, &start) {
-            (Asked::Resync(_), Start::Log { seq, .. }) => start::messages_behind(&stream.tape, &stream.topic, *seq),
-            _ => Ok(0),
-        };
-        let replayed = match replayed {
-            Ok(n) => n,
             Err(e) => return self.failed(&e, Some(asked)),
         };
         self.generation = inner.generation;
         self.phase = Phase::Live;
         let (topic, epoch, at) = (&stream.topic, &*stream.epoch, inner.at);
         let stateful = topic.kind().is_state();
-        let answer = |out: &mut Outbox, ch: u32, seq: u64, missed: Option<Missed<'_>>, snap: bool| {
-            out.write(|o| match asked {
-                Asked::Sub(id) => reply::subd(o, id, topic, ch, epoch, seq, missed),
-                Asked::Resync(id) => {
-                    let how = match missed {
-                        Some(m) => Resumed::Missed(m),
-                        None if snap => Resumed::Snap,
-                        None => Resumed::Replay { n: replayed },
-                    };
-                    reply::resumed(o, id, topic, epoch, how);
-                }
-            });
-        };
         match start {
             Start::Now => {
-                self.position = at;
                 // A resync of a topic without state: what the client lacked is named.
-                answer(out, self.ch, at, None, stateful);
+                self.answer(asked, at, None, if stateful { Resumed::Snap } else { Resumed::Replay { n: 0 } }, out, stats);
                 if stateful {
                     snap(&inner, &stream, out);
                 }
             }
             Start::Log { seq, snap } => {
-                self.position = seq;
-                answer(out, self.ch, seq, None, snap.is_some());
+                let how = match (&snap, asked) {
+                    (Some(_), _) => Resumed::Snap,
+                    (None, Asked::Sub(_)) => Resumed::Replay { n: 0 },
+                    (None, Asked::Resync(_)) => match start::messages_behind(&stream.tape, topic, seq) {
+                        Ok(n) => Resumed::Replay { n },
+                        Err(e) => return self.failed(&e, Some(asked)),
+                    },
+                };
+                self.answer(asked, seq, None, how, out, stats);
                 if let Some(book) = snap {
                     out.write(|o| book.snap(o, topic, epoch, seq));
                 }
             }
             Start::Missed { from, why, then_log } => {
                 let to = then_log.unwrap_or(at);
-                self.position = to;
                 let missed = (from <= to).then_some(Missed { from, to, why });
-                answer(out, self.ch, to, missed, then_log.is_none() && stateful);
-                if then_log.is_none() && stateful {
+                let snaps = then_log.is_none() && stateful;
+                let how = if snaps { Resumed::Snap } else { Resumed::Replay { n: 0 } };
+                self.answer(asked, to, missed, how, out, stats);
+                if snaps {
                     snap(&inner, &stream, out);
                 }
             }
-            Start::Beyond { head } => return Turn::Beyond { asked, head },
+            Start::Past { begin, earliest } => {
+                drop(inner);
+                return self.ask(begin, earliest, Some((asked, from.clone())));
+            }
+            Start::Rows { ts, asof } => {
+                let Some(past) = &self.past else { return Turn::More };
+                let job = TimeJob::new(past.history.clone(), stream.clone(), asked.id(), ts, asof.as_ref());
+                let reading = past.read(&self.set, self.token, Job::Time(Box::new(job)));
+                let asked = Some((asked, from.clone()));
+                self.phase = Phase::Past(Box::new(Before { reading, after: 0, earliest: 0, asked }));
+                return Turn::Idle;
+            }
+            Start::Refused(msg) => {
+                return Turn::Ends(Ending { asked: Some(asked), code: Code::BadPosition, msg, retry_ms: None });
+            }
         }
         Turn::More
+    }
+
+    /// Tells where delivery begins: behind `seq`. `how` is for a resync to which nothing is missing.
+    fn answer(
+        &mut self,
+        asked: Asked,
+        seq: u64,
+        missed: Option<Missed<'_>>,
+        how: Resumed<'_>,
+        out: &mut Outbox,
+        stats: &GatewayStats,
+    ) {
+        self.position = seq;
+        let (topic, epoch) = (&self.stream.topic, &*self.stream.epoch);
+        out.write(|o| match asked {
+            Asked::Sub(id) => reply::subd(o, id, topic, self.terms.ch, epoch, seq, missed),
+            Asked::Resync(id) => reply::resumed(o, id, topic, epoch, missed.map_or(how, Resumed::Missed)),
+        });
+        if let Some(m) = missed {
+            stats.missed_records_total.fetch_add(m.to + 1 - m.from, Ordering::Relaxed);
+        }
     }
 
     fn read_ring(&mut self, out: &mut Outbox, budget: usize, stats: &GatewayStats) -> Turn {
@@ -243,100 +301,8 @@ impl Subscription {
         match next {
             Next::Idle => Turn::Idle,
             Next::Took => Turn::More,
-            Next::Behind => match self.fall_behind() {
-                Ok(()) => Turn::More,
-                Err(e) => self.failed(&e, None),
-            },
+            Next::Behind => self.fall_behind(self.position, None),
         }
-    }
-
-    fn fall_behind(&mut self) -> Result<(), TapeError> {
-        let from = TapeFrom::Seq(self.position);
-        let reader = self.stream.tape.reader(&self.stream.topic, from, ReaderOptions::default())?;
-        let state = (self.stream.topic.kind() == Kind::Book).then_some(ValidityState::Live);
-        self.phase = Phase::Behind(Box::new(Behind { reader, batch: VecDeque::new(), state, noticed: false }));
-        Ok(())
-    }
-
-    fn read_own(&mut self, out: &mut Outbox, budget: usize, stats: &GatewayStats) -> Turn {
-        let stream = self.stream.clone();
-        let Phase::Behind(own) = &mut self.phase else { return Turn::More };
-        let lag = stream.tape.head(&stream.topic).unwrap_or(0).saturating_sub(self.position);
-        let far = !own.noticed && lag > self.lag;
-        if far && matches!(allowed(&stream, self.lag), Ok(at) if self.position < at) {
-            own.noticed = true;
-            out.write(|o| reply::lagging(o, &stream.topic, lag));
-        }
-        let mut nothing = false;
-        if own.batch.is_empty() {
-            let mut batch = Vec::with_capacity(TURN);
-            nothing = own.reader.poll_next(&mut batch, TURN) == 0;
-            own.batch.extend(batch);
-        }
-        let start = out.bytes;
-        while out.bytes - start < budget {
-            let Some(delivery) = own.batch.pop_front() else { break };
-            match delivery {
-                Delivery::Record(shared) => {
-                    let record = shared.record();
-                    if let Ok(View::Validity(v)) = record.view() {
-                        own.state = Some(v.state);
-                    }
-                    let cx = Context {
-                        topic: &stream.topic,
-                        epoch: &stream.epoch,
-                        prev: self.position,
-                        state: own.state,
-                        crc: None,
-                    };
-                    out.scratch.clear();
-                    match message::record(&mut out.scratch, &cx, &record) {
-                        Ok(Written::Message) => {
-                            self.position = record.seq();
-                            out.push_scratch();
-                            stats.encoded_behind_total.fetch_add(1, Ordering::Relaxed);
-                        }
-                        Ok(Written::Nothing) => {}
-                        Err(_) => return self.resume_at(record.seq(), MissedWhy::Corrupt, out, stats),
-                    }
-                }
-                Delivery::Missed { to, why, .. } => return self.resume_at(to, why, out, stats),
-                Delivery::Disconnected { .. } => return Turn::TooSlow,
-            }
-        }
-        if own.batch.is_empty() {
-            let inner = stream.lock();
-            if inner.can_follow(self.position) && inner.generation == self.generation {
-                self.phase = Phase::Live;
-            } else if own.reader.position() >= own.reader.head() {
-                // All there is was given; the stream wakes us when it has more.
-                drop(inner);
-                stream.lock().next(u64::MAX, self.token, 0, |_| false);
-                return Turn::Idle;
-            } else if nothing {
-                // Neither at the head nor able to read: not a reason to spin.
-                return Turn::Failed { asked: None };
-            }
-        }
-        Turn::More
-    }
-
-    /// What lies before `to` is gone. A book then needs a whole state: the stream's.
-    fn resume_at(&mut self, to: u64, why: MissedWhy, out: &mut Outbox, stats: &GatewayStats) -> Turn {
-        if self.stream.topic.kind() != Kind::Book {
-            self.skip_to(to, why.as_str(), out, stats);
-            return Turn::More;
-        }
-        let stream = self.stream.clone();
-        let inner = stream.lock();
-        self.skip_to(inner.at.max(to), why.as_str(), out, stats);
-        self.phase = Phase::Live;
-        if inner.at >= to {
-            snap(&inner, &stream, out);
-        } else {
-            self.generation = u64::MAX; // the next turn gives the state, when the stream has it
-        }
-        Turn::More
     }
 
     fn skip_to(&mut self, to: u64, why: &str, out: &mut Outbox, stats: &GatewayStats) {
@@ -350,20 +316,20 @@ impl Subscription {
 
     /// Acts on a client that is more than `lag` behind.
     fn apply_policy(&mut self, out: &mut Outbox, stats: &GatewayStats) -> Option<Turn> {
-        if self.slow == Slow::CatchUp {
+        if self.terms.slow == Slow::CatchUp {
             return None;
         }
         let stream = self.stream.clone();
         let head = stream.lock().at;
-        if head.saturating_sub(self.position) <= self.lag {
+        if head.saturating_sub(self.position) <= self.terms.lag {
             return None;
         }
-        let allowed = match allowed(&stream, self.lag) {
+        let allowed = match allowed(&stream, self.terms.lag) {
             Ok(at) if self.position >= at => return None,
             Ok(at) => at.min(head),
             Err(e) => return Some(self.failed(&e, None)),
         };
-        if self.slow == Slow::Disconnect {
+        if self.terms.slow == Slow::Disconnect {
             return Some(Turn::TooSlow);
         }
         if stream.topic.kind() == Kind::Book {
@@ -379,7 +345,8 @@ impl Subscription {
 
     fn failed(&self, e: &TapeError, asked: Option<Asked>) -> Turn {
         tracing::warn!(topic = %self.stream.topic, error = %e, "the tape cannot be read for a client");
-        Turn::Failed { asked }
+        let msg = "the tape cannot be read".to_owned();
+        Turn::Ends(Ending { asked, code: Code::Internal, msg, retry_ms: None })
     }
 }
 
