@@ -153,6 +153,32 @@ async fn a_book_read_from_the_past_begins_with_a_whole_state() {
     }
 }
 
+/// Updates before the first whole state say nothing, and must not stand in for it.
+#[tokio::test]
+async fn a_book_begins_with_the_checkpoint_that_comes_next() {
+    let mut rig = Rig::new().await;
+    rig.append(BOOK, snapshot(1));
+    for n in 2..=10 {
+        rig.append(BOOK, delta(n));
+    }
+    let mut live = rig.client().await;
+    live.sub(BOOK, json!("live")).await;
+    let mut want = BookView::new();
+    apply_book(&mut want, &live.apply(1).await[0]).unwrap();
+    let levels = |side: &mut dyn Iterator<Item = (wholetape_model::Decimal, wholetape_model::Decimal)>| {
+        side.map(|(price, size)| rig::level(price.raw, size.raw)).collect::<Vec<_>>()
+    };
+    let (bids, asks) = (levels(&mut want.bids()), levels(&mut want.asks()));
+    rig.append(BOOK, rig::book(BookAction::Checkpoint, 10, &bids, &asks));
+    rig.append(BOOK, delta(11));
+    apply_book(&mut want, &live.apply(1).await[0]).unwrap();
+    let mut ws = rig.client().await;
+    assert_eq!(ws.sub(BOOK, json!({"last": 5})).await["seq"], 11);
+    let mut view = BookView::new();
+    ws.apply(2).await.iter().for_each(|m| apply_book(&mut view, m).unwrap());
+    assert_eq!(view.crc(), want.crc());
+}
+
 #[tokio::test]
 async fn a_quote_starts_with_its_newest_value() {
     let mut rig = Rig::new().await;

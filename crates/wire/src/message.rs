@@ -47,12 +47,7 @@ pub fn record(out: &mut Vec<u8>, cx: &Context<'_>, record: &Record<'_>) -> Resul
 ///
 /// # Errors
 /// As [`Record::view`]; `out` is then as it was.
-pub fn row(
-    out: &mut Vec<u8>,
-    cx: &Context<'_>,
-    record: &Record<'_>,
-    ts_init: Ts,
-) -> Result<Written, RecordError> {
+pub fn row(out: &mut Vec<u8>, cx: &Context<'_>, record: &Record<'_>, ts_init: Ts) -> Result<Written, RecordError> {
     write(out, cx, record, Place { named: false, ts: ts_init })
 }
 

@@ -356,7 +356,10 @@ mod tests {
         let t = "trade.BTCUSDT-PERP.BINANCE";
         good(&format!(r#"{{"op":"sub","id":1,"topic":"{t}"}}"#), sub(t, From::Live));
         good(&format!(r#"{{"op":"sub","id":1,"topic":"{t}","from":{{"last":3}}}}"#), sub(t, From::Last(3)));
-        good(&format!(r#"{{"op":"sub","id":1,"topic":"{t}","from":{{"ts":5}}}}"#), sub(t, From::Ts { ts: 5, asof: None }));
+        good(
+            &format!(r#"{{"op":"sub","id":1,"topic":"{t}","from":{{"ts":5}}}}"#),
+            sub(t, From::Ts { ts: 5, asof: None }),
+        );
         let asof = |i, epoch| From::Ts { ts: 5, asof: Some(AsOf { seq: 9, i, epoch }) };
         good(&format!(r#"{{"op":"sub","id":1,"topic":"{t}","from":{{"ts":5,"asof":9}}}}"#), sub(t, asof(0, None)));
         good(

@@ -203,6 +203,48 @@ fn coverage(out: &mut Vec<u8>) {
     assert_eq!(message::record(out, &cx, &record), Ok(Written::Message));
 }
 
+/// One row of each form: an update, a late trade, the venue's snapshot, a whole state, a mark over a lost range, a hole.
+fn rows(view: &BookView) -> Vec<u8> {
+    let gap = Gap {
+        gap: 7,
+        state: GapState::Lost,
+        cause: GapCause::Power,
+        source: HealSource::None,
+        from_id: 0,
+        to_id: 0,
+        from_ts: Ts(1),
+        to_ts: Ts(2),
+        missing: 0,
+        why: "power",
+    };
+    let kinds = [
+        ("book.A.B", book(BookAction::Delta), 1, RowFlags::default()),
+        ("trade.A.B", trade(5, 5), 1, RowFlags::LATE_REST),
+        ("book.A.B", book(BookAction::Snapshot), 1, RowFlags::default()),
+        ("book.A.B", View::Gap(gap), 10, RowFlags::default()),
+    ];
+    let mut all = Vec::new();
+    for (i, (topic, body, span, flags)) in kinds.into_iter().enumerate() {
+        let topic = Topic::parse(topic).unwrap();
+        let (ts_event, ts_recv) = (Ts(1_790_000_000_000_000_123), Ts(1_790_000_000_000_456_789));
+        let row = Row { ts_event, ts_recv, conn: 1, frame: 2, flags, scales: Scales { price: 2, size: 3 }, body };
+        let mut bytes = Vec::new();
+        encode(&row, 0, 40 + 20 * i as u64, span, &mut bytes);
+        let record = Record::parse(&bytes, true).unwrap();
+        let state = topic.as_str().starts_with("book").then_some(ValidityState::Live);
+        let cx = Context { topic: &topic, epoch: "k3f9", prev: record.prev(), state, crc: None };
+        let ts_init = Ts(1_790_000_000_000_300_000);
+        assert_eq!(message::row(&mut all, &cx, &record, ts_init), Ok(Written::Message));
+        all.push(b',');
+    }
+    let topic = Topic::parse("book.A.B").unwrap();
+    let cx = Context { topic: &topic, epoch: "k3f9", prev: 0, state: Some(ValidityState::Live), crc: None };
+    message::book_row(&mut all, &cx, 41, Ts(1_790_000_000_000_000_000), 110, view);
+    all.push(b',');
+    reply::missed_row(&mut all, Missed { from: 50, to: 59, why: "retention" });
+    all
+}
+
 fn messages() -> Vec<String> {
     let mut lines = Vec::new();
     let mut push = |f: &mut dyn FnMut(&mut Vec<u8>)| {
@@ -272,6 +314,7 @@ fn messages() -> Vec<String> {
     push(&mut |out| reply::lagging(out, &topic, 5_120));
     push(&mut |out| reply::drain(out, 10_000, (0, 8_000)));
     push(&mut |out| coverage(out));
+    push(&mut |out| reply::hist(out, Some(7), &topic, "k3f9", (5_000, 300), &rows(&view)));
     lines
 }
 

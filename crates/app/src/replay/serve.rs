@@ -79,7 +79,11 @@ impl Served {
             format!("cannot listen on port {port}: choose another with --serve (0 picks a free one)")
         })?;
         let addr = listener.local_addr()?;
-        let deps = Deps { tape: tape.clone(), history: None, surface: Arc::new(Own { tape: tape.clone(), seen: seen.clone() }) };
+        let deps = Deps {
+            tape: tape.clone(),
+            history: None,
+            surface: Arc::new(Own { tape: tape.clone(), seen: seen.clone() }),
+        };
         let stop = CancellationToken::new();
         let gateway = runtime.spawn(Gateway::serve(GatewayConfig::default(), deps, listener, stop.clone()));
         Ok(Self { addr, runtime, gateway, stop })

@@ -37,12 +37,7 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
-    pub fn new(
-        tape: Tape,
-        history: Option<Arc<dyn History>>,
-        config: GatewayConfig,
-        stats: Arc<GatewayStats>,
-    ) -> Self {
+    pub fn new(tape: Tape, history: Option<Arc<dyn History>>, config: GatewayConfig, stats: Arc<GatewayStats>) -> Self {
         let epoch = tape.epoch().into();
         let (set, token, streams) = (WakeSet::new(), AtomicU64::new(0), Mutex::default());
         let rings = Arc::new(Rings::new(config.ring_bytes, config.rings_bytes));

@@ -211,7 +211,10 @@ impl Session {
 fn unserved_option(sub: &Sub, history: bool) -> Option<(&'static str, &'static str)> {
     match &sub.from {
         From::Ts { .. } if !history => {
-            return Some(("from.ts", "no history is kept here (`[store]` is off): use live, earliest, last or a position"));
+            return Some((
+                "from.ts",
+                "no history is kept here (`[store]` is off): use live, earliest, last or a position",
+            ));
         }
         From::Ts { asof: Some(_), .. } if sub.topic.contains('*') => {
             return Some(("from.asof", "speaks of one topic: name it"));

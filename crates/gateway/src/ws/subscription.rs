@@ -26,6 +26,9 @@ use behind::{Before, Behind};
 /// Messages that a subscription may write before another has its turn.
 const TURN: usize = 64;
 
+/// The generation of a client that has been told of a hole and waits for the stream's next state.
+const NEEDS_STATE: u64 = u64::MAX;
+
 /// What happens to a client that is more than `lag` behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Slow {
@@ -208,7 +211,14 @@ impl Subscription {
         match start {
             Start::Now => {
                 // A resync of a topic without state: what the client lacked is named.
-                self.answer(asked, at, None, if stateful { Resumed::Snap } else { Resumed::Replay { n: 0 } }, out, stats);
+                self.answer(
+                    asked,
+                    at,
+                    None,
+                    if stateful { Resumed::Snap } else { Resumed::Replay { n: 0 } },
+                    out,
+                    stats,
+                );
                 if stateful {
                     snap(&inner, &stream, out);
                 }
@@ -280,6 +290,12 @@ impl Subscription {
     fn read_ring(&mut self, out: &mut Outbox, budget: usize, stats: &GatewayStats) -> Turn {
         let stream = self.stream.clone();
         let mut inner = stream.lock();
+        if inner.generation != self.generation && self.generation != NEEDS_STATE {
+            // The stream lost its own place. Whoever reads the log loses no more than that has lost.
+            self.generation = inner.generation;
+            drop(inner);
+            return self.fall_behind(self.position, None);
+        }
         if inner.generation != self.generation {
             self.generation = inner.generation;
             self.skip_to(inner.at, "corrupt", out, stats);

@@ -2,6 +2,8 @@
 
 #![allow(dead_code)]
 
+pub mod attic;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +22,7 @@ use wholetape_model::{
     Book, BookAction, GapCause, Level, Levels, Price, Quote, Row, RowFlags, Scales, Side, Size, Topic, Trade,
     TradeCondition, Ts, ValidityState, View,
 };
+use wholetape_tape::history::History;
 use wholetape_tape::{Lane, Tape, TapeConfig};
 use wholetape_wire::client::{Client, Happening};
 
@@ -107,12 +110,22 @@ impl Rig {
     }
 
     pub async fn open(dir: TempDir, config: GatewayConfig, tape: TapeConfig) -> Self {
+        Self::open_with(dir, config, tape, |_| None).await
+    }
+
+    /// With whoever keeps what the tape lets go.
+    pub async fn open_with(
+        dir: TempDir,
+        config: GatewayConfig,
+        tape: TapeConfig,
+        history: impl FnOnce(&Tape) -> Option<Arc<dyn History>>,
+    ) -> Self {
         let tape = Tape::open(dir.path(), tape).unwrap();
         let lane = tape.lane("w0").unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let deps = Deps { tape: tape.clone(), surface: Arc::new(App) };
+        let deps = Deps { tape: tape.clone(), history: history(&tape), surface: Arc::new(App) };
         let served = tokio::spawn(Gateway::serve(config, deps, listener, stop.clone()));
         Self { dir, tape, lane, at, stop, served }
     }
@@ -124,9 +137,22 @@ impl Rig {
     }
 
     pub fn append_only(&mut self, topic: &str, view: View<'_>, flags: RowFlags) -> u64 {
+        self.append_at(topic, view, flags, Ts(1_790_000_000_000_001_000))
+    }
+
+    /// Received at `ts_recv`; not committed.
+    pub fn append_at(&mut self, topic: &str, view: View<'_>, flags: RowFlags, ts_recv: Ts) -> u64 {
+        self.append_row(topic, view, flags, Ts(ts_recv.0 - 1_000), ts_recv)
+    }
+
+    /// Healed at `ts_recv`; not committed.
+    pub fn append_late(&mut self, topic: &str, view: View<'_>, ts_event: Ts, ts_recv: Ts) -> u64 {
+        self.append_row(topic, view, RowFlags::LATE_REST, ts_event, ts_recv)
+    }
+
+    fn append_row(&mut self, topic: &str, view: View<'_>, flags: RowFlags, ts_event: Ts, ts_recv: Ts) -> u64 {
         let no = self.lane.topic(&t(topic)).unwrap();
         let scales = Scales { price: 2, size: 3 };
-        let (ts_event, ts_recv) = (Ts(1_790_000_000_000_000_000), Ts(1_790_000_000_000_001_000));
         let row = Row { ts_event, ts_recv, conn: 1, frame: 1, flags, scales, body: view };
         self.lane.append(no, &row).unwrap()
     }

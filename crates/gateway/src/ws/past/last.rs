@@ -29,12 +29,7 @@ pub(super) struct Seek {
 
 impl Seek {
     /// `None` when the tape holds what there is.
-    pub fn start(
-        history: &Arc<dyn History>,
-        tape: &Tape,
-        topic: &Topic,
-        n: u64,
-    ) -> Result<Option<Self>, HistoryError> {
+    pub fn start(history: &Arc<dyn History>, tape: &Tape, topic: &Topic, n: u64) -> Result<Option<Self>, HistoryError> {
         let Some(held) = history.held(topic)? else { return Ok(None) };
         let (high, have) = on_tape(tape, topic, n)?;
         let want = n.saturating_sub(have);

@@ -9,7 +9,7 @@
 //! - No history is called on the gateway's own thread: its files, and whatever it waits for, delay those alone who read it.
 //! - A worker's turn ends when the client's items are full, when its time is over, or when the client is gone. A slow client
 //!   holds no worker, and whoever waits for one gets it in the order of asking.
-//! - Memory is bounded: items per subscription; over all of them the workers and [`KEPT_MAX`] readers that wait.
+//! - Memory is bounded: items per subscription; over all of them the workers' readers and as many that wait.
 
 mod cursor;
 mod item;
@@ -37,8 +37,6 @@ pub(crate) use time::TimeJob;
 
 /// A worker's turn, about: long enough for a reader to be worth opening, short for whoever waits.
 const TURN: Duration = Duration::from_millis(50);
-/// Readers that keep their files and rows while they wait, for a worker or for their client; others are opened again.
-const KEPT_MAX: usize = 16;
 
 /// What is read, a stretch at a time.
 pub(crate) enum Job {
@@ -80,8 +78,9 @@ pub(crate) struct Readers {
     room: usize,
     workers: Semaphore,
     tasks: TaskTracker,
-    /// Who holds a reader and waits, longest first.
+    /// Who waits for a worker or for its client, and keeps its reader's files and rows meanwhile; longest first.
     kept: Mutex<VecDeque<Weak<Shared>>>,
+    kept_max: usize,
 }
 
 /// What subscription and worker share.
@@ -116,6 +115,7 @@ impl Readers {
             workers: Semaphore::new(config.history_workers),
             tasks: TaskTracker::new(),
             kept: Mutex::default(),
+            kept_max: config.history_workers,
         }
     }
 
@@ -190,12 +190,12 @@ impl Readers {
         again
     }
 
-    /// `shared` waits with its reader; where too many do, the one that has waited longest lets its own go.
+    /// `shared` waits with its reader; where too many do, the one that has waited longest lets its own go, to open it again.
     fn keep(&self, shared: &Arc<Shared>) {
         let longest = {
             let mut kept = lock(&self.kept);
             kept.push_back(Arc::downgrade(shared));
-            if kept.len() > KEPT_MAX { kept.pop_front() } else { None }
+            if kept.len() > self.kept_max { kept.pop_front() } else { None }
         };
         if let Some(other) = longest.and_then(|l| l.upgrade())
             && let Some(job) = &mut lock(&other.state).job

@@ -1,5 +1,7 @@
 //! Positions older than the tape: messages in the order of seqs, by the one rule.
 //!
+//! It ends where the tape began when it was asked for: what both hold is read there, and a history need not hold it any more.
+//!
 //! Invariants: each message's range begins where the one before ended; what is held nowhere is named between them; a book is
 //! never continued over a hole, but from the next whole state. Nothing is answered before the first record is known, so that
 //! `subd` can name what lies before it.
@@ -35,13 +37,15 @@ pub(crate) enum Begin {
 pub(crate) struct SeqJob {
     history: Arc<dyn History>,
     begin: Begin,
+    /// The tape holds what lies behind this.
+    until: u64,
     seek: Option<Seek>,
     cursor: Option<Cursor>,
     teller: Teller,
 }
 
 impl SeqJob {
-    pub fn new(history: Arc<dyn History>, stream: Arc<Stream>, begin: Begin) -> Self {
+    pub fn new(history: Arc<dyn History>, stream: Arc<Stream>, begin: Begin, until: u64) -> Self {
         let is_book = stream.topic.kind() == Kind::Book;
         let (at, prev, begun, tell) = match begin {
             Begin::Behind { after, prev, answer } => (after, prev, !answer, true),
@@ -51,7 +55,7 @@ impl SeqJob {
         let whole = (is_book && !tell).then(Whole::default);
         let state = is_book.then_some(ValidityState::Live);
         let teller = Teller { stream, at, prev, begun, tell, skip: 0, hole: None, whole, state, scratch: Vec::new() };
-        Self { history, begin, seek: None, cursor: None, teller }
+        Self { history, begin, until, seek: None, cursor: None, teller }
     }
 
     pub fn step(&mut self, out: &mut Vec<Item>, room: usize) -> Result<bool, HistoryError> {
@@ -66,12 +70,12 @@ impl SeqJob {
         let (first, mut used) = (out.len(), 0);
         while used < room {
             let before = out.len();
-            if !cursor.advance()? {
+            if self.teller.at >= self.until || !cursor.advance()? {
                 return Ok(self.over(out));
             }
             match cursor.entry()? {
                 Past::Record { record, .. } => self.teller.record(&record, out),
-                Past::Missed { to, .. } => self.teller.lose(to, RETENTION),
+                Past::Missed { to, .. } => self.teller.lose(to.min(self.until), RETENTION),
             }
             used += out[before..].iter().map(Item::bytes).sum::<usize>();
             if cursor.is_drained() {
@@ -87,7 +91,9 @@ impl SeqJob {
         let (topic, tape) = (&self.teller.stream.topic, &self.teller.stream.tape);
         match self.begin {
             Begin::Behind { after, .. } => Ok(Some((after, 0))),
-            Begin::Earliest => Ok(self.history.held(topic)?.filter(|h| h.earliest < h.stored).map(|h| (h.earliest, 0))),
+            Begin::Earliest => {
+                Ok(self.history.held(topic)?.filter(|h| h.earliest < self.until).map(|h| (h.earliest, 0)))
+            }
             Begin::Last(n) => {
                 if self.seek.is_none() {
                     self.seek = Seek::start(&self.history, tape, topic, n)?;
@@ -175,8 +181,7 @@ impl Teller {
             self.state = Some(v.state);
         }
         let stream = &self.stream;
-        let cx =
-            Context { topic: &stream.topic, epoch: &stream.epoch, prev: self.prev, state: self.state, crc: None };
+        let cx = Context { topic: &stream.topic, epoch: &stream.epoch, prev: self.prev, state: self.state, crc: None };
         self.scratch.clear();
         match message::record(&mut self.scratch, &cx, record) {
             Ok(Written::Message) => self.push(record.seq(), out),

@@ -19,9 +19,10 @@ use super::item::{Item, text};
 use crate::ws::book::{Whole, is_checkpoint};
 use crate::ws::stream::Stream;
 
-/// How far before `ts` a book's whole state is looked for first: there is a checkpoint each hour.
+/// How far before `ts` a book's whole state is looked for, where the history does not begin with one by itself: there is a
+/// checkpoint each hour.
 const BACK_NS: i64 = 2 * 3_600 * 1_000_000_000;
-/// Where there was none, so many times as far.
+/// Where there is none, so many times as far.
 const FURTHER: i64 = 8;
 /// Left free in a batch for what stands around its rows.
 const AROUND: usize = 512;
@@ -55,19 +56,12 @@ impl Look {
     }
 }
 
-/// `ns` before `ts`, but not before all time.
-fn before(ts: Ts, ns: i64) -> Ts {
-    Ts(ts.0.saturating_sub(ns).max(0))
-}
-
 impl TimeJob {
     /// `id` is the request's; `ts` in microseconds.
     pub fn new(history: Arc<dyn History>, stream: Arc<Stream>, id: Option<u64>, ts: i64, asof: Option<&AsOf>) -> Self {
         let (from, topic) = (Ts(ts.saturating_mul(1_000)), stream.topic.clone());
-        let is_book = topic.kind() == Kind::Book;
-        let since = if is_book { before(from, BACK_NS) } else { from };
-        let cursor = Cursor::by_time(history.clone(), topic.clone(), since, asof.map(|a| a.seq));
-        let look = if is_book { Look::back(since) } else { Look::No };
+        let cursor = Cursor::by_time(history.clone(), topic.clone(), from, asof.map(|a| a.seq));
+        let look = if topic.kind() == Kind::Book { Look::back(from) } else { Look::No };
         let rows = Rows::new(stream, id, asof.map_or(0, |a| a.i));
         Self { history, topic, from, cursor, look, rows }
     }
@@ -126,10 +120,10 @@ impl TimeJob {
         } else if since.0 == 0 {
             self.look = Look::Ahead(std::mem::take(whole));
         } else {
-            let since = before(self.from, (self.from.0 - since.0).saturating_mul(FURTHER));
+            let span = (self.from.0 - since.0).saturating_mul(FURTHER).max(BACK_NS);
+            let since = Ts(self.from.0.saturating_sub(span).max(0));
             self.look = Look::back(since);
-            self.cursor =
-                Cursor::by_time(self.history.clone(), self.topic.clone(), since, self.cursor.asof());
+            self.cursor = Cursor::by_time(self.history.clone(), self.topic.clone(), since, self.cursor.asof());
             return false;
         }
         true

@@ -13,7 +13,7 @@ use wholetape_wire::message::{self, Context, Written};
 use wholetape_wire::reply::{self, Resumed};
 use wholetape_wire::{Code, From};
 
-use super::{Asked, Ending, Outbox, Phase, Subscription, TURN, Turn, allowed, snap};
+use super::{Asked, Ending, NEEDS_STATE, Outbox, Phase, Subscription, TURN, Turn, allowed, snap};
 use crate::stats::GatewayStats;
 use crate::ws::past::{Begin, Item, Job, Reading, SeqJob};
 use crate::ws::start::{self, Older};
@@ -66,7 +66,7 @@ impl Subscription {
     pub(super) fn ask(&mut self, begin: Begin, earliest: u64, asked: Option<(Asked, From)>) -> Turn {
         let Some(past) = &self.past else { return Turn::More };
         let after = if let Begin::Behind { after, .. } = begin { after } else { 0 };
-        let job = SeqJob::new(past.history.clone(), self.stream.clone(), begin);
+        let job = SeqJob::new(past.history.clone(), self.stream.clone(), begin, earliest);
         let reading = past.read(&self.set, self.token, Job::Seq(Box::new(job)));
         self.phase = Phase::Past(Box::new(Before { reading, after, earliest, asked }));
         Turn::Idle
@@ -130,7 +130,8 @@ impl Subscription {
         }
         if own.batch.is_empty() {
             let inner = stream.lock();
-            if inner.can_follow(self.position) && inner.generation == self.generation {
+            if inner.can_follow(self.position) {
+                self.generation = inner.generation;
                 (self.phase, self.noticed) = (Phase::Live, false);
             } else if own.reader.position() >= own.reader.head() {
                 // All there is was given; the stream wakes us when it has more.
@@ -226,12 +227,7 @@ impl Subscription {
         match past.asked {
             Some((asked, From::Ts { .. })) => {
                 let msg = "the history cannot be read: ask again with `asof` and `i` of the last `hist`".to_owned();
-                return Turn::Ends(Ending {
-                    asked: Some(asked),
-                    code: Code::Internal,
-                    msg,
-                    retry_ms: Some(RETRY_MS),
-                });
+                return Turn::Ends(Ending { asked: Some(asked), code: Code::Internal, msg, retry_ms: Some(RETRY_MS) });
             }
             // It has nothing to begin with: as if there were none.
             Some((asked, from)) => return self.open(asked, &from, Older::Gone(past.earliest), out, stats),
@@ -263,7 +259,7 @@ impl Subscription {
         if inner.at >= to {
             snap(&inner, &stream, out);
         } else {
-            self.generation = u64::MAX; // the next turn gives the state, when the stream has it
+            self.generation = NEEDS_STATE; // the next turn gives the state, when the stream has it
         }
         Turn::More
     }
