@@ -28,6 +28,8 @@ pub enum StoreError {
     Taken(String),
     #[error("{path}: no certificate that can be read: {why}")]
     Certificate { path: PathBuf, why: String },
+    #[error("{0}: it is of dialect v1, and would go: name v1 in `store.dialects`, with which the catalog is kept")]
+    NoDialect(PathBuf),
     #[error("no Ed25519 key: {0}")]
     Key(String),
     #[error("storing failed ({0}) and begins anew from the tape: what was committed holds")]

@@ -14,8 +14,9 @@ use crate::catalog::Catalog;
 use crate::cert::day::subject;
 use crate::cert::issue;
 use crate::cert::sign::Signer;
+use crate::columns::Dialect;
 use crate::compact;
-use crate::manifest::{FileRef, State};
+use crate::manifest::{FileRef, Part, Role, State};
 use crate::names;
 use crate::table::Table;
 
@@ -75,7 +76,7 @@ pub fn due(state: &State) -> Vec<Due> {
 ///
 /// # Errors
 /// A file that is damaged or not there, before anything is taken away; a certificate that cannot be read, or is signed where this one
-/// would not be, before anything is done; a full disk.
+/// would not be, or a dialect that this catalog is not told to write, before anything is done; a full disk.
 pub fn all(
     catalog: &mut Catalog,
     signer: Option<&Signer>,
@@ -84,6 +85,11 @@ pub fn all(
 ) -> Result<(Vec<Due>, u64), StoreError> {
     let all = due(catalog.state());
     for due in &all {
+        let of = |p: &&Part| p.topic == due.topic && p.table == due.table && p.day == due.at;
+        let mut files = catalog.state().parts.values().filter(of).flat_map(|p| &p.files);
+        if let Some(file) = files.find(|f| matches!(f.role, Role::V1 | Role::ViewV1) && !catalog.has(Dialect::V1)) {
+            return Err(StoreError::NoDialect(catalog.data().join(&file.path)));
+        }
         let Some(issued) = catalog.state().issued.get(subject(&due.topic)).and_then(|d| d.get(&due.at)) else {
             continue;
         };

@@ -159,6 +159,16 @@ fn a_damaged_file_is_named_and_stays() {
     assert_eq!(migrate::due(&Catalog::look(&RealDisk, dir.path()).unwrap()), due[due.len() - 1..]);
 }
 
+#[test]
+fn files_of_a_dialect_that_is_not_configured_are_not_lost() {
+    let dir = first();
+    let mut catalog = Catalog::open(Arc::new(RealDisk), dir.path(), CatalogConfig::default()).unwrap();
+    let due = migrate::due(catalog.state());
+    let failed = migrate::all(&mut catalog, None, UNTIL, &mut |_| {});
+    assert!(matches!(&failed, Err(StoreError::NoDialect(path)) if path.is_file()), "{failed:?}");
+    assert_eq!(migrate::due(catalog.state()), due);
+}
+
 /// A part of a table, and a change that says something else of it.
 fn retold(catalog: &Catalog, table: &str, tell: impl Fn(&mut Part)) -> Change {
     let mut part = catalog.state().parts.values().find(|p| p.table == table).unwrap().clone();
