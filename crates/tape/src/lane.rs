@@ -217,14 +217,16 @@ impl LaneShared {
 
     /// The directory of a segment; its predecessors tell the topics when its header is gone.
     pub fn directory(&self, segment: &Segment) -> std::io::Result<Arc<Directory>> {
-        let before = || {
-            let list = crate::read(&self.segments).clone();
-            let previous = list.iter().rev().find(|s| s.number < segment.number);
-            previous.and_then(|s| self.directory(s).ok()).map_or_else(Vec::new, |d| d.table.clone())
-        };
-        let directory = segment.directory(before)?;
+        let directory = segment.directory(|| self.table_before(segment))?;
         self.warmed(segment.number);
         Ok(directory)
+    }
+
+    /// The lane's topics before `segment`, as the one before it tells them.
+    pub fn table_before(&self, segment: &Segment) -> Vec<TableRow> {
+        let list = crate::read(&self.segments).clone();
+        let previous = list.iter().rev().find(|s| s.number < segment.number);
+        previous.and_then(|s| self.directory(s).ok()).map_or_else(Vec::new, |d| d.table.clone())
     }
 }
 

@@ -21,6 +21,7 @@ pub mod coverage;
 mod disk;
 mod error;
 mod format;
+mod headless;
 pub mod history;
 mod identity;
 mod index;

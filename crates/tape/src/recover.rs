@@ -119,8 +119,8 @@ fn load_lane(inner: &Inner, shared: Arc<LaneShared>, plan: Plan) -> Result<Found
         }
     }
     let oldest = crate::read(&lane.segments).first().cloned();
-    if let Some(header) = oldest.map(|s| s.header()).transpose()?.flatten() {
-        found.before = header.table.iter().map(|r| (r.no, r.last_seq)).collect();
+    if let Some(oldest) = oldest {
+        found.before = lane.before(&oldest)?;
     }
     Ok(found)
 }
@@ -157,21 +157,21 @@ fn check_epoch(inner: &Inner, lane: &LaneShared, segment: &Segment) -> Result<()
 /// Scans the newest segment. False when there is nothing in it at all.
 fn load_tail(inner: &Inner, found: &mut Found, newest: &Arc<Segment>, plan: Plan) -> Result<bool, Problem> {
     let lane = found.shared.clone();
-    let before = || {
-        let list = crate::read(&lane.segments).clone();
-        let previous = list.iter().rev().find(|s| s.number < newest.number);
-        previous.and_then(|s| lane.directory(s).ok()).map_or_else(Vec::new, |d| d.table.clone())
-    };
-    let scan = newest.scan(before)?;
+    let scan = newest.scan(|| lane.table_before(newest))?;
     let header = newest.header()?;
     inner.counts.holes.fetch_add(scan.holes, Ordering::Relaxed);
     if header.is_none() {
         if scan.records == 0 {
             return Ok(false);
         }
-        // Without a header nothing more is added to it.
+        // Without a header nothing more is added to it, but an index: the segment before it may go.
         found.table = scan.table.clone();
-        newest.set_directory(Directory::of_scan(scan));
+        let (end, directory) = (scan.end, Directory::of_scan(scan));
+        if plan.writable && newest.indexed()?.is_none() {
+            // Where there is no room for it, it is tried again when the segment before goes.
+            let _ = crate::headless::add_index(&*inner.config.disk, newest, &directory, end);
+        }
+        newest.set_directory(directory);
         found.suspect = true;
         return Ok(true);
     }

@@ -107,6 +107,12 @@ impl Inner {
         if crate::read(&lane.segments).len() < 2 {
             return self.succeed(lane) && self.remove(lane, segment, cause);
         }
+        match lane.dependant(&*self.config.disk, segment) {
+            Ok(None) => {}
+            // What only this one makes readable goes before it, and is confessed like it.
+            Ok(Some(next)) if cause == Cause::Disk && self.remove(lane, &next, cause) => {}
+            Ok(Some(_)) | Err(_) => return false,
+        }
         let Ok(directory) = lane.directory(segment) else { return false };
         self.raise_oldest(lane, segment, &directory);
         {
@@ -142,8 +148,7 @@ impl Inner {
             let of_lane = befores.entry(ix).or_insert_with(|| {
                 let segments = lanes.get(ix).map(|l| crate::read(&l.segments).clone()).unwrap_or_default();
                 let kept = segments.into_iter().find(|s| ix != lane.ix || s.number != gone.number);
-                let header = kept.and_then(|s| s.header().ok().flatten());
-                header.map_or_else(HashMap::new, |h| h.table.iter().map(|r| (r.no, r.last_seq)).collect())
+                kept.zip(lanes.get(ix)).and_then(|(s, lane)| lane.before(&s).ok()).unwrap_or_default()
             });
             of_lane.get(&no).copied().unwrap_or(0)
         };

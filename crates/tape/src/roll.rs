@@ -192,7 +192,7 @@ fn cut_back(core: &mut LaneCore, file: &dyn DiskFile) -> io::Result<()> {
     Ok(())
 }
 
-fn write_all(disk: &dyn Disk, file: &dyn DiskFile, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+pub(crate) fn write_all(disk: &dyn Disk, file: &dyn DiskFile, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
     while !bytes.is_empty() {
         match disk.write_at(file, bytes, offset) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),

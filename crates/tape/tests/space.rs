@@ -20,6 +20,8 @@ struct Life {
     mortal: AtomicBool,
     /// Says that space is out until a segment went.
     tight: AtomicBool,
+    /// No file can grow.
+    full: AtomicBool,
 }
 
 impl Life {
@@ -72,6 +74,9 @@ impl DiskFile for MortalFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        if self.1.full.load(Ordering::SeqCst) && offset + bytes.len() as u64 > self.len()? {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         self.1.step().inspect_err(|_| {
             // A write that the end met halfway.
             let _ = FileExt::write_at(&self.0, &bytes[..bytes.len() / 2], offset);
@@ -270,4 +275,62 @@ fn a_mark_goes_with_its_topic_when_another_lane_takes_it() {
     let got = read_all(&tape, &few);
     assert!(got.iter().any(|s| matches!(s, Seen::Lost { cause: GapCause::Disk, .. })), "{got:?}");
     drop(lane);
+}
+
+fn flip(path: &Path, at: u64) {
+    let file = File::options().read(true).write(true).open(path).unwrap();
+    let mut b = [0];
+    FileExt::read_exact_at(&file, &mut b, at).unwrap();
+    file.write_all_at(&[b[0] ^ 1], at).unwrap();
+}
+
+/// The list of topics went with the power, and only the segment before tells them: it gets an index of its own before that one
+/// goes, or where there is no room for one it goes too, with its marks.
+#[test]
+fn a_segment_without_a_header_does_not_become_unreadable_with_the_one_before() {
+    for (room, newest) in [(true, false), (false, false), (true, true)] {
+        let dir = tempfile::tempdir().unwrap();
+        drop(filled(Arc::new(Mortal::default()), dir.path()));
+        let mut files = segments(dir.path(), "w");
+        if newest {
+            files.drain(2..).for_each(|f| std::fs::remove_file(f).unwrap());
+        }
+        flip(&files[1], 20);
+        let len = std::fs::metadata(&files[1]).unwrap().len();
+        flip(&files[1], len - 5);
+        let disk = Arc::new(Mortal::default());
+        let life = disk.0.clone();
+        let tape = Tape::open(dir.path(), on(disk)).unwrap();
+        let whole = read_all(&tape, &btc());
+        assert!(!whole.iter().any(|s| matches!(s, Seen::Missed { .. })), "{whole:?}");
+        // It has a writer that writes nothing: on a full disk a mark would make room for itself.
+        let mut lane = tape.lane("w").unwrap();
+        life.full.store(!room, Ordering::SeqCst);
+        life.tight.store(true, Ordering::SeqCst);
+        tape.check_space();
+        life.full.store(false, Ordering::SeqCst);
+        assert_eq!(tape.stats().segments_lost, if room { 1 } else { 2 }, "room {room}");
+        lane.commit().unwrap();
+        for time in 0..2 {
+            let tape = if time == 0 { tape.clone() } else { Tape::open_reader(dir.path()).unwrap() };
+            let got = read_all(&tape, &btc());
+            let (mut upto, mut marked) = (0, 0);
+            for seen in &got {
+                match seen {
+                    Seen::Missed { to, why, .. } => {
+                        assert_eq!(*why, MissedWhy::Retention, "room {room}, newest {newest}, {time}: {got:?}");
+                        upto = *to;
+                    }
+                    Seen::Lost { cause: GapCause::Disk, .. } => marked += 1,
+                    _ => {}
+                }
+            }
+            assert_eq!(marked, if room { 1 } else { 2 }, "room {room}, newest {newest}");
+            let rest = |seen: &[Seen]| -> Vec<Seen> {
+                seen.iter().filter(|s| matches!(s, Seen::Row { seq, .. } if *seq > upto)).cloned().collect()
+            };
+            assert!(upto > 0 && rest(&got) == rest(&whole), "room {room}, newest {newest}: {got:?}");
+            assert!(rest(&got).len() > 20, "the segment behind is there");
+        }
+    }
 }
