@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use wholetape_model::{Body, Decimal, Kind, Record, Topic};
+use wholetape_model::{Body, Decimal, Kind, Record, Scales, Topic, View};
 
 use crate::catalog::Catalog;
 use crate::columns::SCALE;
@@ -53,39 +53,43 @@ pub fn pinned<'a>(
     now = (now.0.max(told.0), now.1.max(told.1));
     for (_, record) in rows.flat_map(Rows::iter) {
         let Ok(view) = record.view() else { continue };
-        let scales = record.scales();
-        match view {
-            Body::Trade(t) => {
-                grow(&mut now.0, t.price.0, scales.price);
-                grow(&mut now.1, t.size.0, scales.size);
-            }
-            Body::Quote(q) => {
-                for (price, size) in [(q.bid, q.bid_size), (q.ask, q.ask_size)] {
-                    grow(&mut now.0, price.0, scales.price);
-                    grow(&mut now.1, size.0, scales.size);
-                }
-            }
-            Body::Book(book) => {
-                for level in book.bids.iter().chain(book.asks.iter()) {
-                    grow(&mut now.0, level.price.0, scales.price);
-                    grow(&mut now.1, level.size.0, scales.size);
-                }
-            }
-            Body::Bar(bar) if bar.closed => {
-                for price in [bar.open, bar.high, bar.low, bar.close] {
-                    need(&mut now.0, price);
-                }
-                need(&mut now.1, bar.volume);
-            }
-            Body::MarkPrice(d) | Body::IndexPrice(d) => need(&mut now.0, d),
-            Body::Instrument(def) => {
-                need(&mut now.0, def.tick);
-                need(&mut now.1, def.step);
-            }
-            _ => {}
-        }
+        needed(&mut now, record.scales(), &view);
     }
     (now, before)
+}
+
+/// Makes `now` enough for what a row shows.
+pub(crate) fn needed(now: &mut Digits, scales: Scales, view: &View<'_>) {
+    match view {
+        Body::Trade(t) => {
+            grow(&mut now.0, t.price.0, scales.price);
+            grow(&mut now.1, t.size.0, scales.size);
+        }
+        Body::Quote(q) => {
+            for (price, size) in [(q.bid, q.bid_size), (q.ask, q.ask_size)] {
+                grow(&mut now.0, price.0, scales.price);
+                grow(&mut now.1, size.0, scales.size);
+            }
+        }
+        Body::Book(book) => {
+            for level in book.bids.iter().chain(book.asks.iter()) {
+                grow(&mut now.0, level.price.0, scales.price);
+                grow(&mut now.1, level.size.0, scales.size);
+            }
+        }
+        Body::Bar(bar) if bar.closed => {
+            for price in [bar.open, bar.high, bar.low, bar.close] {
+                need(&mut now.0, price);
+            }
+            need(&mut now.1, bar.volume);
+        }
+        Body::MarkPrice(d) | Body::IndexPrice(d) => need(&mut now.0, *d),
+        Body::Instrument(def) => {
+            need(&mut now.0, def.tick);
+            need(&mut now.1, def.step);
+        }
+        _ => {}
+    }
 }
 
 fn need(digits: &mut u8, d: Decimal) {

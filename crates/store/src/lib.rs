@@ -18,6 +18,7 @@ mod error;
 pub mod export;
 pub mod file;
 mod hot;
+pub mod import;
 pub mod manifest;
 pub mod merge;
 pub mod migrate;

@@ -13,12 +13,14 @@ use crate::table::Table;
 
 /// What a row is placed by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Place {
+pub(crate) enum Place {
     Id(u64),
     Time(i64),
 }
 
-fn place(table: Table, record: &Record<'_>) -> Result<Place, StoreError> {
+/// # Errors
+/// A record that cannot be read.
+pub(crate) fn place(table: Table, record: &Record<'_>) -> Result<Place, StoreError> {
     Ok(match (table, record.view()?) {
         (Table::Trade | Table::TradeRaw, Body::Trade(t)) => Place::Id(t.id),
         _ => Place::Time(record.ts_event().0),

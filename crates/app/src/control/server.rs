@@ -145,7 +145,8 @@ async fn talk(stream: UnixStream, reach: Reach, stop: CancellationToken) {
         Ok(Request::Import { paths, market }) => match market.as_deref().map(import::job::market).transpose() {
             Ok(market) => {
                 let order = import::job::Order { paths: paths.into_iter().map(PathBuf::from).collect(), market };
-                let work = |tell, wish| import::run(reach.tape, Some(reach.asker), order, tell, wish);
+                let bulk = Box::new(import::bulk::NoCatalog::RUNNING);
+                let work = |tell, wish| import::run(reach.tape, Some(reach.asker), bulk, order, tell, wish);
                 converse(&mut read, &mut write, &stop, work).await
             }
             Err(why) => error(&why.to_string()),

@@ -39,8 +39,10 @@ pub struct Held {
     reader: Reader,
     /// The one used last at the end.
     readers: Vec<Reader>,
+    /// What is asked about.
+    span: Span,
     /// Of bars only those that open in it: between two open times there are no keys.
-    bars: Option<Span>,
+    bars: bool,
     from: Ts,
     /// First key → last key, seq of the first.
     runs: BTreeMap<u64, (u64, u64)>,
@@ -50,20 +52,26 @@ pub struct Held {
     /// Rows whose covered ids are not their own id, and rows in all: aggregates, or single matches?
     pub aggregated: u64,
     pub rows: u64,
+    /// Rows whose venue time lies in the span.
+    pub within: u64,
     /// Rows may have been here once: retention took some.
     pub retained: bool,
 }
 
 impl Held {
-    /// Everything that may concern what happened at `from` or later.
+    /// Everything that may concern what happened in `span` or later.
     ///
     /// # Errors
     /// When the tape cannot be read.
-    pub fn scan(
+    pub fn scan(tape: &Tape, topic: &Topic, span: Span, bars: bool, stop: &dyn Fn() -> bool) -> anyhow::Result<Self> {
+        Self::scan_from(tape, topic, span.from, (span, bars), stop)
+    }
+
+    fn scan_from(
         tape: &Tape,
         topic: &Topic,
         from: Ts,
-        bars: Option<Span>,
+        (span, bars): (Span, bool),
         stop: &dyn Fn() -> bool,
     ) -> anyhow::Result<Self> {
         let reader = tape.reader(topic, From::Time(from - MARGIN), ReaderOptions::default())?;
@@ -72,6 +80,7 @@ impl Held {
             topic: topic.clone(),
             reader,
             readers: Vec::new(),
+            span,
             bars,
             from,
             runs: BTreeMap::new(),
@@ -79,6 +88,7 @@ impl Held {
             gaps: BTreeMap::new(),
             aggregated: 0,
             rows: 0,
+            within: 0,
             retained: false,
         };
         let before = held.reader.position();
@@ -97,7 +107,7 @@ impl Held {
     /// As [`Held::scan`].
     pub fn rescan(&mut self, from: Ts, stop: &dyn Fn() -> bool) -> anyhow::Result<()> {
         if from < self.from {
-            *self = Self::scan(&self.tape, &self.topic, from, self.bars, stop)?;
+            *self = Self::scan_from(&self.tape, &self.topic, from, (self.span, self.bars), stop)?;
         }
         Ok(())
     }
@@ -151,9 +161,10 @@ impl Held {
                 self.rows += 1;
                 self.aggregated += u64::from(trade.first_id != trade.id || trade.last_id != trade.id);
             }
-            Body::Bar(bar) if self.bars.is_some_and(|span| span.has(bar.open_ts)) => self.rows += u64::from(bar.closed),
+            Body::Bar(bar) if self.bars && self.span.has(bar.open_ts) => self.rows += u64::from(bar.closed),
             _ => return Ok(()),
         }
+        self.within += u64::from(self.bars || self.span.has(record.ts_event()));
         if let Some(key) = key(&body) {
             self.hold(key, record.seq())?;
         }
@@ -164,7 +175,7 @@ impl Held {
         if let Some((lo, hi, first)) = &mut self.last
             && hi.checked_add(1) == Some(key)
             && *first + (*hi - *lo) + 1 == seq
-            && self.bars.is_none()
+            && !self.bars
         {
             *hi = key;
             return Ok(());
@@ -277,7 +288,8 @@ impl Held {
     }
 }
 
-fn row_of(record: &Record<'_>) -> Option<HeldRow> {
+/// A record as rows are compared.
+pub fn row_of(record: &Record<'_>) -> Option<HeldRow> {
     let (ts_event, scales) = (record.ts_event(), record.scales());
     let (key, body) = match record.view().ok()? {
         body @ Body::Trade(trade) => (key(&body)?, Body::Trade(trade)),

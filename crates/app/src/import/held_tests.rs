@@ -14,6 +14,12 @@ fn trade(id: u64) -> View<'static> {
     Body::Trade(Trade { id, first_id: id, last_id: id, price, size, aggressor: None, condition })
 }
 
+/// A day that begins so many hours later.
+fn hours(n: i64) -> Span {
+    let from = Ts(T + n * 3_600_000_000_000);
+    Span { from, to: from + Duration::from_secs(86_400) }
+}
+
 fn gap(gap: u64, from_id: u64, to_id: u64) -> View<'static> {
     let (state, cause, source) = (GapState::Open, GapCause::Sequence, HealSource::None);
     Body::Gap(Gap { gap, state, cause, source, from_id, to_id, from_ts: Ts(T), to_ts: Ts(T), missing: 0, why: "" })
@@ -48,7 +54,7 @@ fn rows_are_found_wherever_they_stand() {
         trade(18),
     ];
     append(&tape, &topic, &bodies);
-    let mut held = Held::scan(&tape, &topic, Ts(T), None, &|| false).unwrap();
+    let mut held = Held::scan(&tape, &topic, hours(0), false, &|| false).unwrap();
     assert_eq!(held.held(0, 99), [(10, 11), (13, 13), (15, 15), (17, 17), (18, 18)]);
     assert_eq!(held.missing(9, 19), [(9, 9), (12, 12), (14, 14), (16, 16), (19, 19)]);
     assert_eq!(held.missing(10, 11), []);
@@ -60,5 +66,5 @@ fn rows_are_found_wherever_they_stand() {
     held.catch_up().unwrap();
     assert_eq!(held.missing(10, 18), [(16, 16)]);
     assert_eq!(rows(&mut held, 12, 14), [(12, 11), (13, 6), (14, 12)]);
-    assert!(Held::scan(&tape, &topic, Ts(T + 4 * 3_600_000_000_000), None, &|| false).unwrap().held(0, 99).is_empty());
+    assert!(Held::scan(&tape, &topic, hours(4), false, &|| false).unwrap().held(0, 99).is_empty());
 }

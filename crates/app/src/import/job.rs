@@ -19,7 +19,7 @@ use wholetape_tape::coverage::Coverage;
 use wholetape_venue::binance::archive::{Data, Row};
 use wholetape_venue::binance::limits::Variant;
 
-use super::bulk::{self, Bulk};
+use super::bulk::{About, Bulk, OnTape};
 use super::compare::{Difference, compare};
 use super::file;
 use super::find::{Found, Group, data_of, find};
@@ -99,8 +99,9 @@ impl Job<'_> {
         let stop = self.stop;
         self.progress(found, "reading", 0, None, place);
         report.checksum = file::verify(found, stop)?;
-        let mut candidates = self.candidates(found, data_of(group))?.into_iter().peekable();
-        loop {
+        let (candidates, on_tape) = self.candidates(found, data_of(group))?;
+        let mut candidates = candidates.into_iter().peekable();
+        let ends = loop {
             let held = candidates.next();
             let surveyed = survey(
                 found,
@@ -119,41 +120,51 @@ impl Job<'_> {
             match held.filter(|held| concerns(held, found, &surveyed)) {
                 Some(held) => return self.heal(found, held, &surveyed, carry, report, place),
                 None if candidates.peek().is_some() => {}
-                None => break,
+                None => break surveyed.ends,
             }
-        }
-        if report.rows == 0 {
+        };
+        let Some(ends) = ends else {
             report.why = "the file has no rows".into();
             return Ok(());
-        }
-        match bulk::give(&mut *self.bulk, found)? {
-            Ok(_) => report.status = Status::Imported,
-            Err(why) => (report.status, report.why) = (Status::NotHeld, why.into()),
+        };
+        let of = report.rows;
+        let mut tell = |stage: &str, rows: u64| {
+            let (name, (file, files)) = (found.name(), place);
+            (self.tell)(json!({
+                "event": "progress", "stage": stage, "name": name, "rows": rows, "of": of, "file": file, "files": files
+            }));
+        };
+        let now = wholetape_feed::clock::wall();
+        let about = About { found, ends, tape: &on_tape, now, tell: &mut tell, stop };
+        if let Err(why) = self.bulk.take(about, report)? {
+            (report.status, report.why) = (Status::NotHeld, why);
         }
         Ok(())
     }
 
-    /// Topics whose ids may be the file's, with what is held of them.
-    fn candidates(&self, found: &Found, data: Option<Data>) -> anyhow::Result<Vec<Held>> {
+    /// Topics whose ids may be the file's, with what is held of them; and what the tape has of all that it may be about.
+    fn candidates(&self, found: &Found, data: Option<Data>) -> anyhow::Result<(Vec<Held>, Vec<OnTape>)> {
         let span = found.named.span;
         let (kinds, bars): (Vec<Kind>, _) = match data {
-            Some(Data::AggTrades) => (vec![Kind::Trade], None),
-            Some(Data::Trades) => (vec![Kind::TradeRaw, Kind::Trade], None),
-            Some(Data::Klines(period)) => (vec![Kind::Bar(period)], Some(span)),
-            None => (Vec::new(), None),
+            Some(Data::AggTrades) => (vec![Kind::Trade], false),
+            Some(Data::Trades) => (vec![Kind::TradeRaw, Kind::Trade], false),
+            Some(Data::Klines(period)) => (vec![Kind::Bar(period)], true),
+            None => (Vec::new(), false),
         };
-        let mut all = Vec::new();
+        let (mut all, mut on_tape) = (Vec::new(), Vec::new());
         for kind in kinds {
             let topic = Topic::new(kind, &found.instrument);
             if self.tape.head(&topic).is_some_and(|head| head > 0) {
-                let held = Held::scan(&self.tape, &topic, span.from, bars, self.stop)?;
+                let held = Held::scan(&self.tape, &topic, span, bars, self.stop)?;
+                let single = held.rows > 0 && held.aggregated == 0;
+                on_tape.push(OnTape { topic, within: held.within > 0, single });
                 // Single matches fill `trade` where that is the line's choice; then no row there covers others.
                 if data != Some(Data::Trades) || kind != Kind::Trade || held.aggregated == 0 {
                     all.push(held);
                 }
             }
         }
-        Ok(all)
+        Ok((all, on_tape))
     }
 
     fn heal(

@@ -32,7 +32,8 @@ use crate::control::{self, Request, client};
 use crate::signals;
 use job::{Job, Order};
 
-/// Carries out an order on a thread of its own. `lines`: those of the process that owns the tape. When nobody listens to `tell` any
+/// Carries out an order on a thread of its own. `lines`: those of the process that owns the tape; `bulk`: where days go that the tape
+/// never saw. When nobody listens to `tell` any
 /// more, and when `stop` is cancelled, it ends after the batch at hand.
 ///
 /// # Errors
@@ -40,6 +41,7 @@ use job::{Job, Order};
 pub async fn run(
     tape: Tape,
     lines: Option<Asker>,
+    bulk: Box<dyn bulk::Bulk>,
     order: Order,
     tell: mpsc::Sender<Value>,
     stop: CancellationToken,
@@ -50,7 +52,6 @@ pub async fn run(
         // A listener that is slow misses progress, and nothing else.
         let mut say = |value| drop(tell.try_send(value));
         let writer = write::Writer::new(&tape, lines);
-        let bulk = Box::new(bulk::NoCatalog);
         Job { tape, writer, bulk, tell: &mut say, stop: &stop }.run(&order).map_err(|e| format!("{e:#}"))
     });
     working.await.map_err(|e| e.to_string())?
@@ -93,19 +94,24 @@ async fn order(args: &cli::BinanceArchive) -> anyhow::Result<Value> {
     }
     let dir = config.data.join("tape");
     anyhow::ensure!(
-        dir.join("epoch").exists(),
-        "no tape in {}: name the data directory with --data, or the configuration with -c",
-        dir.display()
+        dir.join("epoch").exists() || config.data.join("catalog").join("manifest.log").exists(),
+        "neither tape nor catalog in {}: name the data directory with --data, or the configuration with -c",
+        config.data.display()
     );
     let mut problems = Vec::new();
     let tape_config = config.tape.plan(&mut problems);
+    let store = config.store.plan(&config.data, &mut problems);
     anyhow::ensure!(problems.is_empty(), config::Problems(problems));
     let tape = tokio::task::spawn_blocking(move || Tape::open(&dir, tape_config)).await??;
+    let bulk: Box<dyn bulk::Bulk> = match store {
+        Some(plan) => Box::new(bulk::Store::new(plan)),
+        None => Box::new(bulk::NoCatalog::OFF),
+    };
     let wish = CancellationToken::new();
     let (tell, mut told) = mpsc::channel(4);
     let last = {
         let order = Order { paths: args.paths.clone(), market };
-        let mut running = std::pin::pin!(run(tape.clone(), None, order, tell, wish.clone()));
+        let mut running = std::pin::pin!(run(tape.clone(), None, bulk, order, tell, wish.clone()));
         loop {
             tokio::select! {
                 last = &mut running => break last,

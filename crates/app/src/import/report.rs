@@ -17,7 +17,7 @@ pub enum Status {
     Compared,
     /// Nothing is held of its day, and it was not imported.
     NotHeld,
-    /// Nothing was held of its day, and all of it is in the catalog now.
+    /// Nothing was held of it, and all of it is in the catalog now.
     Imported,
     Failed,
     Stopped,
@@ -55,6 +55,8 @@ pub struct FileReport {
     pub rows: u64,
     pub equal: u64,
     pub healed: u64,
+    /// Missing ones that went to the catalog alone.
+    pub imported: u64,
     /// Came by another way while the import was at work.
     pub came: u64,
     pub different: u64,
@@ -127,6 +129,7 @@ impl FileReport {
             "rows": self.rows,
             "equal": self.equal,
             "healed": self.healed,
+            "imported": self.imported,
             "came_meanwhile": self.came,
             "different": self.different,
             "differences": self.differences.iter().map(|d| d.json(self.key(d.key))).collect::<Vec<_>>(),
@@ -163,6 +166,7 @@ pub fn done(files: &[FileReport], seconds: f64, cancelled: bool) -> Value {
         "rows": sum(|f| f.rows),
         "equal": sum(|f| f.equal),
         "healed": sum(|f| f.healed),
+        "imported_rows": sum(|f| f.imported),
         "different": different,
         "archive_errors": errors,
         "not_compared": not_compared,
@@ -189,6 +193,7 @@ pub fn sentence(done: &Value) -> String {
                 let counts = [("equal", "equal"), ("healed", "healed"), ("different", "different")];
                 let mut parts: Vec<_> = counts.iter().map(|(key, word)| format!("{} {word}", n(file, key))).collect();
                 for (key, words) in [
+                    ("imported", "new in the catalog"),
                     ("archive_errors", "held that the archive does not have"),
                     ("not_compared", "no longer on the tape, not compared"),
                 ] {
@@ -215,10 +220,14 @@ pub fn sentence(done: &Value) -> String {
         }
     }
     let (rows, equal, healed) = (n(done, "rows"), n(done, "equal"), n(done, "healed"));
+    let imported = match n(done, "imported_rows") {
+        0 => String::new(),
+        n => format!("{n} new in the catalog, "),
+    };
     let end = if done["cancelled"] == true { "stopped; the same command goes on" } else { "done" };
     let gaps = n(done, "gaps_healed") + n(done, "gaps_never_published");
     out.push_str(&format!(
-        "{end}: {} files, {rows} rows: {equal} equal, {healed} healed ({gaps} gaps settled), {} different, {} archive errors, {} files not imported, {} failed",
+        "{end}: {} files, {rows} rows: {equal} equal, {healed} healed ({gaps} gaps settled), {imported}{} different, {} archive errors, {} files not imported, {} failed",
         n(done, "files"),
         n(done, "different"),
         n(done, "archive_errors"),
@@ -230,5 +239,5 @@ pub fn sentence(done: &Value) -> String {
 
 fn field(field: &Value) -> String {
     let text = |key: &str| field[key].as_str().unwrap_or("").to_owned();
-    format!("{} is {} in the archive and {} on the tape", text("field"), text("archive"), text("held"))
+    format!("{} is {} in the archive and held as {}", text("field"), text("archive"), text("held"))
 }

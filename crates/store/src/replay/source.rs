@@ -48,6 +48,8 @@ struct Feed {
     open: Option<PartReader>,
     /// The last row given.
     given: Option<(i64, u64)>,
+    /// Files were looked for again: rows up to `given` come once more.
+    again: bool,
     looks: u32,
 }
 
@@ -60,6 +62,7 @@ impl Feed {
                 Ok(true) => {
                     let wanted = self.cut(rows);
                     if wanted.0 < wanted.1 {
+                        self.again = false;
                         self.given = Some(rows.key(wanted.1 - 1));
                         return Ok(Some(wanted));
                     }
@@ -67,6 +70,7 @@ impl Feed {
                 Err(e) if may_have_been_replaced(&e) && self.looks < LOOKS_MAX => {
                     self.looks += 1;
                     self.open = None;
+                    self.again = true;
                     let state = Catalog::look(&*self.wanted.disk, &self.wanted.data)?;
                     let given = self.given.map_or(i64::MIN, |g| g.0);
                     self.parts = self.wanted.parts(&state);
@@ -102,7 +106,8 @@ impl Feed {
             }
             lo
         };
-        let (from, to, given) = (self.wanted.from, self.wanted.to, self.given);
+        // Without a seq several rows may have one key.
+        let (from, to, given) = (self.wanted.from, self.wanted.to, self.given.filter(|_| self.again));
         let lo = first(&|key| key.0 >= from && given.is_none_or(|g| key > g));
         (lo, first(&|key| key.0 > to).max(lo))
     }
@@ -159,7 +164,7 @@ pub(super) struct Source {
 impl Source {
     pub fn new(topic: u32, wanted: Wanted, state: &State) -> Self {
         let parts = wanted.parts(state);
-        let feed = Box::new(Feed { wanted, parts, open: None, given: None, looks: 0 });
+        let feed = Box::new(Feed { wanted, parts, open: None, given: None, again: false, looks: 0 });
         Self { topic, rows: Rows::default(), at: 0, end: 0, feed: Some((feed, Rows::default())), coming: None }
     }
 
