@@ -91,17 +91,35 @@ pub fn decimal_of(mantissa: i128) -> Option<Decimal> {
     Some(Decimal { raw, scale: digits })
 }
 
+/// What 5^n is multiplied with to give 1 (mod 2^128).
+const INVERSE5: [u128; SCALE as usize + 1] = {
+    let mut all = [1; SCALE as usize + 1];
+    let mut n = 1;
+    while n < all.len() {
+        let five = 5_u128.pow(n as u32);
+        // Newton: each round doubles the bits that are right; an odd number is its own inverse in three of them.
+        let (mut x, mut round) = (five, 0);
+        while round < 6 {
+            x = x.wrapping_mul(2_u128.wrapping_sub(five.wrapping_mul(x)));
+            round += 1;
+        }
+        all[n] = x;
+        n += 1;
+    }
+    all
+};
+
 /// A stored mantissa at `digits` after the point; `None` where that loses something or does not fit.
+///
+/// Without a division, which a scan would spend its time with: if the mantissa is a multiple of 10^n, shifting it by n bits and
+/// multiplying with the inverse of 5^n gives the quotient; if it is not, multiplying back gives another number.
 #[inline]
 #[must_use]
 pub fn raw_of(mantissa: i128, digits: u8) -> Option<i64> {
-    let unit = POW10[SCALE.checked_sub(digits)? as usize];
-    // One division: it is what a scan spends its time with.
-    let raw = mantissa / unit;
-    if raw * unit != mantissa {
-        return None;
-    }
-    i64::try_from(raw).ok()
+    let n = SCALE.checked_sub(digits)? as usize;
+    let raw = ((mantissa >> n) as u128).wrapping_mul(INVERSE5[n]) as i128;
+    let raw = i64::try_from(raw).ok()?;
+    (i128::from(raw) * POW10[n] == mantissa).then_some(raw)
 }
 
 /// The columns of one batch in the making, in their order.
@@ -293,6 +311,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_raw_number_is_what_a_division_gives(raw in any::<i64>(), digits in 0_u8..=16, off in -3_i128..4, any in any::<i128>()) {
+            for mantissa in [mantissa(raw, digits).unwrap() + off, any] {
+                let unit = POW10[(SCALE - digits) as usize];
+                let divided = (mantissa % unit == 0).then(|| i64::try_from(mantissa / unit).ok()).flatten();
+                prop_assert_eq!(raw_of(mantissa, digits), divided);
+            }
+            prop_assert_eq!(raw_of(mantissa(raw, digits).unwrap(), digits), Some(raw));
+        }
+
         #[test]
         fn both_dialects_hold_the_same_integers(raws in proptest::collection::vec((any::<i64>(), 0_u8..=16), 1..50)) {
             let all: Vec<i128> = raws.iter().map(|(raw, scale)| mantissa(*raw, *scale).unwrap()).collect();
