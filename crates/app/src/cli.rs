@@ -93,6 +93,8 @@ pub enum Catalog {
     /// Writes files of older layouts anew in the newest one, checks that the rows are the same, and issues the certificates that
     /// follow. Older files are read as they are: this is for whoever wants one layout everywhere. Stop the running process first.
     Migrate(CatalogMigrate),
+    /// Lets days go whose time is over ([store.retention]). A running process does it by itself.
+    Retain(CatalogRetain),
     /// Writes the catalog into a folder of its own, in the dialect of NautilusTrader 1.x (v1) or 2.x (v2).
     Export(CatalogExport),
 }
@@ -121,6 +123,17 @@ pub struct CatalogMigrate {
     #[command(flatten)]
     pub layers: Layers,
     /// Tells what would be written anew, and writes nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct CatalogRetain {
+    #[command(flatten)]
+    pub layers: Layers,
+    /// Only tells what would go, of the tape as well; beside a running process, too.
     #[arg(long)]
     pub dry_run: bool,
     #[arg(long)]

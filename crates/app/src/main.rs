@@ -72,6 +72,7 @@ fn dispatch(verb: &Verb) -> anyhow::Result<ExitCode> {
         Verb::Catalog(Catalog::Ls(args)) => store::ls::run(args),
         Verb::Catalog(Catalog::Compact(args)) => store::verbs::compact(args),
         Verb::Catalog(Catalog::Migrate(args)) => store::migrate::run(args),
+        Verb::Catalog(Catalog::Retain(args)) => store::retain::run(args),
         Verb::Catalog(Catalog::Export(args)) => store::verbs::export(args),
         Verb::Sim(args) => sim::run(args),
         Verb::Replay(args) => replay::run(args),

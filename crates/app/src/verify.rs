@@ -81,6 +81,9 @@ fn tell(report: &Report, paint: Paint) {
     if report.days_reduced > 0 {
         parts.push(format!("{} reduced by retention", thousands(report.days_reduced)));
     }
+    if report.days_let_go > 0 {
+        parts.push(format!("{} let go by retention", thousands(report.days_let_go)));
+    }
     let verdict = match report.findings.len() {
         0 => paint.good("clean"),
         1 => paint.bad("1 difference"),

@@ -2,6 +2,10 @@
 //!
 //! `WHOLETAPE_CRASHES=500` makes so many crashes of each sort (the default is for CI), `WHOLETAPE_SEED=n` runs one story alone.
 
+#[path = "store_crash/certificates.rs"]
+mod certificates;
+#[path = "store_crash/retention.rs"]
+mod retention;
 mod store_world;
 
 use std::time::Duration;
@@ -89,39 +93,44 @@ fn story(seed: u64, at: At) -> u64 {
     // How many steps it usually takes.
     let (mut typical, mut crashes) = (30, 0);
     for _ in 0..9 {
-        if !at.before(&mut w) {
-            continue;
+        if at.before(&mut w) && !survives(&mut w, &mut typical, |w| at.step(w)) {
+            crashes += 1;
         }
-        let before = w.disk.steps();
-        w.disk.die_at(Some(before + w.dice.between(1, typical + 1)));
-        let done = at.step(&mut w);
-        if !w.disk.is_dead() {
-            w.disk.die_at(None);
-            w.well(done);
-            typical = (w.disk.steps() - before).max(1);
-            w.note();
-            continue;
-        }
-        crashes += 1;
-        let power = w.dice.one_in(2);
-        w.kill(power);
-        while w.dice.one_in(3) {
-            // It dies again before it is up.
-            w.disk.die_at(Some(w.disk.steps() + w.dice.between(1, 25)));
-            let started = w.start();
-            let died = w.disk.is_dead();
-            w.disk.die_at(None);
-            if !died {
-                w.well(started);
-            }
-            let power = w.dice.one_in(2);
-            w.kill(power);
-        }
-        w.start_checked();
-        w.note();
     }
     w.finish();
     crashes
+}
+
+/// Does something on a disk that dies at one of its next steps, of which it `typical`ly takes so many. False: it died of it, and was
+/// started again, at times after more deaths.
+fn survives(w: &mut World, typical: &mut u64, step: impl FnOnce(&mut World) -> Result<(), StoreError>) -> bool {
+    let before = w.disk.steps();
+    w.disk.die_at(Some(before + w.dice.between(1, *typical + 1)));
+    let done = step(w);
+    if !w.disk.is_dead() {
+        w.disk.die_at(None);
+        w.well(done);
+        *typical = (w.disk.steps() - before).max(1);
+        w.note();
+        return true;
+    }
+    let power = w.dice.one_in(2);
+    w.kill(power);
+    while w.dice.one_in(3) {
+        // It dies again before it is up.
+        w.disk.die_at(Some(w.disk.steps() + w.dice.between(1, 25)));
+        let started = w.start();
+        let died = w.disk.is_dead();
+        w.disk.die_at(None);
+        if !died {
+            w.well(started);
+        }
+        let power = w.dice.one_in(2);
+        w.kill(power);
+    }
+    w.start_checked();
+    w.note();
+    false
 }
 
 fn number(name: &str) -> Option<u64> {

@@ -16,6 +16,7 @@ use wholetape_tape::{Disk, Locking};
 
 use crate::StoreError;
 use crate::columns::Dialect;
+use crate::compact;
 use crate::file::Codec;
 use crate::manifest::{Change, Manifest, Part, State};
 use crate::part::{Staged, Target};
@@ -145,7 +146,17 @@ impl Catalog {
         // What a commit that replaces files counts on lies in it: a power loss must not take the folder.
         let root = self.data.join(Dialect::V2.root());
         self.disk.sync_dir(&root).map_err(StoreError::io(&root))?;
-        self.remove_orphans()
+        self.remove_orphans()?;
+        // Files of one instrument with two precisions are of no use to anybody.
+        for key in self.state().repin.clone() {
+            match compact::repin(self, &key) {
+                // A damaged file keeps nothing from being stored; it stays to be done.
+                Ok(()) | Err(StoreError::Parquet { .. } | StoreError::Changed { .. } | StoreError::Column { .. }) => {}
+                Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
     }
 
     /// Removes a folder's files, and those of the folders in it.
@@ -173,15 +184,19 @@ impl Catalog {
             let dir = self.data.join(dialect.root()).join(table.folder(dialect));
             let Ok(folders) = self.disk.list(&dir) else { continue };
             for folder in folders.into_iter().filter(|f| f.is_dir) {
-                let mut changed = false;
+                let (mut changed, mut empty) = (false, true);
                 for file in self.disk.list(&folder.path).map_err(StoreError::io(&folder.path))? {
                     let is_ours = file.path.extension().is_some_and(|e| e == "parquet") && !file.is_dir;
                     if is_ours && !known.contains(&file.path) {
                         self.disk.remove(&file.path).map_err(StoreError::io(&file.path))?;
                         changed = true;
+                    } else {
+                        empty = false;
                     }
                 }
-                if changed {
+                if empty {
+                    self.disk.remove_dir(&folder.path).map_err(StoreError::io(&folder.path))?;
+                } else if changed {
                     self.disk.sync_dir(&folder.path).map_err(StoreError::io(&folder.path))?;
                 }
             }
@@ -250,6 +265,27 @@ impl Catalog {
             }
         }
         self.sweep(GRACE)
+    }
+
+    /// Removes a folder that has lost all its files to retention.
+    pub(crate) fn remove_if_empty(&mut self, folder: &str) -> Result<(), StoreError> {
+        let dir = self.data.join(folder);
+        if self.disk.list(&dir).is_ok_and(|all| all.is_empty()) {
+            self.durable.remove(&dir);
+            self.disk.remove_dir(&dir).map_err(StoreError::io(&dir))?;
+        }
+        Ok(())
+    }
+
+    /// Waits until folders that went have had their time, and removes them: a process that ends would leave them to the next.
+    ///
+    /// # Errors
+    /// A file system that fails.
+    pub fn close(mut self) -> Result<(), StoreError> {
+        if let Some((since, _)) = self.left.last() {
+            std::thread::sleep(GRACE.saturating_sub(since.elapsed()));
+        }
+        self.sweep(Duration::ZERO)
     }
 
     /// Removes folders that went longer than `grace` ago.

@@ -135,7 +135,8 @@ pub fn all(catalog: &mut Catalog, today: i64, tell: &mut dyn FnMut(&str, Table, 
     Ok(made)
 }
 
-/// Writes the files of what is pinned as `key` anew: a folder has one precision.
+/// Writes the files of what is pinned as `key` anew: a folder has one precision. The manifest knows that it is to be done until it
+/// is: a crash in between leaves it to the next start.
 ///
 /// # Errors
 /// As [`day`].
@@ -151,6 +152,9 @@ pub fn repin(catalog: &mut Catalog, key: &str) -> Result<(), StoreError> {
     for (topic, table, day) in days {
         let Some(table) = Table::parse(&table) else { continue };
         anew(catalog, &topic, table, day)?;
+    }
+    if catalog.state().repin.contains(key) {
+        catalog.manifest.commit(Change { repinned: vec![key.to_owned()], ..Change::default() })?;
     }
     Ok(())
 }

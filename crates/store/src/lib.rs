@@ -1,7 +1,7 @@
 //! The Parquet catalog: what the tape held, stored where NautilusTrader, SQL engines and Spark read it.
 //!
 //! Start with `rows.rs` (what a row is), `table.rs` (where it goes), `encode.rs` and `decode.rs` (columns), then `manifest.rs`
-//! (what is stored), `catalog.rs` (files), `writer.rs` (from the tape), `compact.rs`, `migrate.rs`, `cert/` and `verify/` (what a day
+//! (what is stored), `catalog.rs` (files), `writer.rs` (from the tape), `compact.rs`, `retain/` (what goes again), `migrate.rs`, `cert/` and `verify/` (what a day
 //! holds, and whether that is so). docs/catalog.md is for whoever reads the files.
 
 pub mod canon;
@@ -26,6 +26,7 @@ pub mod names;
 pub mod part;
 pub mod read;
 pub mod replay;
+pub mod retain;
 pub mod rows;
 pub mod scan;
 pub mod seqs;

@@ -7,7 +7,7 @@
 //!
 //! Invariants: numbers of commits and parts only grow; a line that is torn can only be the last one, and is cut off.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -84,6 +84,14 @@ pub struct Part {
     pub files: Vec<FileRef>,
 }
 
+impl Part {
+    /// Of all its files.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|f| f.bytes).sum()
+    }
+}
+
 /// The newest certificate of one instrument and day.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Issued {
@@ -99,6 +107,16 @@ pub struct Issued {
     /// Of the certificate; left out where it is the first.
     #[serde(default = "first", skip_serializing_if = "is_first")]
     pub format: u32,
+}
+
+/// What retention let go of one topic, by now or in one commit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LetGo {
+    /// Everything up to this day went, but for definitions that later days need; rows that come late for such a day are not
+    /// stored.
+    pub until: i64,
+    pub rows: u64,
+    pub bytes: u64,
 }
 
 /// One line.
@@ -128,8 +146,15 @@ enum Line {
         /// Seqs of removed parts that stay stored: they were let go on purpose.
         #[serde(default)]
         retired: BTreeMap<String, Seqs>,
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        let_go: BTreeMap<String, LetGo>,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         issued: Vec<Issued>,
+        /// What is pinned together and has files with other digits still; and what has none any more.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        repin: Vec<String>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        repinned: Vec<String>,
     },
     Done {
         n: u64,
@@ -145,7 +170,10 @@ pub struct Change {
     pub digits: BTreeMap<String, (u8, u8)>,
     pub swap: bool,
     pub retired: BTreeMap<String, Seqs>,
+    pub let_go: BTreeMap<String, LetGo>,
     pub issued: Vec<Issued>,
+    pub repin: Vec<String>,
+    pub repinned: Vec<String>,
 }
 
 /// The state that the log tells.
@@ -156,6 +184,10 @@ pub struct State {
     pub live: BTreeMap<String, i64>,
     pub digits: BTreeMap<String, (u8, u8)>,
     pub retired: BTreeMap<String, Seqs>,
+    /// By topic.
+    pub let_go: BTreeMap<String, LetGo>,
+    /// Pins that grew, and whose files are not all written anew yet.
+    pub repin: BTreeSet<String>,
     /// By instrument (or line) and day.
     pub issued: BTreeMap<String, BTreeMap<i64, Issued>>,
     /// A commit whose folders may not have changed places yet: its number, what it added, and the paths that it took away.
@@ -168,7 +200,7 @@ impl State {
     fn apply(&mut self, line: Line) {
         match line {
             Line::Head { catalog, .. } => self.catalog = catalog,
-            Line::Commit { n, add, remove, live, digits, swap, retired, issued } => {
+            Line::Commit { n, add, remove, live, digits, swap, retired, let_go, issued, repin, repinned } => {
                 self.commits = n;
                 let gone: Vec<Part> = remove.iter().filter_map(|p| self.parts.remove(p)).collect();
                 if swap {
@@ -182,6 +214,15 @@ impl State {
                 self.digits.extend(digits);
                 for (topic, seqs) in retired {
                     self.retired.entry(topic).or_default().add_all(&seqs);
+                }
+                for (topic, gone) in let_go {
+                    let all = self.let_go.entry(topic).or_insert(LetGo { until: gone.until, ..LetGo::default() });
+                    all.until = all.until.max(gone.until);
+                    (all.rows, all.bytes) = (all.rows + gone.rows, all.bytes + gone.bytes);
+                }
+                self.repin.extend(repin);
+                for key in repinned {
+                    self.repin.remove(&key);
                 }
                 for one in issued {
                     self.issued.entry(one.subject.clone()).or_default().insert(one.day, one);
@@ -199,6 +240,12 @@ impl State {
     #[must_use]
     pub fn last_issued(&self, subject: &str) -> Option<&Issued> {
         self.issued.get(subject)?.values().max_by_key(|i| i.number)
+    }
+
+    /// Whether retention let this day of a topic go: its rows are not stored any more.
+    #[must_use]
+    pub fn is_let_go(&self, topic: &str, day: i64) -> bool {
+        self.let_go.get(topic).is_some_and(|gone| day <= gone.until)
     }
 
     /// A state that knows these parts alone, for readers.
@@ -297,8 +344,8 @@ impl Manifest {
     /// The log cannot be written; then this log takes no more and must be opened anew.
     pub fn commit(&mut self, change: Change) -> Result<u64, StoreError> {
         let n = self.state.commits + 1;
-        let Change { add, remove, live, digits, swap, retired, issued } = change;
-        self.append(Line::Commit { n, add, remove, live, digits, swap, retired, issued })?;
+        let Change { add, remove, live, digits, swap, retired, let_go, issued, repin, repinned } = change;
+        self.append(Line::Commit { n, add, remove, live, digits, swap, retired, let_go, issued, repin, repinned })?;
         Ok(n)
     }
 
@@ -363,6 +410,9 @@ impl Manifest {
             digits: s.digits.clone(),
             swap: false,
             retired: s.retired.clone(),
+            let_go: s.let_go.clone(),
+            repin: s.repin.iter().cloned().collect(),
+            repinned: Vec::new(),
             issued: s.issued.values().flat_map(BTreeMap::values).cloned().collect(),
         });
         let text = head + &all;

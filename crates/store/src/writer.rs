@@ -23,6 +23,7 @@ use crate::manifest::{Change, Part};
 use crate::merge::Late;
 use crate::names;
 use crate::part::{Of, PartWriter, Staged, subject};
+use crate::retain::{self, Gone, Rules};
 use crate::rows::Rows;
 use crate::stream::{Stream, is_kept};
 use crate::table::Table;
@@ -63,7 +64,17 @@ pub struct Counts {
     pub certificates: u64,
     /// How often one could not be issued; it is tried again after the next commit.
     pub certificates_failed: u64,
+    /// What retention let go.
+    pub retired_rows: u64,
+    pub retired_bytes: u64,
+    /// Late rows of days that retention had let go: not stored.
+    pub too_late: u64,
 }
+
+/// How often retention looks what may go; after a seal it does at once.
+const RETAIN_EVERY: Duration = Duration::from_secs(3_600);
+/// Instruments whose days go at a time: in between, new rows are stored.
+const RETAIN_AT_ONCE: usize = 32;
 
 /// So long the tape may take to come on to the disk.
 const SYNC_WAIT: Duration = Duration::from_secs(30);
@@ -82,6 +93,11 @@ pub struct Follower {
     pub counts: Counts,
     signer: Option<Signer>,
     looked: issue::Looked,
+    rules: Rules,
+    /// When retention was last done with, and what had been sealed by then.
+    retained: Option<(Ts, u64)>,
+    /// All topics of the tape are known.
+    has_looked: bool,
     /// What storing failed with.
     failed: Option<String>,
 }
@@ -91,7 +107,20 @@ impl Follower {
     pub fn new(catalog: Catalog, pace: Pace) -> Self {
         let (streams, known, batch) = (Vec::new(), BTreeMap::new(), Vec::new());
         let (told, counts, looked) = (Definitions::default(), Counts::default(), issue::Looked::default());
-        Self { catalog, pace, streams, known, batch, told, counts, signer: None, looked, failed: None }
+        let (rules, retained, has_looked) = (Rules::default(), None, false);
+        let (signer, failed) = (None, None);
+        Self { catalog, pace, streams, known, batch, told, counts, signer, looked, rules, retained, has_looked, failed }
+    }
+
+    /// Days go when their time is over.
+    #[must_use]
+    pub fn with_retention(mut self, rules: Rules) -> Self {
+        self.set_retention(rules);
+        self
+    }
+
+    pub fn set_retention(&mut self, rules: Rules) {
+        (self.rules, self.retained) = (rules, None);
     }
 
     /// Certificates are signed from now on.
@@ -110,8 +139,8 @@ impl Follower {
     /// # Errors
     /// As [`Catalog::open`].
     pub fn reopen(self) -> Result<Self, StoreError> {
-        let Self { catalog, pace, counts, signer, .. } = self;
-        Ok(Self { counts, ..Self::new(catalog.reopen()?, pace).with_signer(signer) })
+        let Self { catalog, pace, counts, signer, rules, .. } = self;
+        Ok(Self { counts, ..Self::new(catalog.reopen()?, pace).with_signer(signer).with_retention(rules) })
     }
 
     /// What storing failed with; only [`Follower::reopen`] goes on from here.
@@ -175,6 +204,7 @@ impl Follower {
 
     fn find_topics(&mut self, tape: &Tape) -> Result<(), StoreError> {
         let topics = tape.topics();
+        self.has_looked = true;
         if topics.len() == self.known.len() {
             return Ok(());
         }
@@ -260,7 +290,23 @@ impl Follower {
         self.seal(now)?;
         self.certify(now);
         // A certificate's line that failed may stand half in the log: nothing is committed behind it.
-        self.catalog.manifest.check()
+        self.catalog.manifest.check()?;
+        self.retain(now)
+    }
+
+    /// Lets days go whose time is over.
+    fn retain(&mut self, now: Ts) -> Result<(), StoreError> {
+        let is_due = |(at, sealed)| now.since(at) >= RETAIN_EVERY || self.counts.sealed != sealed;
+        if self.rules.is_forever() || !self.retained.is_none_or(is_due) {
+            return Ok(());
+        }
+        let plan = retain::plan(self.catalog.state(), &self.rules, now);
+        let mut gone = Gone::default();
+        let done = retain::carry_out(&mut self.catalog, &plan, RETAIN_AT_ONCE, &mut gone);
+        self.counts.retired_rows += gone.rows;
+        self.counts.retired_bytes += gone.bytes;
+        self.retained = done?.then_some((now, self.counts.sealed));
+        Ok(())
     }
 
     /// Issues the certificates that are due: of days that are over, sealed, and of which nothing waits in memory. One that cannot
@@ -301,18 +347,25 @@ impl Follower {
             parts.iter().any(|p| self.catalog.state().parts.get(p).is_some_and(|p| !p.sealed)) || parts.len() > 1
         });
         for (topic, table, day) in days.into_keys() {
-            let Some(at) = Topic::parse(&topic).ok().and_then(|t| self.known.get(&t).copied()) else { continue };
+            let Ok(parsed) = Topic::parse(&topic) else { continue };
+            let at = match self.known.get(&parsed) {
+                Some(at) => *at,
+                // It is not on the tape any more: nothing of it is waiting anywhere.
+                None if self.has_looked => usize::MAX,
+                None => continue,
+            };
             let mut change = Change::default();
+            let mut next = names::day_start(day + 1);
             if let Some(s) = self.streams.get(at) {
                 let behind = !s.is_at_head() && names::day_of(s.last) <= day;
                 if behind || s.oldest.is_some_and(|t| names::day_of(t) <= day) {
                     continue;
                 }
-                // What was received in that day and comes from now on belongs to the next one.
-                let next = s.last.max(names::day_start(day + 1));
-                let floor = self.catalog.state().live.get(&topic).copied().unwrap_or(0);
-                change.live.insert(topic.clone(), next.0.max(floor));
+                next = next.max(s.last);
             }
+            // What was received in that day and comes from now on belongs to the next one.
+            let floor = self.catalog.state().live.get(&topic).copied().unwrap_or(0);
+            change.live.insert(topic.clone(), next.0.max(floor));
             let Some(table) = Table::parse(&table) else { continue };
             compact::day_and(&mut self.catalog, &topic, table, day, Rows::default(), true, change)?;
             if let Some(s) = self.streams.get_mut(at) {
@@ -390,6 +443,10 @@ impl Follower {
         let of = |p: &&Part| p.topic == topic.as_str() && p.table == table.as_str();
         let mut parts: Vec<&Part> = self.catalog.state().parts.values().filter(of).collect();
         parts.sort_unstable_by_key(|p| p.from);
+        let day = names::day_of(record.ts_event());
+        if parts.is_empty() && self.catalog.state().is_let_go(topic.as_str(), day) {
+            return Ok(Some(day));
+        }
         if let Body::Trade(t) = record.view()? {
             let after = parts.iter().position(|p| p.ids.is_some_and(|ids| ids.1 > t.id));
             let Some(after) = after else { return Ok(None) };
@@ -401,7 +458,6 @@ impl Follower {
             let before = after.checked_sub(1).map_or(i64::MIN, |i| parts[i].to);
             return Ok(Some(names::day_of(Ts(record.ts_event().0.max(before).min(next.from)))));
         }
-        let day = names::day_of(record.ts_event());
         Ok(parts.iter().any(|p| p.day > day || p.day == day && p.to >= record.ts_event().0).then_some(day))
     }
 
@@ -419,6 +475,7 @@ impl Follower {
         let (digits, before) = digits::pinned(&self.catalog, &self.told, topic, live.values().chain(late.values()));
         if Some(digits) != before {
             change.digits.insert(digits::key(topic).to_owned(), digits);
+            change.repin.extend(before.map(|_| digits::key(topic).to_owned()));
         }
         let mut done = std::collections::BTreeSet::new();
         for table in tables {
@@ -427,8 +484,15 @@ impl Follower {
             }
             let mut front = Rows::default();
             for (ts, record) in late.get(&table).into_iter().flat_map(Rows::iter) {
+                let home = self.home(topic, table, &record)?;
+                if home.is_some_and(|day| self.catalog.state().is_let_go(topic.as_str(), day)) {
+                    // Its neighbours are not there any more. The tape is not asked for it again either.
+                    change.retired.entry(topic.as_str().to_owned()).or_default().add(record.prev() + 1, record.seq());
+                    self.counts.too_late += 1;
+                    continue;
+                }
                 self.counts.late_rows += 1;
-                match self.home(topic, table, &record)? {
+                match home {
                     Some(day) => rewrite.entry((table, day)).or_default().push(ts, record),
                     None => front.push(ts, record),
                 }
@@ -446,7 +510,7 @@ impl Follower {
                 stream.last = stream.last.max(floor);
             }
         }
-        if !staged.is_empty() || !change.digits.is_empty() {
+        if !staged.is_empty() || !change.digits.is_empty() || !change.retired.is_empty() {
             self.catalog.add(staged, change)?;
         }
         if before.is_some_and(|before| before != digits) {

@@ -52,6 +52,7 @@ pub use disk::{Access, Disk, DiskFile, Listed, Locking, Meta, RealDisk};
 pub use error::TapeError;
 pub use lane::{Lane, TopicNo};
 pub use reader::{Delivery, From, MissedWhy, Policy, Reader, ReaderOptions};
+pub use retain::DueSegment;
 pub use stats::{Durations, Histogram, LaneStats, ReaderStats, SpaceState, TapeStats};
 pub use subscribe::{Filter, HandlerError, Subscription};
 pub use tape::Tape;

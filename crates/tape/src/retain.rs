@@ -1,18 +1,19 @@
 //! Whole segments go: by age, by size, or because the file system is full (then `owed.rs` keeps what they leave behind).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
-use wholetape_model::Topic;
+use wholetape_model::{Topic, Ts};
 
+use crate::config::Retention;
 use crate::lane::{Lane, LaneShared};
 use crate::lock;
 use crate::segment::{Directory, Segment};
-use crate::tape::Inner;
+use crate::tape::{Inner, Tape};
 
 /// Why a segment goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +22,23 @@ enum Cause {
     Retention,
     /// Space ran out: each of its topics gets a mark `lost(disk)`.
     Disk,
+}
+
+/// A segment that retention by age and size would remove.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DueSegment {
+    pub lane: String,
+    pub number: u64,
+    pub bytes: u64,
+    pub sealed: Ts,
+}
+
+impl Tape {
+    /// What retention would remove now; nothing is. What is held ([`Tape::hold`]) stays, as it does then.
+    #[must_use]
+    pub fn due(&self, retention: Retention, now: Ts) -> Vec<DueSegment> {
+        self.inner().due(retention, now.0)
+    }
 }
 
 impl Inner {
@@ -51,6 +69,39 @@ impl Inner {
                     break;
                 }
             }
+        }
+    }
+
+    /// What [`Inner::retire`] would remove at `now`, oldest first.
+    fn due(&self, retention: Retention, now: i64) -> Vec<DueSegment> {
+        let held = crate::read(&self.held);
+        let mut lanes: Vec<(Arc<LaneShared>, VecDeque<Arc<Segment>>)> = Vec::new();
+        for lane in self.lanes() {
+            let segments = crate::read(&lane.segments).iter().cloned().collect();
+            lanes.push((lane, segments));
+        }
+        let mut bytes = self.disk_bytes();
+        let before = retention
+            .age_max
+            .map_or(i64::MIN, |age| now.saturating_sub(i64::try_from(age.as_nanos()).unwrap_or(i64::MAX)));
+        let mut due = Vec::new();
+        loop {
+            let is_over = retention.bytes_max.is_some_and(|max| bytes > max);
+            let is_due = |s: &Segment| s.is_sealed() && (is_over || sealed_at(s) < before);
+            let first = |(i, (lane, segments)): (usize, &(Arc<LaneShared>, VecDeque<Arc<Segment>>))| {
+                let s = segments.front().filter(|s| is_due(s))?;
+                (held.is_empty() || !is_held(&held, lane, s)).then(|| (sealed_at(s), i))
+            };
+            let Some((_, at)) = lanes.iter().enumerate().filter_map(first).min() else { return due };
+            let (lane, segments) = &mut lanes[at];
+            let Some(segment) = segments.pop_front() else { return due };
+            bytes -= segment.len();
+            due.push(DueSegment {
+                lane: lane.name.clone(),
+                number: segment.number,
+                bytes: segment.len(),
+                sealed: Ts(sealed_at(&segment)),
+            });
         }
     }
 

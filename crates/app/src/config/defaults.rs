@@ -58,6 +58,13 @@ rewrite_every = "10m"        # rows that came late go into stored files at most 
 seal_after = "10m"           # so long after midnight (UTC) a day's files become one
 # certificate_key = "/etc/wholetape/certificates.pem" # an Ed25519 key (PEM) signs the days' certificates; without it they are not signed
 
+[store.retention]
+keep = "forever"             # a day's files go, topic by topic, when its end (UTC) is so long ago: "90d"
+# [[store.retention.rule]]   # the most specific rule wins: by kind and venue, then kind, then venue, then the line above
+# kind = "book"              # a topic's first word: trade, quote, book, bar-1m (bar: all periods), instrument …
+# venue = "BINANCE"
+# keep = "30d"               # or "forever"
+
 [gateway]
 listen = "127.0.0.1:9100"    # page, protocol (/v1/ws), /metrics, /health/live, /health/ready
 heartbeat = "15s"            # a client silent for twice as long is closed

@@ -7,6 +7,7 @@ mod defaults;
 mod gateway;
 mod layers;
 mod problem;
+mod retention;
 mod sections;
 mod size;
 mod store;

@@ -11,6 +11,7 @@ use wholetape_store::file::Codec;
 use wholetape_store::writer::Pace;
 
 use super::problem::Problem;
+use super::retention::RetentionSection;
 use super::size::Size;
 use crate::store::keeper::StorePlan;
 
@@ -29,6 +30,7 @@ pub struct StoreSection {
     #[serde(with = "humantime_serde")]
     pub seal_after: Duration,
     pub certificate_key: Option<PathBuf>,
+    pub retention: RetentionSection,
 }
 
 impl Default for StoreSection {
@@ -44,6 +46,7 @@ impl Default for StoreSection {
             rewrite_every: pace.rewrite_every,
             seal_after: pace.seal_after,
             certificate_key: None,
+            retention: RetentionSection::default(),
         }
     }
 }
@@ -104,12 +107,13 @@ impl StoreSection {
         span("flush_every", self.flush_every, second, day);
         span("rewrite_every", self.rewrite_every, second, day);
         span("seal_after", self.seal_after, second, 12 * hour);
+        let retention = self.retention.plan(problems);
         let pace = Pace {
             budget: usize::try_from(self.budget.0).unwrap_or(usize::MAX),
             flush_every: self.flush_every,
             rewrite_every: self.rewrite_every,
             seal_after: self.seal_after,
         };
-        self.enabled.then(|| StorePlan { data: data.to_owned(), catalog: self.catalog(), pace, signer })
+        self.enabled.then(|| StorePlan { data: data.to_owned(), catalog: self.catalog(), pace, signer, retention })
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::bail;
 use wholetape_store::catalog::{Catalog, CatalogConfig};
 use wholetape_store::columns::Dialect;
+use wholetape_store::retain::Rules;
 use wholetape_store::writer::{self, Pace};
 use wholetape_tape::{RealDisk, Tape};
 
@@ -12,7 +13,7 @@ use crate::store::keeper::StorePlan;
 
 pub fn plan(dir: &Path) -> StorePlan {
     let catalog = CatalogConfig { dialects: vec![Dialect::V2, Dialect::V1], ..CatalogConfig::default() };
-    StorePlan { data: dir.to_owned(), catalog, pace: Pace::default(), signer: None }
+    StorePlan { data: dir.to_owned(), catalog, pace: Pace::default(), signer: None, retention: Rules::default() }
 }
 
 /// A line about what is stored.

@@ -14,6 +14,7 @@ use wholetape_model::Ts;
 use wholetape_store::StoreError;
 use wholetape_store::catalog::{Catalog, CatalogConfig};
 use wholetape_store::cert::sign::Signer;
+use wholetape_store::retain::Rules;
 use wholetape_store::writer::{Counts, Follower, Pace};
 use wholetape_tape::{RealDisk, Tape};
 
@@ -33,6 +34,8 @@ pub struct StorePlan {
     pub pace: Pace,
     /// Signs certificates.
     pub signer: Option<Signer>,
+    /// How long days are kept.
+    pub retention: Rules,
 }
 
 #[derive(Default)]
@@ -113,6 +116,14 @@ impl Keeper {
             "Certificates that could not be issued; tried again after the next commit.",
             counts.certificates_failed,
         );
+        put("store_retired_rows_total", "counter", "Rows that retention let go.", counts.retired_rows);
+        put("store_retired_bytes_total", "counter", "Bytes of files that retention let go.", counts.retired_bytes);
+        put(
+            "store_too_late_rows_total",
+            "counter",
+            "Late rows of days that retention had let go; not stored.",
+            counts.too_late,
+        );
         put("store_parts", "gauge", "Parts in the catalog.", get(&s.parts));
         put("store_behind_records", "gauge", "Records on the tape that the store has not read yet.", get(&s.behind));
         put("store_buffered_bytes", "gauge", "Memory of rows that wait to be stored.", get(&s.buffered));
@@ -157,7 +168,9 @@ impl Work {
     /// Until it is stopped, or storing fails.
     fn follow(&mut self) -> Result<(), StoreError> {
         let catalog = Catalog::open(Arc::new(RealDisk), &self.plan.data, self.plan.catalog.clone())?;
-        let mut follower = Follower::new(catalog, self.plan.pace).with_signer(self.plan.signer.clone());
+        let mut follower = Follower::new(catalog, self.plan.pace)
+            .with_signer(self.plan.signer.clone())
+            .with_retention(self.plan.retention.clone());
         let mut tended = Instant::now();
         // From the first look on nothing goes unstored.
         while follower.poll(&self.tape, now())? {}
@@ -199,6 +212,9 @@ impl Work {
             missed: b.missed + c.missed,
             certificates: b.certificates + c.certificates,
             certificates_failed: b.certificates_failed + c.certificates_failed,
+            retired_rows: b.retired_rows + c.retired_rows,
+            retired_bytes: b.retired_bytes + c.retired_bytes,
+            too_late: b.too_late + c.too_late,
         };
         *self.shared.counts.lock().unwrap_or_else(PoisonError::into_inner) = counts;
         self.shared.behind.store(follower.behind(), Ordering::Relaxed);

@@ -19,7 +19,8 @@ pub fn run(args: &cli::CatalogLs) -> anyhow::Result<ExitCode> {
     let wanted = |p: &&Part| args.of.as_ref().is_none_or(|of| p.topic.contains(of.as_str()) || p.table == *of);
     let mut parts: Vec<&Part> = state.parts.values().filter(wanted).collect();
     parts.sort_by(|a, b| (&a.topic, &a.table, a.from).cmp(&(&b.topic, &b.table, b.from)));
-    let bytes = |p: &Part| p.files.iter().map(|f| f.bytes).sum::<u64>();
+    let let_go: Vec<_> =
+        state.let_go.iter().filter(|(t, _)| args.of.as_ref().is_none_or(|of| t.contains(of.as_str()))).collect();
     let certified = |p: &Part| {
         let issued = state.issued.get(subject(&p.topic))?.get(&p.day)?;
         issued.parts.contains(&p.part).then_some(issued.revision)
@@ -31,12 +32,18 @@ pub fn run(args: &cli::CatalogLs) -> anyhow::Result<ExitCode> {
             .map(|p| {
                 json!({
                     "topic": p.topic, "table": p.table, "day": names::day_name(p.day), "sealed": p.sealed, "rows": p.rows,
-                    "bytes": bytes(p), "from": names::stamp(Ts(p.from)), "to": names::stamp(Ts(p.to)),
+                    "bytes": p.bytes(), "from": names::stamp(Ts(p.from)), "to": names::stamp(Ts(p.to)),
                     "seqs": p.seqs, "files": p.files, "certificate": certified(p),
                 })
             })
             .collect();
-        say!("{}", json!({"catalog": state.catalog, "parts": rows, "older_files": older}));
+        let let_go: Vec<_> = let_go
+            .iter()
+            .map(|(topic, gone)| {
+                json!({"topic": topic, "until": names::day_name(gone.until), "rows": gone.rows, "bytes": gone.bytes})
+            })
+            .collect();
+        say!("{}", json!({"catalog": state.catalog, "parts": rows, "let_go": let_go, "older_files": older}));
         return Ok(ExitCode::SUCCESS);
     }
     let wide = parts.iter().map(|p| p.topic.len()).max().unwrap_or(5).max(5);
@@ -48,9 +55,13 @@ pub fn run(args: &cli::CatalogLs) -> anyhow::Result<ExitCode> {
             (None, false) => "open".to_owned(),
         };
         let day = names::day_name(p.day);
-        say!("{:wide$}  {:18} {day:10} {state:>6} {:>12} {:>10}", p.topic, p.table, p.rows, bytes(p).div_ceil(1024));
+        say!("{:wide$}  {:18} {day:10} {state:>6} {:>12} {:>10}", p.topic, p.table, p.rows, p.bytes().div_ceil(1024));
     }
-    let (rows, size) = (parts.iter().map(|p| p.rows).sum::<u64>(), parts.iter().map(|p| bytes(p)).sum::<u64>());
+    for (topic, gone) in let_go {
+        let (day, mib) = (names::day_name(gone.until), gone.bytes as f64 / f64::from(1 << 20));
+        say!("{topic}: let go by retention up to {day}: {} rows, {mib:.1} MiB", gone.rows);
+    }
+    let (rows, size) = (parts.iter().map(|p| p.rows).sum::<u64>(), parts.iter().map(|p| p.bytes()).sum::<u64>());
     say!("{} parts, {rows} rows, {:.1} MiB", parts.len(), size as f64 / f64::from(1 << 20));
     if older > 0 {
         say!(

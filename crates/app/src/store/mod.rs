@@ -3,4 +3,5 @@
 pub mod keeper;
 pub mod ls;
 pub mod migrate;
+pub mod retain;
 pub mod verbs;

@@ -19,15 +19,18 @@ use wholetape_lab::dice::Dice;
 use wholetape_lab::disk::MemDisk;
 use wholetape_model::{Body, Record, Row, RowFlags, Scales, Topic, Ts, View};
 use wholetape_store::catalog::{Catalog, CatalogConfig};
+use wholetape_store::cert::sign::Signer;
 use wholetape_store::columns::Dialect;
 use wholetape_store::file::Codec;
-use wholetape_store::manifest::Part;
+use wholetape_store::manifest::{Part, State};
+use wholetape_store::retain::Rules;
 use wholetape_store::rows::Rows;
 use wholetape_store::scan::PartReader;
 use wholetape_store::seqs::Seqs;
 use wholetape_store::table::Table;
+use wholetape_store::verify::{Report, Verify};
 use wholetape_store::writer::{Follower, Pace};
-use wholetape_store::{StoreError, canon, file, names};
+use wholetape_store::{StoreError, canon, digits, file, names};
 use wholetape_tape::{Delivery, Disk, From, Lane, ReaderOptions, Tape, TapeConfig, TapeTime};
 
 pub const DATA: &str = "/d";
@@ -76,6 +79,10 @@ pub struct World {
     one_disk: bool,
     pub pace: Pace,
     pub dialects: Vec<Dialect>,
+    /// How long days are kept.
+    pub rules: Rules,
+    /// Signs certificates.
+    pub signer: Option<Signer>,
     pub now: i64,
     boots: u32,
     hand: Arc<Hand>,
@@ -117,6 +124,8 @@ impl World {
             one_disk,
             pace,
             dialects,
+            rules: Rules::default(),
+            signer: None,
             now: support::T0,
             boots: 0,
             hand: Arc::new(Hand(AtomicI64::new(support::T0))),
@@ -165,6 +174,8 @@ impl World {
             one_disk: self.one_disk,
             pace: self.pace,
             dialects: self.dialects.clone(),
+            rules: self.rules.clone(),
+            signer: self.signer.clone(),
             now: self.now,
             boots: self.boots,
             hand: Arc::new(Hand(AtomicI64::new(self.now))),
@@ -193,7 +204,8 @@ impl World {
         let tape = Tape::open(&Path::new(DATA).join("tape"), config)?;
         let lane = tape.lane("w")?;
         let catalog = Catalog::open(Arc::new(self.disk.clone()), Path::new(DATA), self.config())?;
-        let follower = Follower::new(catalog, self.pace);
+        let follower =
+            Follower::new(catalog, self.pace).with_signer(self.signer.clone()).with_retention(self.rules.clone());
         self.process = Some(Process { tape, lane, follower });
         Ok(())
     }
@@ -382,6 +394,52 @@ impl World {
         }
         self.check_files(&state.parts);
         self.check_rows(&state.parts);
+        self.check_let_go(&state);
+        self.check_digits(&state);
+    }
+
+    /// A day that retention let go is gone whole, and what went is not stored again.
+    fn check_let_go(&self, state: &State) {
+        for part in state.parts.values() {
+            // Definitions stay where later days need them.
+            if state.is_let_go(&part.topic, part.day) && !part.topic.starts_with("instrument.") {
+                self.fail(&format!("{} {} {}: let go, and there", part.topic, part.table, part.day));
+            }
+            let Some(retired) = state.retired.get(&part.topic) else { continue };
+            let seqs = part.seqs.intervals().iter().flat_map(|(lo, hi)| *lo..=*hi);
+            if let Some(seq) = seqs.into_iter().find(|seq| retired.has(*seq)) {
+                self.fail(&format!("{}: seq {seq} was let go and is stored", part.topic));
+            }
+        }
+    }
+
+    /// The files of an instrument have the digits that are pinned for it.
+    fn check_digits(&self, state: &State) {
+        for part in state.parts.values().filter(|p| Table::parse(&p.table).is_some_and(Table::has_digits)) {
+            let topic = Topic::parse(&part.topic).unwrap();
+            let pinned = state.digits.get(digits::key(&topic)).copied().unwrap_or_default();
+            for f in &part.files {
+                let reader = file::Reader::open(&self.disk, &Path::new(DATA).join(&f.path)).unwrap();
+                let said = |key: &str| reader.schema().metadata().get(key).map(|d| d.parse::<u8>().unwrap());
+                for (key, digits) in [("price_precision", pinned.0), ("size_precision", pinned.1)] {
+                    if said(key).is_some_and(|said| said != digits) {
+                        self.fail(&format!("{}: {key} {:?}, pinned are {digits}", f.path, said(key)));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Every figure of every certificate, derived again. What a crash left, the last start and what it did since took away.
+    pub fn verify(&self) -> Report {
+        let (disk, data) = (&self.disk, Path::new(DATA));
+        let wait = |_| ();
+        let report = Verify { disk, data, keys: None, progress: &|_, _, _| {}, wait: &wait }.run();
+        let report = report.unwrap_or_else(|e| self.fail(&e.to_string()));
+        if !report.is_clean() {
+            self.fail(&format!("verify: {:#?}", report.findings));
+        }
+        report
     }
 
     fn files_below(&self, dir: &Path, all: &mut BTreeSet<PathBuf>) {
@@ -532,12 +590,14 @@ impl World {
         }
         let state = self.process().follower.catalog.state().clone();
         let stored = state.stored();
-        for (topic, seq) in expected {
-            if !stored.get(topic.as_str()).is_some_and(|s| s.has(seq)) {
+        for (topic, seq) in &expected {
+            if !stored.get(topic.as_str()).is_some_and(|s| s.has(*seq)) {
                 self.fail(&format!("{topic}: seq {seq} is on the tape and not stored"));
             }
         }
-        let rows = state.parts.values().map(|p| p.rows).sum::<u64>() - self.check_rows(&state.parts);
+        let mut rows = state.parts.values().map(|p| p.rows).sum::<u64>() - self.check_rows(&state.parts);
+        let was_let_go = |(topic, seq): &&(String, u64)| state.retired.get(topic).is_some_and(|s| s.has(*seq));
+        rows += expected.iter().filter(was_let_go).count() as u64;
         if rows != self.seen_on_tape() {
             self.fail(&format!("{rows} rows stored, {} on the tape", self.seen_on_tape()));
         }

@@ -187,7 +187,15 @@ impl Batch<'_> {
         touched.extend(certified.and_then(|d| d.range(day + 1..).next()).map(|(d, _)| *d));
         let later = day::marks(disk, data, state, self.about, (day + 1, self.marks_to(day, with)))?;
         let before = before.as_ref().map(|(day, cert)| (*day, cert));
-        let (summary, topics) = Day { day, parts: &read, later, before }.figures();
+        let (summary, mut topics) = Day { day, parts: &read, later, before }.figures();
+        // Retention takes nothing back of what was certified: a topic that it let go is told as it was.
+        let has_gone = state.let_go.iter().any(|(name, gone)| day <= gone.until && subject(name) == self.about);
+        if let Some(issued) = certified.and_then(|d| d.get(&day)).filter(|_| has_gone) {
+            let gone = load(self.catalog, issued)?.topics.into_iter().filter(|(name, _)| state.is_let_go(name, day));
+            for (name, figures) in gone {
+                topics.entry(name).or_insert(figures);
+            }
+        }
         Ok((summary, topics, touched))
     }
 

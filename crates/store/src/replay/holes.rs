@@ -9,7 +9,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use wholetape_model::{Body, Gap, GapState, Ts};
+use wholetape_model::{Body, Gap, GapState, Kind, Topic, Ts};
 use wholetape_tape::Disk;
 
 use super::merge::{Merge, Range};
@@ -71,7 +71,8 @@ pub fn holes(disk: &Arc<dyn Disk>, data: &Path, state: &State, range: &Range) ->
             });
             all.extend(bad.map(|(_, hole, _)| hole));
         }
-        not_stored(topic.as_str(), &parts, range, &mut all);
+        let_go(state, topic, range, &mut all);
+        not_stored(topic.as_str(), &parts, state.retired.get(topic.as_str()), range, &mut all);
     }
     all.sort_by(|a, b| (&a.topic, a.from, a.to).cmp(&(&b.topic, b.from, b.to)));
     Ok(all)
@@ -89,9 +90,26 @@ fn hole(topic: &str, gap: &Gap<&str>) -> Hole {
     Hole { topic: topic.to_owned(), from: gap.from_ts, to, what: gap.state.as_str(), ids, why }
 }
 
-/// Seqs between stored ones that no part holds. Where they were is told by the parts on either side.
-fn not_stored(topic: &str, parts: &[&Part], range: &Range, all: &mut Vec<Hole>) {
-    let mut seqs = Seqs::default();
+/// Days of the range that retention let go. Of definitions only repetitions go.
+fn let_go(state: &State, topic: &Topic, range: &Range, all: &mut Vec<Hole>) {
+    let Some(gone) = state.let_go.get(topic.as_str()).filter(|_| topic.kind() != Kind::Instrument) else { return };
+    let end = names::day_start(gone.until + 1);
+    if range.from < end {
+        all.push(Hole {
+            topic: topic.as_str().to_owned(),
+            from: range.from,
+            to: Ts(end.min(range.to).0 - 1),
+            what: "not_stored",
+            ids: (0, 0),
+            why: format!("retention let the topic's days up to {} go", names::day_name(gone.until)),
+        });
+    }
+}
+
+/// Seqs between stored ones that no part holds, and that retention did not let go: of what day those were is known. Where they were
+/// is told by the parts on either side.
+fn not_stored(topic: &str, parts: &[&Part], retired: Option<&Seqs>, range: &Range, all: &mut Vec<Hole>) {
+    let mut seqs = retired.cloned().unwrap_or_default();
     for part in parts {
         seqs.add_all(&part.seqs);
     }

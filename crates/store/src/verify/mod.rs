@@ -47,8 +47,10 @@ pub struct Report {
     /// Instrument-days under a certificate, and those that have none yet.
     pub days: u64,
     pub days_open: u64,
-    /// Certified days of which retention let something go: what is left was compared table by table.
+    /// Certified days of which retention let something go: what is left was compared topic by topic.
     pub days_reduced: u64,
+    /// Certified days of which nothing is left, by retention.
+    pub days_let_go: u64,
     /// Worth knowing, and no difference.
     pub notes: Vec<String>,
     pub findings: Vec<Finding>,
@@ -219,6 +221,7 @@ fn sum(state: &State, torn: u64, done: BTreeMap<String, About>, strange: Vec<Fin
         all.days += s.days;
         all.days_open += s.days_open;
         all.days_reduced += s.days_reduced;
+        all.days_let_go += s.days_let_go;
         all.notes.extend(s.notes);
         all.findings.extend(s.findings);
     }

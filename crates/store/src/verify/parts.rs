@@ -2,15 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
 use wholetape_model::Ts;
 
 use super::certificates::{Newest, Read};
 use super::diff::diff;
 use super::{Report, Verify, named};
+use crate::cert::Certificate;
 use crate::cert::day::{self, Day, Marks, subject};
 use crate::cert::figures::PartFigures;
-use crate::cert::{Certificate, TopicFigures};
 use crate::file::{self, Reader};
 use crate::manifest::{Part, Role, State};
 use crate::names;
@@ -122,7 +121,7 @@ impl Verify<'_> {
     ) {
         let certificate = &read.certificate;
         let listed = state.issued.get(about).and_then(|d| d.get(&day)).map(|i| i.parts.as_slice()).unwrap_or_default();
-        let whole = held(state, read, parts, sums);
+        let whole = held(state, day, read, parts, sums);
         if figures.len() < parts.len() {
             // What cannot be read was named already.
             return;
@@ -142,10 +141,17 @@ impl Verify<'_> {
         if whole {
             let expected = serde_json::to_value(&topics).unwrap_or_default();
             diff("", &expected, found, &mut |figure, e, f| sums.differs(&read.path, figure, e, f));
+        } else if parts.is_empty() {
+            sums.days_let_go += 1;
         } else {
             sums.days_reduced += 1;
             for (name, topic) in &topics.topics {
-                tables(name, topic, found, &read.path, sums);
+                // A topic's day goes as a whole, so what is left of one can be derived again.
+                let expected = serde_json::to_value(topic).unwrap_or_default();
+                let at = format!("topics/{name}");
+                diff(&at, &expected, &found["topics"][name], &mut |figure, e, f| {
+                    sums.differs(&read.path, figure, e, f)
+                });
             }
         }
     }
@@ -165,7 +171,7 @@ fn derived(
 }
 
 /// Whether everything that a certificate speaks of is there; what is not must have been let go on purpose.
-fn held(state: &State, read: &Read, parts: &[&Part], sums: &mut Report) -> bool {
+fn held(state: &State, day: i64, read: &Read, parts: &[&Part], sums: &mut Report) -> bool {
     let mut whole = true;
     for (topic, figures) in &read.certificate.topics {
         for (table, said) in &figures.tables {
@@ -174,7 +180,7 @@ fn held(state: &State, read: &Read, parts: &[&Part], sums: &mut Report) -> bool 
                 there.add_all(&part.seqs);
             }
             gone |= there.is_empty();
-            if let Some(retired) = state.retired.get(topic) {
+            if let Some(retired) = state.retired.get(topic).filter(|_| state.is_let_go(topic, day)) {
                 there.add_all(retired);
             }
             let missing: u64 = said.seqs.intervals().iter().map(|i| lacking(&there, *i)).sum();
@@ -201,16 +207,6 @@ fn common(a: &Seqs, b: &Seqs) -> Option<(u64, u64)> {
         a.intervals().get(at).filter(|(from, _)| from <= hi).map(|(from, to)| (*from.max(lo), *to.min(hi)))
     });
     both.flatten().next()
-}
-
-fn tables(name: &str, topic: &TopicFigures, found: &Value, path: &str, sums: &mut Report) {
-    for (table, figures) in &topic.tables {
-        let expected = serde_json::to_value(figures).unwrap_or_default();
-        let at = format!("topics/{name}/tables/{table}");
-        diff(&at, &expected, &found["topics"][name]["tables"][table], &mut |figure, e, f| {
-            sums.differs(path, figure, e, f)
-        });
-    }
 }
 
 /// The file that a part's rows are read from.
