@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use common::*;
-use wholetape_model::GapCause;
+use wholetape_model::{GapCause, Ts};
 use wholetape_tape::{
     Disk, DiskFile, From, Fsync, Lane, LowSpace, MissedWhy, POWER_SPAN, ReaderOptions, Retention, SpaceState, Tape,
     TapeConfig, TapeError, TopicNo,
@@ -446,6 +446,37 @@ fn damaged_indexes_and_headers_cost_no_record() {
     let no = lane.topic(&btc()).unwrap();
     assert!(lane.append(no, &trade(301)).unwrap() > 300);
     lane.commit().unwrap();
+}
+
+/// Whoever asks before is told which segments will go, beside a running owner as well; what is held stays.
+#[test]
+fn what_is_due_is_what_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = TapeConfig { segment_bytes: 4096, ..config() };
+    let tape = Tape::open(dir.path(), config.clone()).unwrap();
+    let mut lane = tape.lane("w").unwrap();
+    let no = lane.topic(&btc()).unwrap();
+    for id in 1..=600 {
+        lane.append(no, &trade(id)).unwrap();
+        lane.commit().unwrap();
+    }
+    let bytes = Retention { age_max: None, bytes_max: Some(20_000) };
+    let look = Tape::open_reader(dir.path()).unwrap();
+    let due = look.due(bytes, Ts(0));
+    assert!(due.len() > 3 && due.windows(2).all(|w| w[0].number < w[1].number), "{due:?}");
+    look.hold([(btc(), 0)]);
+    assert_eq!(look.due(bytes, Ts(0)), []);
+    assert_eq!(tape.due(Retention::default(), Ts::MAX), []);
+    let age = Retention { age_max: Some(Duration::from_secs(1)), bytes_max: None };
+    let sealed = due.iter().map(|s| s.sealed).max().unwrap();
+    assert_eq!(tape.due(age, Ts(sealed.0 + 1_000_000_001))[..due.len()], due);
+    drop((lane, tape));
+    let before = segments(dir.path(), "w");
+    let tape = Tape::open(dir.path(), TapeConfig { retention: bytes, ..config }).unwrap();
+    tape.check_space();
+    let left = segments(dir.path(), "w");
+    let gone: Vec<_> = before.iter().filter(|p| !left.contains(p)).collect();
+    assert_eq!(gone.len(), due.len(), "{due:?}, and then {gone:?}");
 }
 
 #[test]
