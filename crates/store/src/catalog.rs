@@ -177,7 +177,7 @@ impl Catalog {
     }
 
     /// Files in the catalog's folders that no part lists: written, and not committed before a crash.
-    fn remove_orphans(&self) -> Result<(), StoreError> {
+    fn remove_orphans(&mut self) -> Result<(), StoreError> {
         let known: BTreeSet<PathBuf> =
             self.state().parts.values().flat_map(|p| &p.files).map(|f| self.data.join(&f.path)).collect();
         for (table, dialect) in Table::ALL.iter().flat_map(|t| Dialect::ALL.map(|d| (*t, d))) {
@@ -195,6 +195,7 @@ impl Catalog {
                     }
                 }
                 if empty {
+                    self.durable.remove(&folder.path);
                     self.disk.remove_dir(&folder.path).map_err(StoreError::io(&folder.path))?;
                 } else if changed {
                     self.disk.sync_dir(&folder.path).map_err(StoreError::io(&folder.path))?;

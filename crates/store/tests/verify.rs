@@ -15,7 +15,7 @@ use support::days::{SECRET, World, files, verify};
 use wholetape_store::cert::sign::{Keys, Signer};
 use wholetape_store::cert::{Certificate, issue};
 use wholetape_store::file;
-use wholetape_store::manifest::{Change, Manifest, Part};
+use wholetape_store::manifest::{Change, LetGo, Manifest, Part};
 use wholetape_store::verify::{Finding, Report};
 use wholetape_tape::{Disk, RealDisk};
 
@@ -339,19 +339,27 @@ fn what_retention_let_go_is_no_difference_and_what_somebody_took_is() {
     let dir = copy();
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let part = part(dir.path(), "order_book_deltas");
-    for retired in [true, false] {
+    let of = |p: &Part| p.topic == part.topic && p.day == part.day;
+    let book: Vec<Part> = parts(dir.path()).into_values().filter(of).collect();
+    assert_eq!(book.len(), 2, "deltas and validity");
+    let until = |day| LetGo { until: day, ..LetGo::default() };
+    // Both the seqs and the day are to be named: neither alone says that it was on purpose.
+    for (seqs, gone) in [(true, Some(0)), (true, None), (true, Some(-1)), (false, Some(0)), (false, None)] {
         let dir = copy();
-        for f in &part.files {
-            fs::remove_file(dir.path().join(&f.path)).unwrap();
-        }
         let mut manifest = Manifest::open(&disk, &dir.path().join("catalog")).unwrap();
-        let mut change = Change { remove: vec![part.part], ..Change::default() };
-        if retired {
-            change.retired.insert(part.topic.clone(), part.seqs.clone());
+        let mut change = Change { remove: book.iter().map(|p| p.part).collect(), ..Change::default() };
+        for p in &book {
+            for f in &p.files {
+                fs::remove_file(dir.path().join(&f.path)).unwrap();
+            }
+            if seqs {
+                change.retired.entry(p.topic.clone()).or_default().add_all(&p.seqs);
+            }
         }
+        change.let_go.extend(gone.map(|days| (part.topic.clone(), until(part.day + days))));
         manifest.commit(change).unwrap();
         let report = look(dir.path());
-        if retired {
+        if (seqs, gone) == (true, Some(0)) {
             assert!(report.is_clean(), "{:#?}", report.findings);
             assert_eq!(report.days_reduced, 1);
             let due = issue::due(&manifest.state, i64::MAX);
