@@ -366,7 +366,7 @@ fn made(days: &[[Made; 3]]) -> State {
             }
             number += 1;
             let role = if *is_new { Role::View } else { Role::Main };
-            let file = FileRef { path: "x".into(), role, rows: 1, bytes: 1, blake3: String::new() };
+            let file = FileRef { path: "x".into(), role, rows: 1, bytes: 1, blake3: String::new(), format: 1 };
             let mut seqs = Seqs::default();
             seqs.add(number, number);
             let part = Part {
@@ -387,8 +387,15 @@ fn made(days: &[[Made; 3]]) -> State {
             }
             state.parts.insert(number, part);
         }
-        let issued =
-            Issued { subject: "X.Y".into(), day, revision: 1, number: 1, blake3: String::new(), parts: listed };
+        let issued = Issued {
+            subject: "X.Y".into(),
+            day,
+            revision: 1,
+            number: 1,
+            blake3: String::new(),
+            parts: listed,
+            format: 1,
+        };
         state.issued.entry("X.Y".into()).or_default().insert(day, issued);
     }
     state

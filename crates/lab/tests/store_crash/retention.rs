@@ -7,7 +7,7 @@ use wholetape_store::retain::{Keep, Kinds, Rule, Rules};
 use wholetape_store::writer::Pace;
 
 use crate::store_world::{EAGER, TOPICS, World, support::DAY};
-use crate::{HOUR, repeat, number, survives};
+use crate::{HOUR, number, repeat, survives};
 
 /// Rows that all stories let go.
 static GONE: AtomicU64 = AtomicU64::new(0);
