@@ -209,6 +209,7 @@ pub fn day(catalog: &mut Catalog, of: &Day<'_>, need: Need, rows: Next<'_>) -> R
     let mut change = Change::default();
     if Some(digits) != before {
         change.digits.insert(pin.clone(), digits);
+        change.repin.extend(before.map(|_| pin.clone()));
     }
     let name = (names::day_start(of.day), Ts(names::day_start(of.day + 1).0 - 1));
     let (n, number) = (catalog.next_staged(), catalog.manifest.next_part());

@@ -176,10 +176,12 @@ fn held(state: &State, day: i64, read: &Read, parts: &[&Part], sums: &mut Report
     for (topic, figures) in &read.certificate.topics {
         for (table, said) in &figures.tables {
             let (mut there, mut gone) = (Seqs::default(), false);
+            let mut is_there = false;
             for part in parts.iter().filter(|p| p.topic == *topic && p.table == *table) {
+                is_there = true;
                 there.add_all(&part.seqs);
             }
-            gone |= there.is_empty();
+            gone |= !is_there;
             if let Some(retired) = state.retired.get(topic).filter(|_| state.is_let_go(topic, day)) {
                 there.add_all(retired);
             }
@@ -187,6 +189,10 @@ fn held(state: &State, day: i64, read: &Read, parts: &[&Part], sums: &mut Report
             if missing > 0 {
                 let figure = format!("topics/{topic}/tables/{table}/seqs");
                 sums.differs(&read.path, &figure, "all stored", format!("{missing} are not"));
+            }
+            // Rows of an archive have no seqs.
+            if !is_there && said.seqs.is_empty() && !state.is_let_go(topic, day) {
+                sums.differs(&read.path, &format!("topics/{topic}/tables/{table}/rows"), said.rows, 0);
             }
             whole &= !gone;
         }
