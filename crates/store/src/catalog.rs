@@ -142,6 +142,8 @@ impl Catalog {
         }
         let staging = self.staging();
         self.empty(&staging)?;
+        // With it went what changed places just now.
+        self.left.clear();
         self.disk.create_dir(&staging).map_err(StoreError::io(&staging))?;
         // What a commit that replaces files counts on lies in it: a power loss must not take the folder.
         let root = self.data.join(Dialect::V2.root());

@@ -214,6 +214,9 @@ impl World {
     pub fn start_checked(&mut self) {
         self.start().unwrap_or_else(|e| panic!("seed {}: it does not start: {e}", self.seed));
         self.check();
+        // What it took out of the way itself it must not look for later.
+        let done = self.process().follower.catalog.sweep(Duration::ZERO);
+        self.well(done);
         self.find_lost();
     }
 
