@@ -119,7 +119,7 @@ impl Catalog {
 
     #[must_use]
     pub fn staging(&self) -> PathBuf {
-        self.data.join(Dialect::V2.root()).join(".staging")
+        staging(&self.data)
     }
 
     /// Where parts of this catalog are written.
@@ -360,7 +360,16 @@ impl Catalog {
     }
 }
 
-/// How a staged file is called between the manifest's line and the change of places.
+fn staging(data: &Path) -> PathBuf {
+    data.join(Dialect::V2.root()).join(".staging")
+}
+
+/// Where the file that belongs to `place` lies between the manifest's line and the change of places.
+pub(crate) fn staged_at(data: &Path, place: &str) -> PathBuf {
+    staging(data).join(staged_name(place))
+}
+
+/// How it is called there.
 fn staged_name(place: &str) -> String {
     format!("to-{}.parquet", &blake3::hash(place.as_bytes()).to_hex()[..24])
 }

@@ -38,6 +38,8 @@ pub enum StoreError {
     Unsynced(String),
     #[error("a stored row is no record: {0}")]
     Record(#[from] RecordError),
+    #[error("{topic}: as of seq {asof} is asked for, and up to seq {stored} is stored: ask as of that, or of none")]
+    Beyond { topic: String, asof: u64, stored: u64 },
     #[error("the thread that reads ahead is gone")]
     Ahead,
     #[error(transparent)]

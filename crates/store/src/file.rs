@@ -7,8 +7,8 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use bytes::Bytes;
-use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::{ArrowWriter, ProjectionMask};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::SortingColumn;
@@ -248,6 +248,12 @@ impl Reader {
         self.meta.schema()
     }
 
+    /// Bytes of the file.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.chunks.len
+    }
+
     /// The lowest and the highest value of a column of times or 64-bit numbers in a group, as its statistics have them.
     #[must_use]
     pub fn ends(&self, group: usize, column: &str) -> Option<(i64, i64)> {
@@ -263,12 +269,26 @@ impl Reader {
     /// # Errors
     /// Damaged data.
     pub fn group(&self, group: usize) -> Result<RecordBatch, StoreError> {
+        self.read(group, ProjectionMask::all())
+    }
+
+    /// Columns of one row group, by name; one that is not there is left out.
+    ///
+    /// # Errors
+    /// Damaged data.
+    pub fn columns(&self, group: usize, names: &[&str]) -> Result<RecordBatch, StoreError> {
+        self.read(group, ProjectionMask::columns(self.meta.parquet_schema(), names.iter().copied()))
+    }
+
+    fn read(&self, group: usize, columns: ProjectionMask) -> Result<RecordBatch, StoreError> {
         let of = |e| StoreError::Parquet { path: self.path.clone(), source: e };
         let rows = usize::try_from(self.meta.metadata().row_group(group).num_rows()).unwrap_or(0);
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.chunks.clone(), self.meta.clone());
-        let mut reader = builder.with_row_groups(vec![group]).with_batch_size(rows.max(1)).build().map_err(of)?;
+        let builder = builder.with_projection(columns).with_row_groups(vec![group]);
+        let mut reader = builder.with_batch_size(rows.max(1)).build().map_err(of)?;
+        let schema = arrow_array::RecordBatchReader::schema(&reader);
         let batch = reader.next().transpose()?;
-        let batch = batch.unwrap_or_else(|| RecordBatch::new_empty(self.meta.schema().clone()));
+        let batch = batch.unwrap_or_else(|| RecordBatch::new_empty(schema));
         if batch.num_rows() == rows {
             Ok(batch)
         } else {

@@ -17,6 +17,7 @@ pub mod encode;
 mod error;
 pub mod export;
 pub mod file;
+pub mod history;
 mod hot;
 pub mod import;
 pub mod manifest;

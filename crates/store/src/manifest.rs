@@ -7,6 +7,8 @@
 //!
 //! Invariants: numbers of commits and parts only grow; a line that is torn can only be the last one, and is cut off.
 
+mod tail;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,12 +16,16 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use wholetape_tape::{Access, Disk, DiskFile};
 
+pub use tail::Tail;
+
 use crate::seqs::Seqs;
 use crate::{StoreError, cert, names};
 
 /// Version of this log. Newer ones are named, not misread.
 pub const FORMAT: u32 = 1;
 const NAME: &str = "manifest.log";
+/// Hex digits of a line's checksum.
+const SUM: usize = 16;
 /// The log is written anew when it has so many times more lines than parts.
 const SLACK: usize = 8;
 
@@ -426,24 +432,31 @@ impl Manifest {
 
 fn line(entry: &Line) -> String {
     let json = serde_json::to_string(entry).expect("plain data");
-    format!("{} {json}\n", &blake3::hash(json.as_bytes()).to_hex()[..16])
+    format!("{} {json}\n", &blake3::hash(json.as_bytes()).to_hex()[..SUM])
 }
 
 /// The state, where the last whole line ends, and how many there are.
 fn parse(path: &Path, bytes: &[u8]) -> Result<(State, u64, usize), StoreError> {
-    let mut state = State::default();
-    let (mut end, mut lines) = (0_usize, 0);
+    let (mut state, mut lines) = (State::default(), 0);
+    let end = read_on(path, bytes, &mut state, &mut lines)?;
+    newer(path, &state)?;
+    Ok((state, end as u64, lines))
+}
+
+/// Applies the whole lines of `bytes`, which follow `lines` others, to the state. Returns where the last one ends.
+fn read_on(path: &Path, bytes: &[u8], state: &mut State, lines: &mut usize) -> Result<usize, StoreError> {
+    let mut end = 0_usize;
     while end < bytes.len() {
         let rest = &bytes[end..];
-        let torn = |why: &str| StoreError::Manifest { path: path.to_owned(), line: lines + 1, why: why.to_owned() };
+        let torn = |why: &str| StoreError::Manifest { path: path.to_owned(), line: *lines + 1, why: why.to_owned() };
         let (text, next) = match rest.iter().position(|b| *b == b'\n') {
             Some(at) => (&rest[..at], end + at + 1),
             // A line without an end was being written.
             None => break,
         };
-        let entry = text.split_at_checked(17).and_then(|(sum, json)| {
+        let entry = text.split_at_checked(SUM + 1).and_then(|(sum, json)| {
             let hash = blake3::hash(json).to_hex();
-            let whole = sum[16] == b' ' && hash.as_bytes()[..16] == sum[..16];
+            let whole = sum[SUM] == b' ' && hash.as_bytes()[..SUM] == sum[..SUM];
             whole.then_some(json)
         });
         let Some(json) = entry else {
@@ -452,7 +465,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<(State, u64, usize), StoreError> {
             }
             break;
         };
-        if lines == 0 {
+        if *lines == 0 {
             let head: Result<Line, _> = serde_json::from_slice(json);
             let format = serde_json::from_slice::<serde_json::Value>(json).ok().and_then(|v| v["format"].as_u64());
             match (head, format) {
@@ -466,10 +479,9 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<(State, u64, usize), StoreError> {
         }
         let entry: Line = serde_json::from_slice(json).map_err(|e| torn(&e.to_string()))?;
         state.apply(entry);
-        (end, lines) = (next, lines + 1);
+        (end, *lines) = (next, *lines + 1);
     }
-    newer(path, &state)?;
-    Ok((state, end as u64, lines))
+    Ok(end)
 }
 
 /// Names what a newer build wrote: neither its rows nor what follows from them are for this one.

@@ -7,10 +7,11 @@ use arrow_array::RecordBatch;
 use wholetape_tape::Disk;
 
 use crate::StoreError;
+use crate::catalog;
 use crate::decode;
 use crate::encode::check_format;
 use crate::file::Reader;
-use crate::manifest::{Part, Role};
+use crate::manifest::{FileRef, Part, Role};
 use crate::rows::Rows;
 use crate::table::Table;
 
@@ -26,17 +27,46 @@ impl PartReader {
     /// # Errors
     /// A file that is not there; a table that this build does not know; a main file and a companion that are not of one part.
     pub fn open(disk: &dyn Disk, data: &Path, part: &Part) -> Result<Self, StoreError> {
-        let path = |role: Role| part.files.iter().find(|f| f.role == role).map(|f| data.join(&f.path));
+        Self::open_by(data, part, &|file| Reader::open(disk, &data.join(&file.path)))
+    }
+
+    /// As [`PartReader::open`], beside a writer: between the manifest's line and the change of places the part's files lie where they
+    /// were staged, and in their places may be older ones of the same names.
+    ///
+    /// # Errors
+    /// As [`PartReader::open`]. Where [`may_have_been_replaced`] says so: look at the manifest again.
+    pub fn find(disk: &dyn Disk, data: &Path, part: &Part) -> Result<Self, StoreError> {
+        Self::open_by(data, part, &|file| {
+            let is_it = |r: &Reader| r.bytes() == file.bytes && r.rows() == file.rows;
+            let place = data.join(&file.path);
+            for path in [&place, &catalog::staged_at(data, &file.path), &place] {
+                match Reader::open(disk, path) {
+                    Ok(reader) if is_it(&reader) => return Ok(reader),
+                    Err(e) if !may_have_been_replaced(&e) => return Err(e),
+                    _ => {}
+                }
+            }
+            Err(StoreError::Changed { path: place, why: "of another length, or not there".into() })
+        })
+    }
+
+    fn open_by(
+        data: &Path,
+        part: &Part,
+        open: &dyn Fn(&FileRef) -> Result<Reader, StoreError>,
+    ) -> Result<Self, StoreError> {
+        let file = |role: Role| part.files.iter().find(|f| f.role == role);
         let unknown = || StoreError::Column { table: "?", column: part.table.clone(), what: "no table of this build" };
         let table = Table::parse(&part.table).ok_or_else(unknown)?;
-        let main = path(Role::Main).ok_or_else(unknown)?;
-        let changed = |why: &str| StoreError::Changed { path: main.clone(), why: why.to_owned() };
-        let reader = Reader::open(disk, &main)?;
-        check_format(&main, reader.schema(), table)?;
-        let companion = match (path(Role::Companion), table.companion()) {
-            (Some(path), Some(of)) => {
-                let reader = Reader::open(disk, &path)?;
-                check_format(&path, reader.schema(), of)?;
+        let main = file(Role::Main).ok_or_else(unknown)?;
+        let path = data.join(&main.path);
+        let changed = |why: &str| StoreError::Changed { path: path.clone(), why: why.to_owned() };
+        let reader = open(main)?;
+        check_format(&path, reader.schema(), table)?;
+        let companion = match (file(Role::Companion), table.companion()) {
+            (Some(file), Some(of)) => {
+                let reader = open(file)?;
+                check_format(&data.join(&file.path), reader.schema(), of)?;
                 Some(reader)
             }
             (None, Some(_)) => return Err(changed("its companion is not listed")),
@@ -99,6 +129,14 @@ impl PartReader {
     /// The file that has one row for each record.
     fn by_record(&self) -> &Reader {
         self.companion.as_ref().unwrap_or(&self.main)
+    }
+
+    /// Columns of a group's records, by name: of the companion, where the table has one.
+    ///
+    /// # Errors
+    /// Damaged data.
+    pub fn columns(&self, group: usize, names: &[&str]) -> Result<RecordBatch, StoreError> {
+        self.by_record().columns(group, names)
     }
 
     /// The lowest and the highest value of such a column in a group, as its statistics have them.

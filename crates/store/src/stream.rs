@@ -22,8 +22,10 @@ const OWN_GAPS: u64 = 1 << 54;
 pub(crate) struct Stream {
     pub topic: Topic,
     pub reader: Reader,
-    /// Stored before this process read the topic.
+    /// Stored before this process read the topic, or let go.
     stored: Seqs,
+    /// Seqs up to here were gone when the catalog began, and the manifest does not say so yet.
+    pub gone_before: u64,
     /// Live rows by table, in the order of the tape.
     pub live: BTreeMap<Table, Rows>,
     /// Late rows by table.
@@ -43,19 +45,27 @@ impl Stream {
     pub fn open(tape: &Tape, topic: Topic, stored: Seqs, floor: Ts) -> Result<Self, TapeError> {
         let options = ReaderOptions { policy: Policy::CatchUp, ..ReaderOptions::default() };
         let open = |from| tape.reader(&topic, from, options);
+        // What was gone before the catalog began never comes: it waits for nobody.
+        let (mut stored, mut gone_before) = (stored, 0);
+        let mut earliest = None;
+        if !stored.has(1) {
+            let reader = open(From::Earliest)?;
+            let first = stored.next_from(1).map_or(u64::MAX, |first| first - 1);
+            gone_before = reader.position().min(first);
+            stored.add(1, gone_before);
+            earliest = Some(reader);
+        }
         // From the first seq that is not stored: late rows wait longer than the live ones behind them.
-        let reader = match stored.whole_from(1) {
-            0 => {
-                let first = open(From::Earliest)?;
-                let (at, whole) = (first.position(), stored.whole_from(first.position() + 1));
-                if whole > at { open(From::Seq(whole))? } else { first }
-            }
-            whole => open(From::Seq(whole))?,
+        let whole = stored.whole_from(1);
+        let reader = match earliest {
+            Some(reader) if reader.position() == whole => reader,
+            _ => open(From::Seq(whole))?,
         };
         Ok(Self {
             reader,
             topic,
             stored,
+            gone_before,
             live: BTreeMap::new(),
             late: BTreeMap::new(),
             late_since: None,

@@ -176,21 +176,9 @@ impl Follower {
         // Kept along: to sum ten thousand streams after each of them takes longer than to read them.
         let mut bytes = self.bytes();
         for at in 0..self.streams.len() {
-            let stream = &mut self.streams[at];
-            let before = stream.bytes();
-            let n = stream.reader.poll_next(&mut self.batch, BATCH);
+            let before = self.streams[at].bytes();
+            let n = self.read_topic(at, now)?;
             more |= n >= BATCH;
-            for delivery in self.batch.drain(..) {
-                match &delivery {
-                    Delivery::Record(shared) => {
-                        let record = shared.record();
-                        self.told.see(&stream.topic, &record);
-                        stream.take(record, now);
-                    }
-                    Delivery::Missed { from, to, why } => stream.miss(*from, *to, *why, now)?,
-                    Delivery::Disconnected { .. } => {}
-                }
-            }
             if n > 0 {
                 bytes = bytes + self.streams[at].bytes() - before;
                 if bytes > self.pace.budget {
@@ -200,6 +188,43 @@ impl Follower {
             }
         }
         Ok(more)
+    }
+
+    /// Takes what comes next of a topic. Returns how many records and receipts it was.
+    fn read_topic(&mut self, at: usize, now: Ts) -> Result<usize, StoreError> {
+        let stream = &mut self.streams[at];
+        let n = stream.reader.poll_next(&mut self.batch, BATCH);
+        for delivery in self.batch.drain(..) {
+            match &delivery {
+                Delivery::Record(shared) => {
+                    let record = shared.record();
+                    self.told.see(&stream.topic, &record);
+                    stream.take(record, now);
+                }
+                Delivery::Missed { from, to, why } => stream.miss(*from, *to, *why, now)?,
+                Delivery::Disconnected { .. } => {}
+            }
+        }
+        Ok(n)
+    }
+
+    /// Stores all that the tape holds of one topic now, late rows too: history as of its head can be read then.
+    ///
+    /// # Errors
+    /// As [`Follower::poll`].
+    pub fn store_topic(&mut self, tape: &Tape, topic: &Topic, now: Ts) -> Result<(), StoreError> {
+        self.guarded(|it| {
+            it.find_topics(tape)?;
+            // Not every topic is kept.
+            let Some(at) = it.known.get(topic).copied().filter(|at| *at < it.streams.len()) else { return Ok(()) };
+            let head = it.streams[at].reader.head();
+            while it.streams[at].reader.position() < head && it.read_topic(at, now)? > 0 {
+                if it.bytes() > it.pace.budget {
+                    it.relieve(now)?;
+                }
+            }
+            it.store(at, true, true, now)
+        })
     }
 
     fn find_topics(&mut self, tape: &Tape) -> Result<(), StoreError> {
@@ -511,6 +536,12 @@ impl Follower {
             }
         }
         if !staged.is_empty() || !change.digits.is_empty() || !change.retired.is_empty() {
+            if let Some(stream) = self.known.get(topic).and_then(|at| self.streams.get_mut(*at))
+                && stream.gone_before > 0
+            {
+                let gone = change.retired.entry(topic.as_str().to_owned()).or_default();
+                gone.add(1, std::mem::take(&mut stream.gone_before));
+            }
             self.catalog.add(staged, change)?;
         }
         if before.is_some_and(|before| before != digits) {

@@ -10,10 +10,12 @@ use std::time::Duration;
 use support::{DAY, Dice, KINDS, T0, body, owned, topic};
 use wholetape_model::{Row, RowFlags, Scales, Topic, Ts};
 use wholetape_store::catalog::{Catalog, CatalogConfig};
+use wholetape_store::history::CatalogHistory;
 use wholetape_store::manifest::Part;
 use wholetape_store::rows::Rows;
 use wholetape_store::scan::Chain;
 use wholetape_store::writer::{Follower, Pace};
+use wholetape_tape::history::{Past, PastBatch};
 use wholetape_tape::{Lane, RealDisk, Tape, TapeConfig, TopicNo};
 
 fn is_full() -> bool {
@@ -54,6 +56,54 @@ fn open(pace: Pace) -> (tempfile::TempDir, Tape, Lane, Follower) {
 fn many_files_and_many_topics_fit_into_memory() {
     many_files(if is_full() { 5_000 } else { 150 });
     many_topics(if is_full() { 1_000 } else { 40 });
+    many_late_rows(if is_full() { 1_000_000 } else { 200_000 });
+}
+
+/// Read by seq, of which one row in five came late and is anywhere: each group is decoded now and then, not for each window.
+fn many_late_rows(rows: u64) {
+    let (dir, tape, mut lane, mut follower) = open(Pace { seal_after: Duration::from_secs(60), ..Pace::default() });
+    let (topic, mut dice, mut now) = (topic("trade"), Dice(8), T0 - DAY / 2);
+    let no = lane.topic(&topic).unwrap();
+    let mut late = Vec::new();
+    for id in 1..=rows {
+        now += 1_000_000;
+        match dice.below(5) {
+            0 => late.push((id, now)),
+            _ => put(&mut lane, no, "trade", id, now),
+        }
+    }
+    while !late.is_empty() {
+        let (id, at) = late.swap_remove(dice.below(late.len() as u64) as usize);
+        let o = owned(&mut Dice(id));
+        let (scales, flags) = (Scales { price: 2, size: 3 }, RowFlags::LATE_ARCHIVE);
+        let body = body("trade", id, &mut Dice(id), &o);
+        let row = Row { ts_event: Ts(at), ts_recv: Ts(now), conn: 1, frame: 1, flags, scales, body };
+        lane.append(no, &row).unwrap();
+    }
+    lane.commit().unwrap();
+    while follower.poll(&tape, Ts(now)).unwrap() {}
+    follower.flush(Ts(now)).unwrap();
+    follower.tend(Ts(now + DAY)).unwrap();
+    let parts = follower.catalog.state().parts.len();
+    let groups = rows.div_ceil(wholetape_store::file::GROUP_ROWS as u64) + 1;
+    let history = CatalogHistory::new(Arc::new(RealDisk), dir.path());
+    // As much of what it reads as there is at full size.
+    let memory = if is_full() { 32 << 20 } else { 7 << 20 };
+    let mut reader = history.with_memory(memory).by_seq(&topic, 0).unwrap();
+    let (mut batch, mut seq) = (PastBatch::default(), 0);
+    let began = std::time::Instant::now();
+    while reader.read(&mut batch).unwrap() {
+        for i in 0..batch.len() {
+            let Past::Record { record, .. } = batch.get(i).unwrap() else { panic!("nothing is missing") };
+            assert_eq!(record.seq(), seq + 1);
+            seq += 1;
+        }
+    }
+    assert_eq!(seq, rows);
+    let effort = reader.effort;
+    println!("{rows} rows of {parts} parts by seq: {:?}, {effort:?}, {groups} groups", began.elapsed());
+    assert!(parts <= 2 && effort.decoded <= groups * 8, "{effort:?}");
+    assert!(effort.bytes_max <= memory + (24 << 20), "{effort:?}");
 }
 
 fn many_files(files: u64) {

@@ -14,9 +14,12 @@ use wholetape_model::Ts;
 use wholetape_store::StoreError;
 use wholetape_store::catalog::{Catalog, CatalogConfig};
 use wholetape_store::cert::sign::Signer;
+use wholetape_store::history::CatalogHistory;
 use wholetape_store::retain::Rules;
 use wholetape_store::writer::{Counts, Follower, Pace};
 use wholetape_tape::{RealDisk, Tape};
+
+use super::asks::Asks;
 
 /// How often the tape is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -47,11 +50,13 @@ struct Shared {
     parts: AtomicU64,
     counts: Mutex<Counts>,
     problem: Mutex<Option<String>>,
+    asks: Asks,
 }
 
 /// The store of this process.
 pub struct Keeper {
     shared: Arc<Shared>,
+    data: PathBuf,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -62,9 +67,15 @@ impl Keeper {
     /// No thread can be started.
     pub fn start(tape: &Tape, plan: StorePlan) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
+        let data = plan.data.clone();
         let work = Work { shared: shared.clone(), tape: tape.clone(), plan, before: Counts::default() };
         let thread = thread::Builder::new().name("store".into()).spawn(move || work.run())?;
-        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+        Ok(Self { shared, data, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// The catalog as history. Read by time, it has stored first what the tape holds of the topic.
+    pub fn history(&self) -> CatalogHistory {
+        CatalogHistory::new(Arc::new(RealDisk), &self.data).with_writer(Arc::new(self.shared.asks.clone()))
     }
 
     /// Stores everything that is on the tape and ends. Once the lines have ended.
@@ -127,6 +138,8 @@ impl Keeper {
         put("store_parts", "gauge", "Parts in the catalog.", get(&s.parts));
         put("store_behind_records", "gauge", "Records on the tape that the store has not read yet.", get(&s.behind));
         put("store_buffered_bytes", "gauge", "Memory of rows that wait to be stored.", get(&s.buffered));
+        let asked = get(&s.asks.stored);
+        put("store_requests_total", "counter", "Topics stored because history was read by time.", asked);
         put("store_failures_total", "counter", "Times that storing failed and was begun anew.", get(&s.failures));
         out
     }
@@ -176,6 +189,7 @@ impl Work {
         while follower.poll(&self.tape, now())? {}
         self.tape.hold(follower.stored());
         self.tell(None);
+        let _answers = self.shared.asks.open();
         loop {
             let stop = self.shared.stop.load(Ordering::Acquire);
             while follower.poll(&self.tape, now())? {}
@@ -185,6 +199,7 @@ impl Work {
                 self.note(&follower);
                 return Ok(());
             }
+            self.shared.asks.serve(|topic| follower.store_topic(&self.tape, topic, now()))?;
             if tended.elapsed() >= TEND_EVERY {
                 tended = Instant::now();
                 follower.tend(now())?;

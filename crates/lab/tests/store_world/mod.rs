@@ -1,7 +1,8 @@
 //! A tape, a line that writes it and heals what it missed, and a catalog that follows; the disks of both may die at any step.
 //!
 //! What must hold is asked at every start, of what is on the disk alone ([`World::check`]): every row that was committed is there,
-//! once, equal to the tape's, in order; files are what the manifest says and nothing else lies about; names do not overlap.
+//! once, equal to the tape's, in order; history by seq tells it, also to whoever reads while nobody writes; files are what the manifest
+//! says and nothing else lies about; names do not overlap.
 #![allow(dead_code)]
 
 pub mod migrate;
@@ -22,6 +23,7 @@ use wholetape_store::catalog::{Catalog, CatalogConfig};
 use wholetape_store::cert::sign::Signer;
 use wholetape_store::columns::Dialect;
 use wholetape_store::file::Codec;
+use wholetape_store::history::CatalogHistory;
 use wholetape_store::manifest::{Part, State};
 use wholetape_store::retain::Rules;
 use wholetape_store::rows::Rows;
@@ -31,6 +33,7 @@ use wholetape_store::table::Table;
 use wholetape_store::verify::{Report, Verify};
 use wholetape_store::writer::{Follower, Pace};
 use wholetape_store::{StoreError, canon, digits, file, names};
+use wholetape_tape::history::{Past, PastBatch};
 use wholetape_tape::{Delivery, Disk, From, Lane, ReaderOptions, Tape, TapeConfig, TapeTime};
 
 pub const DATA: &str = "/d";
@@ -95,6 +98,8 @@ pub struct World {
     seen: BTreeMap<(String, u64), Vec<u8>>,
     /// What the catalog held when it last said so.
     committed: BTreeMap<String, Seqs>,
+    /// Somebody who reads beside all of this, and whom no crash ends.
+    history: CatalogHistory,
 }
 
 /// A quick pace: everything is due at once, days never end.
@@ -115,6 +120,7 @@ impl World {
             disk.create_dir(&Path::new(DATA).join("tape")).unwrap();
             disk.sync_dir(Path::new(DATA)).unwrap();
         }
+        let history = CatalogHistory::new(Arc::new(disk.clone()), Path::new(DATA));
         let dialects = if dice.one_in(2) { vec![Dialect::V2] } else { vec![Dialect::V2, Dialect::V1] };
         Self {
             seed,
@@ -135,6 +141,7 @@ impl World {
             times: BTreeMap::new(),
             seen: BTreeMap::new(),
             committed: BTreeMap::new(),
+            history,
         }
     }
 
@@ -166,6 +173,7 @@ impl World {
         let tape_disk = if self.one_disk { disk.clone() } else { self.tape_disk.fork() };
         disk.crash();
         tape_disk.crash();
+        let history = CatalogHistory::new(Arc::new(disk.clone()), Path::new(DATA));
         Self {
             seed: self.seed,
             dice: self.dice.clone(),
@@ -185,6 +193,7 @@ impl World {
             times: self.times.clone(),
             seen: self.seen.clone(),
             committed: self.committed.clone(),
+            history,
         }
     }
 
@@ -239,6 +248,10 @@ impl World {
         }
         self.tape_disk.crash();
         self.disk.crash();
+        if !power {
+            // Folders may be half way of changing places: that is finished at the next start, and readers need not wait for it.
+            self.check_history();
+        }
     }
 
     pub fn process(&mut self) -> &mut Process {
@@ -399,6 +412,7 @@ impl World {
         self.check_rows(&state.parts);
         self.check_let_go(&state);
         self.check_digits(&state);
+        self.check_history();
     }
 
     /// A day that retention let go is gone whole, and what went is not stored again.
@@ -443,6 +457,50 @@ impl World {
             self.fail(&format!("verify: {:#?}", report.findings));
         }
         report
+    }
+
+    /// History tells every seq up to where it says that it is whole, in order, each once, and misses what was let go.
+    fn check_history(&self) {
+        let state = Catalog::look(&self.disk, Path::new(DATA)).unwrap_or_default();
+        for kind in TOPICS {
+            let topic = topic(kind);
+            let held = self.history.held(&topic).unwrap_or_else(|e| self.fail(&format!("history of {topic}: {e}")));
+            let Some(held) = held else { continue };
+            let mut reader = self.history.by_seq(&topic, 0).unwrap();
+            let (mut batch, mut at) = (PastBatch::default(), 0);
+            while reader
+                .read(&mut batch)
+                .unwrap_or_else(|e| self.fail(&format!("history of {topic} from {at} on: {e}")))
+            {
+                for i in 0..batch.len() {
+                    let record = match batch.get(i).unwrap() {
+                        Past::Record { record, .. } => record,
+                        Past::Missed { from, to } => {
+                            let retired = state.retired.get(topic.as_str());
+                            if from != at + 1 || !retired.is_some_and(|r| (from..=to).all(|seq| r.has(seq))) {
+                                self.fail(&format!("history of {topic}: {from} to {to} are missed after {at}"));
+                            }
+                            at = to;
+                            continue;
+                        }
+                    };
+                    if record.prev() != at {
+                        self.fail(&format!("history of {topic}: {record:?} after {at}"));
+                    }
+                    at = record.seq();
+                    let mut bytes = Vec::new();
+                    let table = Table::of(topic.kind(), &record, &record.view().unwrap());
+                    canon::row(table, Ts(0), &record, &mut bytes).unwrap();
+                    let own = matches!(record.view(), Ok(Body::Gap(g)) if g.gap >= OWN_GAPS);
+                    if !own && self.seen.get(&(topic.to_string(), at)) != Some(&bytes) {
+                        self.fail(&format!("history of {topic}: seq {at} is not the tape's row"));
+                    }
+                }
+            }
+            if at != held.stored || held.earliest > held.stored {
+                self.fail(&format!("history of {topic}: {held:?} is said, and {at} is where it ends"));
+            }
+        }
     }
 
     fn files_below(&self, dir: &Path, all: &mut BTreeSet<PathBuf>) {

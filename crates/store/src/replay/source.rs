@@ -17,7 +17,7 @@ use crate::manifest::{Part, State};
 use crate::rows::Rows;
 use crate::scan::{PartReader, may_have_been_replaced};
 
-/// How often a source looks for files that are gone.
+/// How often a source looks for files that are gone, before it can read on.
 const LOOKS_MAX: u32 = 5;
 
 /// What one source reads.
@@ -60,6 +60,7 @@ impl Feed {
             match self.group(rows) {
                 Ok(false) => return Ok(None),
                 Ok(true) => {
+                    self.looks = 0;
                     let wanted = self.cut(rows);
                     if wanted.0 < wanted.1 {
                         self.again = false;
@@ -91,7 +92,7 @@ impl Feed {
                 self.parts.pop_front();
             }
             let Some(part) = self.parts.front() else { return Ok(false) };
-            let mut reader = PartReader::open(&*self.wanted.disk, &self.wanted.data, part)?;
+            let mut reader = PartReader::find(&*self.wanted.disk, &self.wanted.data, part)?;
             reader.skip_to(Ts(self.wanted.from.max(self.given.map_or(i64::MIN, |g| g.0))));
             self.open = Some(reader);
         }
