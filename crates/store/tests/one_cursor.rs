@@ -117,7 +117,7 @@ impl World {
     fn new(seed: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         // With little memory, groups are decoded again and again.
-        let memory = [1 << 10, 24 << 10, 32 << 20][(seed % 3) as usize];
+        let memory = [10 << 10, 40 << 10, 32 << 20][(seed % 3) as usize];
         let history = CatalogHistory::new(Arc::new(Quick), dir.path()).with_memory(memory);
         let mut world = Self {
             dir,
@@ -499,7 +499,7 @@ fn every_cursor_reads_the_same_records() {
         story(seed);
         return;
     }
-    let stories = std::env::var("WHOLETAPE_STORIES").ok().and_then(|s| s.parse().ok()).unwrap_or(12);
+    let stories = std::env::var("WHOLETAPE_STORIES").ok().and_then(|s| s.parse().ok()).unwrap_or(9);
     let (mut steps, mut let_go) = (0, 0);
     for seed in 1..=stories {
         let (s, oldest) = std::panic::catch_unwind(|| story(seed)).unwrap_or_else(|e| {
