@@ -17,6 +17,7 @@ use wholetape_feed::metrics::Hub;
 use wholetape_gateway::{Deps, Gateway, GatewayConfig, GatewayError, Health, Surface};
 use wholetape_model::{Body, Kind, LinkState};
 use wholetape_tape::coverage::Coverage;
+use wholetape_tape::history::History;
 use wholetape_tape::{SpaceState, Tape, TapeConfig};
 
 use crate::availability::{Availability, Totals, probe};
@@ -103,7 +104,8 @@ impl Pipeline {
         let watched = probe::Watched { addr, tape: tape.clone(), hub: hub.clone(), lines };
         let feed = Mutex::new(Some(feed));
         let surface = Arc::new(Own { tape: tape.clone(), hub, feed, account: account.clone(), keeper, store });
-        let deps = Deps { tape: tape.clone(), history: None, surface: surface.clone() };
+        let history = surface.store.as_ref().map(|store| Arc::new(store.history()) as Arc<dyn History>);
+        let deps = Deps { tape: tape.clone(), history, surface: surface.clone() };
         let gateway = tokio::spawn(Gateway::serve(plan.gateway, deps, listener, gateway_stop.clone()));
         let availability_stop = CancellationToken::new();
         let availability = Some(probe::start(watched, account, availability_stop.clone())?);
