@@ -113,6 +113,7 @@ mod tests {
 
     use wholetape_model::{Body, Decimal, Row, RowFlags, Scales, Ts};
     use wholetape_store::catalog::CatalogConfig;
+    use wholetape_store::retain::Rules;
     use wholetape_store::writer::Pace;
     use wholetape_tape::history::{Past, PastBatch};
     use wholetape_tape::{Lane, Tape, TapeConfig};
@@ -144,7 +145,8 @@ mod tests {
         let mut lane = tape.lane("t").unwrap();
         write(&mut lane, 1..=10);
         let (data, catalog, pace) = (dir.path().to_owned(), CatalogConfig::default(), Pace::default());
-        let keeper = Keeper::start(&tape, StorePlan { data, catalog, pace, signer: None }).unwrap();
+        let keeper =
+            Keeper::start(&tape, StorePlan { data, catalog, pace, signer: None, retention: Rules::default() }).unwrap();
         let history = keeper.history();
         let seqs = |asof: Option<u64>| -> (u64, Vec<u64>) {
             let (upto, mut reader) = history.by_time(&topic(), Ts::ZERO, asof).unwrap();
