@@ -56,6 +56,17 @@ impl Tail {
         self.frame.push(record.frame());
     }
 
+    /// All rows of a record say the same.
+    #[inline]
+    fn push_times(&mut self, record: &Record<'_>, n: usize) {
+        let len = self.seq.len() + n;
+        self.seq.resize(len, record.seq());
+        self.ts_recv.resize(len, record.ts_recv().0);
+        self.flags.resize(len, record.flags().0);
+        self.conn.resize(len, record.conn());
+        self.frame.resize(len, record.frame());
+    }
+
     fn put(self, columns: &mut Columns) {
         columns.u64s("seq", self.seq);
         columns.times("ts_recv", self.ts_recv);
@@ -218,9 +229,7 @@ pub fn deltas<'a>(
         sequence.resize(d.action.len(), book.last_id);
         event.resize(d.action.len(), record.ts_event().0);
         init.resize(d.action.len(), ts_init.0);
-        for _ in 0..rows {
-            tail.push(&record);
-        }
+        tail.push_times(&record, rows);
     }
     let n = d.action.len();
     let mut columns = Columns::new(dialect);
