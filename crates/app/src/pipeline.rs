@@ -307,3 +307,6 @@ impl Surface for Own {
         Health { live, ready: ready && live, reasons }
     }
 }
+
+#[cfg(test)]
+mod tests;
