@@ -4,15 +4,14 @@
 //! and ids. A state is known from the first full state of a part on; a day's first update follows one (`feed::line`). The store
 //! holds only updates that a verified book accepted, so each row was right when it was made.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::builder::{Decimal128Builder, ListBuilder, StructBuilder, UInt32Builder, UInt64Builder};
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, Fields};
+use wholetape_book::OrderBook;
 use wholetape_model::{
-    Body, Book, BookAction, Level, Levels, Price, Record, Row, RowFlags, Scales, Size, Ts,
-    record::encode as encode_record,
+    Body, Book, BookAction, Level, Levels, Record, Row, RowFlags, Side, Ts, record::encode as encode_record,
 };
 
 use crate::StoreError;
@@ -24,13 +23,14 @@ use crate::rows::Rows;
 pub const LEVELS: usize = 10;
 const SECOND: i64 = 1_000_000_000;
 
+/// More levels than any venue has: what a damaged file may make us keep.
+const LEVELS_MAX: usize = 1 << 20;
+
 /// The book of one part while its records pass by.
 #[derive(Debug, Default)]
 pub struct Depth {
-    bids: BTreeMap<i64, i64>,
-    asks: BTreeMap<i64, i64>,
-    scales: Scales,
-    known: bool,
+    /// Known from the first full state on.
+    book: Option<OrderBook>,
     /// The last record: its `ts_init`, and the record without its levels.
     last: Option<(Ts, Stamp)>,
     told: bool,
@@ -52,30 +52,20 @@ impl Depth {
     /// # Errors
     /// A record that cannot be read.
     pub fn take(&mut self, ts_init: Ts, record: &Record<'_>, out: &mut Rows) -> Result<(), StoreError> {
-        let Body::Book(book) = record.view()? else { return Ok(()) };
+        let Body::Book(update) = record.view()? else { return Ok(()) };
         if self.last.is_some_and(|(ts, _)| ts.0.div_euclid(SECOND) != ts_init.0.div_euclid(SECOND)) {
             self.tell(out)?;
         }
-        if book.action != BookAction::Delta {
-            self.bids.clear();
-            self.asks.clear();
-            (self.known, self.scales) = (true, record.scales());
-        }
-        if !self.known {
+        let (bids, asks, scales) = (update.bids, update.asks, record.scales());
+        let applied = match (&mut self.book, update.action) {
+            (Some(book), BookAction::Delta) => book.apply(bids, asks, scales),
+            (None, BookAction::Delta) => return Ok(()),
+            (book, _) => book.get_or_insert_with(|| OrderBook::new(LEVELS_MAX)).replace(bids, asks, scales),
+        };
+        if applied.is_err() {
+            // Numbers that no book can hold together: no state until the next full one.
+            (self.book, self.last) = (None, None);
             return Ok(());
-        }
-        self.rescale(record.scales());
-        let by = |from: u8, to: u8| 10_i64.pow(u32::from(to.saturating_sub(from)));
-        let (price, size) = (by(record.scales().price, self.scales.price), by(record.scales().size, self.scales.size));
-        for (side, levels) in [(&mut self.bids, book.bids), (&mut self.asks, book.asks)] {
-            for level in levels.iter() {
-                let (at, n) = (level.price.0.saturating_mul(price), level.size.0.saturating_mul(size));
-                if n == 0 {
-                    side.remove(&at);
-                } else {
-                    side.insert(at, n);
-                }
-            }
         }
         let stamp = Stamp {
             ts_event: record.ts_event(),
@@ -83,23 +73,10 @@ impl Depth {
             conn: record.conn(),
             frame: record.frame(),
             seq: record.seq(),
-            last_id: book.last_id,
+            last_id: update.last_id,
         };
         (self.last, self.told) = (Some((ts_init, stamp)), false);
         Ok(())
-    }
-
-    /// Levels are kept at the finest scales seen.
-    fn rescale(&mut self, scales: Scales) {
-        if scales.price <= self.scales.price && scales.size <= self.scales.size {
-            return;
-        }
-        let price = 10_i64.pow(u32::from(scales.price.saturating_sub(self.scales.price)));
-        let size = 10_i64.pow(u32::from(scales.size.saturating_sub(self.scales.size)));
-        for side in [&mut self.bids, &mut self.asks] {
-            *side = side.iter().map(|(p, n)| (p.saturating_mul(price), n.saturating_mul(size))).collect();
-        }
-        self.scales = Scales { price: scales.price.max(self.scales.price), size: scales.size.max(self.scales.size) };
     }
 
     /// What the last second ended with.
@@ -108,9 +85,10 @@ impl Depth {
     /// A bug in the encoding of records.
     pub fn tell(&mut self, out: &mut Rows) -> Result<(), StoreError> {
         let Some((ts_init, s)) = self.last.filter(|_| !std::mem::replace(&mut self.told, true)) else { return Ok(()) };
-        let level = |(p, n): (&i64, &i64)| Level { price: Price(*p), size: Size(*n) };
-        let bids: Vec<Level> = self.bids.iter().rev().take(LEVELS).map(level).collect();
-        let asks: Vec<Level> = self.asks.iter().take(LEVELS).map(level).collect();
+        let Some(book) = &self.book else { return Ok(()) };
+        let (mut bids, mut asks) = (Vec::with_capacity(LEVELS), Vec::with_capacity(LEVELS));
+        book.top(Side::Buy, LEVELS, &mut bids);
+        book.top(Side::Sell, LEVELS, &mut asks);
         let body = Body::Book(Book {
             action: BookAction::Checkpoint,
             first_id: s.last_id,
@@ -125,7 +103,7 @@ impl Depth {
             conn: s.conn,
             frame: s.frame,
             flags: RowFlags::default(),
-            scales: self.scales,
+            scales: book.scales(),
             body,
         };
         out.push_with(ts_init, |bytes| {
@@ -233,6 +211,8 @@ fn flat(columns: &mut Columns, all: &[Ten<'_>]) {
 
 #[cfg(test)]
 mod tests {
+    use wholetape_model::{Price, Scales, Size};
+
     use super::*;
 
     fn book(
