@@ -474,7 +474,10 @@ impl Follower {
         }
         if let Body::Trade(t) = record.view()? {
             let after = parts.iter().position(|p| p.ids.is_some_and(|ids| ids.1 > t.id));
-            let Some(after) = after else { return Ok(None) };
+            let Some(after) = after else {
+                // A sealed file's name covers its day: nothing of that day comes to lie beside it.
+                return Ok(parts.last().filter(|p| p.sealed && p.day >= day).map(|p| p.day));
+            };
             let next = parts[after];
             if next.ids.is_some_and(|ids| ids.0 < t.id) {
                 return Ok(Some(next.day));
@@ -483,7 +486,10 @@ impl Follower {
             let before = after.checked_sub(1).map_or(i64::MIN, |i| parts[i].to);
             return Ok(Some(names::day_of(Ts(record.ts_event().0.max(before).min(next.from)))));
         }
-        Ok(parts.iter().any(|p| p.day > day || p.day == day && p.to >= record.ts_event().0).then_some(day))
+        Ok(parts
+            .iter()
+            .any(|p| p.day > day || p.day == day && (p.sealed || p.to >= record.ts_event().0))
+            .then_some(day))
     }
 
     fn commit(
