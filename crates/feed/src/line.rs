@@ -17,7 +17,8 @@ mod behind;
 mod books;
 pub mod cadence;
 mod conn;
-pub mod drift;
+mod down;
+mod drift;
 mod emit;
 mod heal;
 mod held;
@@ -128,6 +129,8 @@ pub struct Line {
     /// The event at hand came by a socket, not by an answer.
     from_socket: bool,
     socket_watches: Vec<sockets::Watch>,
+    /// Of each connection, what the process before heard: see [`down`].
+    heard_down: Vec<Option<Ts>>,
 }
 
 impl Line {
@@ -160,10 +163,12 @@ impl Line {
             members,
             from_socket: false,
             socket_watches: (0..conns.len() / members).map(|_| sockets::Watch::default()).collect(),
+            heard_down: Vec::new(),
             conns,
             plan,
         };
         line.recall();
+        line.heard_down = line.heard_before();
         for ix in 0..line.plan.instruments.len() {
             line.add_instrument(ix as InstrumentIx);
         }

@@ -139,6 +139,9 @@ fn take(record: &Record<'_>, body: View<'_>, state: &mut TopicResume, open: &mut
                 open.remove(&mark.gap);
                 // The stream was back then, even if it has said nothing since.
                 state.last_recv = state.last_recv.max(mark.to_ts.min(record.ts_recv()));
+                if mark.from_id == 0 && mark.state == GapState::Lost {
+                    state.told = state.told.max(mark.to_ts);
+                }
             }
             return;
         }
@@ -168,6 +171,10 @@ fn take(record: &Record<'_>, body: View<'_>, state: &mut TopicResume, open: &mut
     }
     state.last_recv = state.last_recv.max(record.ts_recv());
     state.last_event = state.last_event.max(record.ts_event());
+    // Answers of REST have no frame, and what a healed row says is when it was to come.
+    if record.frame() > 0 && !record.flags().is_late() && !record.flags().has(RowFlags::TS_LOCAL) {
+        state.heard = state.heard.max(record.ts_event());
+    }
 }
 
 /// Trades come in order but for late ones, so the last interval nearly always grows.
@@ -356,6 +363,32 @@ mod tests {
         assert_eq!(ledger.runs(), &[(1, 3_000), (5_001, 5_001), (5_004, 5_004)]);
         let state = &resume.topics[bars.as_str()];
         assert_eq!((state.last_recv, state.last_event), (Ts(1_002), Ts(1_002)));
+    }
+
+    #[test]
+    fn a_stream_is_heard_by_its_own_rows_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let topic = Topic::new(Kind::Trade, &InstrumentId::new("BTCUSDT", "BINANCE"));
+        let (live, local) = (RowFlags::default(), RowFlags::TS_LOCAL);
+        let tape = Tape::open(dir.path(), TapeConfig::default()).unwrap();
+        write(&tape, &topic, &[(live, trade(1)), (RowFlags::LATE_REST, trade(2)), (local, trade(3))]);
+        let mut lane = tape.lane("t").unwrap();
+        let no = lane.topic(&topic).unwrap();
+        let mut add = |ts: i64, body| {
+            let (ts, scales) = (Ts(ts), Scales::default());
+            lane.append(no, &Row { ts_event: ts, ts_recv: ts, conn: 1, frame: 0, flags: live, scales, body }).unwrap();
+        };
+        add(5_000, trade(4));
+        let lost = |state, from_ts, to_ts| match gap(9, state, 0, 0) {
+            Body::Gap(g) => Body::Gap(Gap { from_ts: Ts(from_ts), to_ts: Ts(to_ts), ..g }),
+            other => other,
+        };
+        add(6_000, lost(GapState::Lost, 1_500, 4_500));
+        add(6_001, lost(GapState::Open, 5_000, 5_500));
+        lane.commit().unwrap();
+        let resume = read(&tape, std::slice::from_ref(&topic), Duration::from_secs(60)).unwrap();
+        let state = &resume.topics[topic.as_str()];
+        assert_eq!((state.last_recv, state.heard, state.told), (Ts(5_000), Ts(1_000), Ts(4_500)));
     }
 
     #[test]

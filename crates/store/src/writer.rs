@@ -252,7 +252,7 @@ impl Follower {
         Ok(())
     }
 
-    /// Each topic, and the seq up to which all of it is stored: what the tape may let go.
+    /// Each topic, and the seq up to which all of it is stored: what the tape may let go. None when storing failed.
     #[must_use]
     pub fn stored(&self) -> Vec<(Topic, u64)> {
         if self.failed.is_some() {

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use wholetape_model::Topic;
+
 use crate::clock::TapeTime;
 use crate::disk::{Disk, RealDisk};
 
@@ -59,6 +61,9 @@ pub struct TapeConfig {
     /// 512 KiB had two to three times the p99 of 64 KiB, at eight times fewer syncs; below 64 KiB nothing is gained.
     pub sync_bytes: u64,
     pub retention: Retention,
+    /// Topics that somebody stores elsewhere too. From the moment it is opened, retention by age and size leaves all of their
+    /// records but those that are stored by now ([`crate::Tape::hold`]), also of topics that are new.
+    pub stored_elsewhere: Option<fn(&Topic) -> bool>,
     pub low_space: LowSpace,
     /// Newest batches kept in memory for readers, per lane.
     pub memory_bytes: u64,
@@ -83,6 +88,7 @@ impl Default for TapeConfig {
             unsynced_records_max: POWER_SPAN - 1,
             sync_bytes: 64 << 10,
             retention: Retention::default(),
+            stored_elsewhere: None,
             low_space: LowSpace::default(),
             memory_bytes: 64 << 20,
             batch_bytes_max: 1 << 20,
@@ -101,6 +107,7 @@ impl fmt::Debug for TapeConfig {
             .field("fsync", &self.fsync)
             .field("unsynced_records_max", &self.unsynced_records_max)
             .field("retention", &self.retention)
+            .field("stored_elsewhere", &self.stored_elsewhere.is_some())
             .field("low_space", &self.low_space)
             .field("memory_bytes", &self.memory_bytes)
             .finish_non_exhaustive()

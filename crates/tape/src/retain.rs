@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
-use wholetape_model::{Topic, Ts};
+use wholetape_model::Ts;
 
 use crate::config::Retention;
 use crate::lane::{Lane, LaneShared};
@@ -74,7 +74,6 @@ impl Inner {
 
     /// What [`Inner::retire`] would remove at `now`, oldest first.
     fn due(&self, retention: Retention, now: i64) -> Vec<DueSegment> {
-        let held = crate::read(&self.held);
         let mut lanes: Vec<(Arc<LaneShared>, VecDeque<Arc<Segment>>)> = Vec::new();
         for lane in self.lanes() {
             let segments = crate::read(&lane.segments).iter().cloned().collect();
@@ -90,7 +89,7 @@ impl Inner {
             let is_due = |s: &Segment| s.is_sealed() && (is_over || sealed_at(s) < before);
             let first = |(i, (lane, segments)): (usize, &(Arc<LaneShared>, VecDeque<Arc<Segment>>))| {
                 let s = segments.front().filter(|s| is_due(s))?;
-                (held.is_empty() || !is_held(&held, lane, s)).then(|| (sealed_at(s), i))
+                (!self.is_held(lane, s)).then(|| (sealed_at(s), i))
             };
             let Some((_, at)) = lanes.iter().enumerate().filter_map(first).min() else { return due };
             let (lane, segments) = &mut lanes[at];
@@ -143,13 +142,29 @@ impl Inner {
 
     /// The oldest sealed segment that is due and that nobody holds: its records are stored elsewhere, or need not be.
     fn oldest_free(&self, due: impl Fn(&Segment) -> bool) -> Option<(Arc<LaneShared>, Arc<Segment>)> {
-        let held = crate::read(&self.held);
         let oldest = |lane: Arc<LaneShared>| {
             // Whether it is due is asked first: whether it is held reads its directory.
             let segment = crate::read(&lane.segments).first().filter(|s| s.is_sealed() && due(s)).cloned();
-            segment.map(|s| (lane, s)).filter(|(lane, s)| held.is_empty() || !is_held(&held, lane, s))
+            segment.map(|s| (lane, s)).filter(|(lane, s)| !self.is_held(lane, s))
         };
         self.lanes().into_iter().filter_map(oldest).min_by_key(|(_, segment)| sealed_at(segment))
+    }
+
+    /// Whether a segment has records that are not stored yet. One that cannot be read is held: it may be mended.
+    fn is_held(&self, lane: &LaneShared, segment: &Segment) -> bool {
+        let (held, wanted) = (crate::read(&self.held), self.config.stored_elsewhere);
+        if held.is_empty() && wanted.is_none() {
+            return false;
+        }
+        let Ok(directory) = lane.directory(segment) else { return true };
+        let topics = crate::read(&lane.topics).clone();
+        directory.entries.iter().any(|entry| {
+            let Some(Some(topic)) = topics.get(entry.no as usize) else { return false };
+            match held.get(&topic.topic) {
+                Some(stored) => directory.last_seq(entry.no) > *stored,
+                None => wanted.is_some_and(|wants| wants(&topic.topic)),
+            }
+        })
     }
 
     /// False when it could not be removed.
@@ -226,16 +241,6 @@ impl Inner {
         *lock(&lane.idle) = Some(core);
         made
     }
-}
-
-/// Whether a segment has records that are not stored yet. One that cannot be read is held: it may be mended.
-fn is_held(held: &HashMap<Topic, u64>, lane: &LaneShared, segment: &Segment) -> bool {
-    let Ok(directory) = lane.directory(segment) else { return true };
-    let topics = crate::read(&lane.topics).clone();
-    directory.entries.iter().any(|entry| {
-        let Some(Some(topic)) = topics.get(entry.no as usize) else { return false };
-        held.get(&topic.topic).is_some_and(|stored| directory.last_seq(entry.no) > *stored)
-    })
 }
 
 /// How often age, size and free space are looked at.

@@ -343,7 +343,8 @@ impl Tape {
     }
 
     /// Holds back records that are not stored elsewhere: retention by age and size leaves segments with a record of these
-    /// topics beyond the seq that stands with it. Space that runs out does not wait. An empty list holds nothing.
+    /// topics beyond the seq that stands with it. Of other topics those that [`TapeConfig::stored_elsewhere`] names are held from
+    /// their first record on. Space that runs out does not wait.
     pub fn hold(&self, stored: impl IntoIterator<Item = (Topic, u64)>) {
         *crate::write(&self.inner().held) = stored.into_iter().collect();
     }

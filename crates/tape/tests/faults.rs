@@ -482,6 +482,49 @@ fn what_is_due_is_what_goes() {
     assert_eq!(gone.len(), due.len(), "{due:?}, and then {gone:?}");
 }
 
+/// What is stored elsewhere too goes once it is stored, and not before somebody says so: not at the open, when all of it is over
+/// age, and not with a topic that nobody has spoken of yet.
+#[test]
+fn retention_leaves_what_is_stored_elsewhere_until_it_is_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let retention = Retention { age_max: None, bytes_max: Some(20_000) };
+    let stored_elsewhere: Option<fn(&wholetape_model::Topic) -> bool> =
+        Some(|topic| topic.kind() == wholetape_model::Kind::Trade);
+    let config = TapeConfig { retention, stored_elsewhere, segment_bytes: 4096, ..config() };
+    let oldest =
+        |tape: &Tape, topic: &wholetape_model::Topic| tape.topics().iter().find(|t| t.topic == *topic).unwrap().oldest;
+    let new = topic("trade.NEW.X");
+    {
+        let tape = Tape::open(dir.path(), TapeConfig { retention: Retention::default(), ..config.clone() }).unwrap();
+        let mut lane = tape.lane("w").unwrap();
+        let no = lane.topic(&btc()).unwrap();
+        for id in 1..=600 {
+            lane.append(no, &trade(id)).unwrap();
+            lane.commit().unwrap();
+        }
+    }
+    let tape = Tape::open(dir.path(), config.clone()).unwrap();
+    tape.check_space();
+    assert_eq!(oldest(&tape, &btc()), 1, "nobody stored it yet");
+    tape.hold([(btc(), 300)]);
+    tape.check_space();
+    let left = oldest(&tape, &btc());
+    assert!((200..=301).contains(&left), "{left}");
+    let mut lane = tape.lane("v").unwrap();
+    let no = lane.topic(&new).unwrap();
+    for id in 1..=600 {
+        lane.append(no, &trade(id)).unwrap();
+        lane.commit().unwrap();
+    }
+    tape.check_space();
+    assert_eq!((oldest(&tape, &btc()), oldest(&tape, &new)), (left, 1), "nobody spoke of it");
+    tape.hold([(btc(), 600), (new.clone(), 600)]);
+    tape.check_space();
+    assert!(oldest(&tape, &btc()) > 500 && oldest(&tape, &new) > 200);
+    tape.hold([]);
+    assert_eq!(tape.due(retention, Ts(0)), [], "storing failed");
+}
+
 #[test]
 fn retention_removes_whole_segments_and_says_so() {
     let dir = tempfile::tempdir().unwrap();

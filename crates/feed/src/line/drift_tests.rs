@@ -23,7 +23,13 @@ fn usdm(resume: Resume) -> Bench {
         checks: wholetape_quality::CheckConfig::default(),
         resume,
     };
-    let mut bench = Bench { line: Line::new(plan), out: LineOut::default(), rows: Vec::new(), actions: Vec::new() };
+    let mut bench = Bench {
+        line: Line::new(plan),
+        out: LineOut::default(),
+        rows: Vec::new(),
+        actions: Vec::new(),
+        gap_starts: Vec::new(),
+    };
     bench.line.on_open(0, ConnMeta { number: 7 }, T0, &mut bench.out);
     bench.take();
     bench

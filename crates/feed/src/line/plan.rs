@@ -11,14 +11,9 @@ use wholetape_venue::{BookRule, Channel, ConnectionPlan, PlanError, Session};
 use super::books::BookFlow;
 use super::ledger::Ledger;
 use super::out::ConnIx;
-use super::topics::{LAG_MAX, Loss, Topics};
+use super::topics::{Loss, Topics};
 use super::trades::{GapMark, TradeFlow};
 use super::{Line, LineTopic};
-
-/// So long a frame may be under way from a venue, where no clock tells.
-const UNDER_WAY: Duration = Duration::from_millis(250);
-/// The frame after the last one may have taken so much longer than it.
-const JITTER: Duration = Duration::from_millis(20);
 
 /// One connection to be.
 pub struct ConnPlan {
@@ -90,21 +85,6 @@ pub struct Resume {
     pub backlog: Duration,
 }
 
-impl Resume {
-    /// How late rows were that came when the last of a topic did (`recv`), by those that bear a venue time: a process that was
-    /// killed while a stalled connection caught up had not yet seen what was behind them. A clock of ours that is behind the
-    /// venue's tells less than nothing of it: then it is [`UNDER_WAY`] at least.
-    pub(super) fn lag(&self, recv: Ts) -> Duration {
-        let apart = |t: &TopicResume| t.last_recv.since(recv).max(recv.since(t.last_recv));
-        let of_late = self.topics.values().filter(|t| t.last_event > Ts::ZERO && apart(t) < Duration::from_secs(1));
-        let of_late: Vec<_> = of_late.collect();
-        let lags = of_late.iter().map(|t| t.last_recv.since(t.last_event)).filter(|lag| *lag < LAG_MAX);
-        let is_behind = of_late.iter().any(|t| t.last_event > t.last_recv);
-        let seen = lags.max().unwrap_or_default() + JITTER;
-        if is_behind { seen.max(UNDER_WAY) } else { seen }
-    }
-}
-
 /// One topic as the tape knows it.
 #[derive(Debug, Clone, Default)]
 pub struct TopicResume {
@@ -114,6 +94,10 @@ pub struct TopicResume {
     pub open_gaps: Vec<GapMark>,
     pub last_recv: Ts,
     pub last_event: Ts,
+    /// The newest venue time that its stream brought, no answer of REST; zero: none.
+    pub heard: Ts,
+    /// Up to here a verdict says what is lost, of what no id protects; zero: none.
+    pub told: Ts,
     /// No row is left, only marks of the tape's own that rows were lost: since then, or since ever (zero).
     pub lost_since: Option<Ts>,
     /// Of the book: the venue's last update id on the tape.
@@ -125,15 +109,6 @@ pub struct TopicResume {
 }
 
 impl TopicResume {
-    /// The last moment of which the topic tells, by the earlier of both clocks; `lag` as [`Resume::lag`] has it.
-    fn last_moment(&self, lag: Duration) -> Ts {
-        if let Some(since) = self.lost_since {
-            return since;
-        }
-        let event = if self.last_event > Ts::ZERO { self.last_event } else { self.last_recv };
-        event.min(self.last_recv - lag)
-    }
-
     /// Whether the topic was recorded before.
     pub(super) fn is_known(&self) -> bool {
         self.last_recv > Ts::ZERO || self.lost_since.is_some()
@@ -256,7 +231,6 @@ impl Line {
         }
         let name = wholetape_model::Topic::new(kind, &self.instruments[ix as usize].id);
         let resume = self.plan.resume.topics.get(name.as_str()).cloned();
-        let behind = self.was_behind(ix, kind);
         let learned = self.memory.cadence(name.as_str());
         let at = self.topics.add(name, ix, kind);
         self.topics.get(at).streamed = self.conns.iter().any(|c| c.streams(ix, kind));
@@ -268,8 +242,8 @@ impl Line {
             state.last_recv = resume.last_recv;
             state.last_event = resume.last_event;
             if state.is_unprotected() {
-                let last = resume.last_moment(self.plan.resume.lag(resume.last_recv));
-                let last = behind.map_or(last, |heard| heard.min(last));
+                let last = self.heard_until_down(ix, kind, &resume);
+                let state = self.topics.get(at);
                 // What was published while we were down is gone; said when the stream is back. A loss that went on when we
                 // stopped goes on, under its number.
                 state.losing =
@@ -284,23 +258,6 @@ impl Line {
             self.topics.get(at).losing = Some(Loss { gap: 0, since, cause: GapCause::Down });
         }
         at
-    }
-
-    /// The last moment of which anything is known of a stream that the process before followed and never heard: that of its
-    /// connection's other streams, or when they were subscribed. `None` where it was not followed.
-    fn unheard_since(&self, ix: InstrumentIx, kind: Kind) -> Option<Ts> {
-        let followed = self.memory.followed_before?;
-        let is_it = |e: &(InstrumentIx, Kind)| e.0 == ix && self.topic_kind(e.1) == kind;
-        let conn = self.conns.iter().find(|c| c.expects.iter().any(is_it))?;
-        let others = conn.expects.iter().filter_map(|(ix, kind)| {
-            let id = self.plan.instruments.get(*ix as usize)?;
-            let name = wholetape_model::Topic::new(self.topic_kind(*kind), id);
-            self.plan.resume.topics.get(name.as_str()).filter(|r| r.last_recv >= followed)
-        });
-        // How late rows were is asked of all topics: once, and not for each of its siblings.
-        let heard = others.max_by_key(|r| r.last_recv);
-        let last = heard.map_or(followed, |r| r.last_moment(self.plan.resume.lag(r.last_recv)));
-        Some(self.was_behind(ix, kind).map_or(last, |heard| heard.min(last)))
     }
 
     pub(super) fn book_of(&mut self, ix: InstrumentIx, conn: ConnIx) -> &mut BookFlow {

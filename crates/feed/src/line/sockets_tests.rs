@@ -386,7 +386,7 @@ fn what_a_stalled_socket_had_on_its_way_when_the_process_went_is_confessed_by_th
     p.timer(at(8_200));
     assert_eq!(behind(&p)[before..], [format!("0 {}", at(4_750).0)], "heard until 5.0 s, less what was under way");
 
-    let row = |ms| TopicResume { last_recv: at(ms), last_event: at(ms), ..TopicResume::default() };
+    let row = |ms| TopicResume { last_recv: at(ms), last_event: at(ms), heard: at(ms), ..TopicResume::default() };
     let mut resume = Resume::default();
     resume.topics.insert("quality.test".into(), TopicResume { notes: notes(&p), ..TopicResume::default() });
     resume.topics.insert(QUOTES.into(), row(8_100));

@@ -198,6 +198,8 @@ pub(super) struct Bench {
     pub out: LineOut,
     pub rows: Vec<(String, String)>,
     pub actions: Vec<LineAction>,
+    /// Where the gaps begin, by topic.
+    pub gap_starts: Vec<(String, Ts)>,
 }
 
 fn bench(heal: bool, resume: Resume) -> Bench {
@@ -229,7 +231,13 @@ pub(super) fn plan_of(venue: Script, heal: bool, resume: Resume) -> LinePlan {
 
 impl Bench {
     pub fn new(plan: LinePlan) -> Self {
-        Self { line: Line::new(plan), out: LineOut::default(), rows: Vec::new(), actions: Vec::new() }
+        Self {
+            line: Line::new(plan),
+            out: LineOut::default(),
+            rows: Vec::new(),
+            actions: Vec::new(),
+            gap_starts: Vec::new(),
+        }
     }
 
     pub fn open(mut self, now: Ts) -> Self {
@@ -266,6 +274,9 @@ impl Bench {
     pub fn take(&mut self) {
         for row in &self.out.rows {
             let topic = self.line.topics()[row.topic as usize].topic.to_string();
+            if let Body::Gap(gap) = self.out.arena().view(&row.body) {
+                self.gap_starts.push((topic.clone(), gap.from_ts));
+            }
             let text = match self.out.arena().view(&row.body) {
                 Body::Raw(r) if topic.starts_with("quality.") => format!("raw {} {}", r.channel, r.text),
                 _ => text_of(row, &self.out),

@@ -87,17 +87,18 @@ pub fn issue(catalog: &mut Catalog, signer: Option<&Signer>, about: &str, day: i
     let (summary, topics, touched) = batch.derive(day, day)?;
     batch.push(day, day, summary, topics);
     for other in touched {
-        // A day that is due itself, or of which something was let go, is not looked at here.
+        // A day that is due itself is not looked at here. One of which something was let go has a new revision for what is left,
+        // and never for its summary, which is of less by then.
         let state = batch.catalog.state();
         let Some(issued) = state.issued.get(about).and_then(|d| d.get(&other)).cloned() else { continue };
-        let mut held: Vec<u64> = parts(state, about, other).iter().map(|p| p.part).collect();
-        held.sort_unstable();
-        if held != issued.parts {
+        let held: Vec<u64> = parts(state, about, other).iter().map(|p| p.part).collect();
+        if !held.iter().all(|part| issued.parts.contains(part)) {
             continue;
         }
+        let is_whole = held.len() == issued.parts.len();
         let old = load(batch.catalog, &issued)?;
         let (summary, topics, _) = batch.derive(other, day)?;
-        if (&old.summary, &old.topics) != (&summary, &topics) {
+        if old.topics != topics || is_whole && old.summary != summary {
             batch.push(other, day, summary, topics);
         }
     }
