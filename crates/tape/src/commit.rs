@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use wholetape_model::{Body, Gap, GapCause, GapState, HealSource, Row, RowFlags, Scales, TAPES_OWN_GAPS, Ts};
 
@@ -11,6 +12,9 @@ use crate::error::TapeError;
 use crate::lane::{Lane, Special, TopicNo, Wanted};
 use crate::lock;
 use crate::wake::wake_all;
+
+/// What was committed longer ago is read from the files: by then only readers want it that are far behind, or begin in the past.
+const MEMORY_AGE: Duration = Duration::from_secs(60);
 
 impl Lane {
     /// Writes the batch, then serves it. Also writes the marks that the tape owes (for segments removed when space ran
@@ -163,13 +167,18 @@ impl Lane {
         }
     }
 
-    /// Keeps the block for readers and forgets the oldest ones beyond the bound.
+    /// Keeps the block for readers and forgets the oldest ones: beyond the bound, or beyond their age, so that the memory of a slow lane
+    /// does not grow for hours until it reaches that bound.
     fn remember(&mut self, block: Arc<Block>) {
         let core = &mut *self.core;
         let cost = |b: &Block| (b.bytes.len() + b.offsets.len() * 4 + 128) as u64;
+        let now = block.published;
+        let is_old = |b: &Block| u128::from(now.saturating_sub(b.published)) > MEMORY_AGE.as_nanos();
         core.blocks_bytes += cost(&block);
         core.blocks.push_back((block, core.touched.clone()));
-        while core.blocks_bytes > self.tape.config.memory_bytes && core.blocks.len() > 1 {
+        let bound = self.tape.config.memory_bytes;
+        while core.blocks.len() > 1 && core.blocks.front().is_some_and(|(b, _)| core.blocks_bytes > bound || is_old(b))
+        {
             let Some((old, touched)) = core.blocks.pop_front() else { break };
             core.blocks_bytes -= cost(&old);
             for no in touched {

@@ -65,7 +65,7 @@ pub struct TapeConfig {
     /// records but those that are stored by now ([`crate::Tape::hold`]), also of topics that are new.
     pub stored_elsewhere: Option<fn(&Topic) -> bool>,
     pub low_space: LowSpace,
-    /// Newest batches kept in memory for readers, per lane.
+    /// Newest batches kept in memory for readers, per lane: at most so many bytes, and of the last minute.
     pub memory_bytes: u64,
     /// A batch that reaches this is written by `append` itself.
     pub batch_bytes_max: usize,

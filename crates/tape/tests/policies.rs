@@ -2,9 +2,14 @@
 
 mod common;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use common::*;
 use wholetape_model::{BookAction, Level, Price, Size};
-use wholetape_tape::{Delivery, From, Lane, MissedWhy, Policy, Reader, ReaderOptions, Tape, TopicNo, WakeSet};
+use wholetape_tape::{
+    Delivery, From, Lane, MissedWhy, Policy, Reader, ReaderOptions, Tape, TapeConfig, TapeTime, TopicNo, WakeSet,
+};
 
 fn with(policy: Policy, lag: u64) -> ReaderOptions {
     ReaderOptions { policy, lag, ..ReaderOptions::default() }
@@ -161,7 +166,7 @@ fn the_lowest_class_drops_first_and_critical_never() {
 fn a_reader_keeps_at_most_its_batches_alive() {
     // Memory is bounded by configuration, whatever readers do.
     let dir = tempfile::tempdir().unwrap();
-    let tape = Tape::open(dir.path(), wholetape_tape::TapeConfig { memory_bytes: 100_000, ..config() }).unwrap();
+    let tape = Tape::open(dir.path(), TapeConfig { memory_bytes: 100_000, ..config() }).unwrap();
     let mut lane = tape.lane("w").unwrap();
     let no = lane.topic(&btc()).unwrap();
     let mut sleepy = tape.reader(&btc(), From::Live, ReaderOptions::default()).unwrap();
@@ -179,4 +184,39 @@ fn a_reader_keeps_at_most_its_batches_alive() {
     let mut rest: Vec<Seen> = out.iter().map(seen).collect();
     rest.extend(drain(&mut sleepy));
     assert_eq!(rest, rows(1, 1..=20_000));
+}
+
+/// A time that the test moves.
+#[derive(Debug, Default)]
+struct Hand(AtomicU64);
+
+impl TapeTime for Hand {
+    fn wall(&self) -> i64 {
+        i64::try_from(self.mono()).unwrap()
+    }
+
+    fn mono(&self) -> u64 {
+        self.0.load(Ordering::Relaxed) + 1
+    }
+}
+
+/// A slow lane does not keep in memory what it wrote long ago; readers get it all the same.
+#[test]
+fn memory_is_bounded_by_age_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let hand = Arc::new(Hand::default());
+    let tape = Tape::open(dir.path(), TapeConfig { driven: Some(hand.clone()), ..config() }).unwrap();
+    let mut lane = tape.lane("w").unwrap();
+    let no = lane.topic(&btc()).unwrap();
+    let kept = || tape.stats().lanes[0].memory_bytes;
+    let mut highest = 0;
+    for id in 1..=600 {
+        hand.0.fetch_add(1_000_000_000, Ordering::Relaxed);
+        lane.append(no, &trade(id)).unwrap();
+        lane.commit().unwrap();
+        highest = highest.max(kept());
+    }
+    let one = highest / 61;
+    assert!((one * 60..=one * 62).contains(&kept()) && one > 100, "{one} {highest} {}", kept());
+    assert_eq!(read_all(&tape, &btc()), rows(1, 1..=600));
 }
