@@ -121,16 +121,13 @@ fn plan(config: &config::Config, problems: &[config::Problem], id: &InstrumentId
         let mut plan = listed;
         plan.lines.retain(|line| line.instruments.contains(id));
         anyhow::ensure!(!plan.lines.is_empty(), "the configuration has no line that records {id}");
-        let venue = plan.lines[0].venue.clone();
-        plan.doors.retain(|door| door.venue == venue);
+        let door = plan.lines[0].door.clone();
+        plan.doors.retain(|one| one.name == door);
         plan.rest_only = true;
         return Ok(plan);
     }
-    let of =
-        |venue: &&'static str| wholetape_venue::symbol_of(venue, id).ok().flatten().map(move |symbol| (*venue, symbol));
-    let (venue, symbol) = wholetape_venue::VENUES
-        .iter()
-        .find_map(of)
+    let (venue, symbol) = wholetape_venue::venues()
+        .find_map(|venue| Some((venue.name(), venue.symbol_of(id)?)))
         .with_context(|| format!("{id} belongs to no venue that is known; name a configuration with -c"))?;
     let line = LineConfig {
         venue: venue.to_owned(),

@@ -2,20 +2,20 @@
 //!
 //! Pure, time is an argument. Venues count weight in fixed windows aligned to their own clock, which we do not know
 //! exactly; so what *we* sent is counted over a sliding window of the same length, and then no alignment of the venue's
-//! window can hold more than the limit. What *others* behind our address sent shows in the venue's used-weight header and
+//! window can hold more than the limit. What *others* behind our address sent shows in the venue's header, where it has one, and
 //! is charged until the window that it belongs to is over.
 //!
-//! Invariants (property-tested): in any window of 60 s the weight granted is within the limit; a lower priority never
+//! Invariants (property-tested): in any of the venue's windows the weight granted is within the limit; a lower priority never
 //! takes what is reserved for a higher one; nothing is granted while the venue told us to wait.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use wholetape_model::Ts;
+use wholetape_venue::Rate;
 
 use crate::line::Priority;
 
-const MINUTE: Duration = Duration::from_secs(60);
 /// So far our clock may be ahead of the venue's: its window ends so much later than we think.
 const SKEW: Duration = Duration::from_secs(10);
 
@@ -137,6 +137,8 @@ impl TokenBucket {
 #[derive(Debug, Clone)]
 pub struct WeightBudget {
     limit: u32,
+    /// The length of the venue's window.
+    window: Duration,
     ours: SlidingWindow,
     /// Of it, what went into probes: hundreds of quiet streams would leave nothing for a backlog.
     probes: SlidingWindow,
@@ -147,13 +149,14 @@ pub struct WeightBudget {
 }
 
 impl WeightBudget {
-    /// `limit` is per minute, in the venue's units.
+    /// What the venue bears, in its units.
     #[must_use]
-    pub const fn new(limit: u32) -> Self {
+    pub const fn new(rate: Rate) -> Self {
         Self {
-            limit,
-            ours: SlidingWindow::new(limit, MINUTE),
-            probes: SlidingWindow::new(limit / 5, MINUTE),
+            limit: rate.count,
+            window: rate.per,
+            ours: SlidingWindow::new(rate.count, rate.per),
+            probes: SlidingWindow::new(rate.count / 5, rate.per),
             others: 0,
             others_until: Ts::ZERO,
             blocked_until: Ts::ZERO,
@@ -204,7 +207,12 @@ impl WeightBudget {
         self.ours.take_within(now, weight, left)
     }
 
-    /// The venue says how much of the present minute is used, ours included.
+    /// The venue says how much of the present window is left.
+    pub fn on_left(&mut self, now: Ts, left: u32) {
+        self.on_used(now, self.limit.saturating_sub(left));
+    }
+
+    /// The venue says how much of the present window is used, ours included.
     pub fn on_used(&mut self, now: Ts, used: u32) {
         let ours = self.ours.used(now);
         let others = used.saturating_sub(ours);
@@ -212,14 +220,15 @@ impl WeightBudget {
         let anew = used < self.others;
         if now >= self.others_until || others > self.others || anew {
             self.others = others;
-            // The venue's window ends at a full minute of its clock, and within a minute whatever its clock says; a skewed clock
-            // of ours costs at most a wait.
-            let next = Ts((now.0.div_euclid(60_000_000_000) + 1).saturating_mul(60_000_000_000));
-            self.others_until = (next + SKEW).min(now + MINUTE);
+            // The venue's window ends at a full minute of its clock (or whatever its length is), and within one window whatever its
+            // clock says; a skewed clock of ours costs at most a wait.
+            let length = i64::try_from(self.window.as_nanos()).unwrap_or(i64::MAX).max(1);
+            let next = Ts((now.0.div_euclid(length) + 1).saturating_mul(length));
+            self.others_until = (next + SKEW).min(now + self.window);
         }
     }
 
-    /// The venue said 429 or 418: nothing goes out before `wait` is over.
+    /// The venue said that it was too much: nothing goes out before `wait` is over.
     pub fn on_retry_after(&mut self, now: Ts, wait: Duration) {
         self.blocked_until = self.blocked_until.max(now + wait);
     }
@@ -238,13 +247,14 @@ mod tests {
     use proptest::prelude::*;
 
     const S: Duration = Duration::from_secs(1);
+    const MINUTE: Duration = Duration::from_secs(60);
     const CLASSES: [Priority; 5] =
         [Priority::BookResync, Priority::LiveHole, Priority::Poll, Priority::Probe, Priority::Backlog];
     const T: Ts = Ts(600_000_000_000);
 
     #[test]
     fn the_urgent_find_room_that_others_were_refused() {
-        let mut b = WeightBudget::new(100);
+        let mut b = WeightBudget::new(Rate::new(100, MINUTE));
         for _ in 0..5 {
             assert_eq!(b.take(T, 10, Priority::Backlog), Ok(()));
         }
@@ -259,7 +269,7 @@ mod tests {
 
     #[test]
     fn waits_just_long_enough() {
-        let mut b = WeightBudget::new(100);
+        let mut b = WeightBudget::new(Rate::new(100, MINUTE));
         b.take(T, 50, Priority::BookResync).unwrap();
         b.take(T + S * 10, 50, Priority::BookResync).unwrap();
         assert_eq!(b.take(T + S * 20, 40, Priority::BookResync), Err(S * 40));
@@ -269,7 +279,7 @@ mod tests {
 
     #[test]
     fn the_venue_knows_better() {
-        let mut b = WeightBudget::new(100);
+        let mut b = WeightBudget::new(Rate::new(100, MINUTE));
         b.take(T, 10, Priority::Poll).unwrap();
         b.on_used(T + S, 95);
         assert_eq!(b.used(T + S), 95);
@@ -283,7 +293,7 @@ mod tests {
     #[test]
     fn a_clock_that_is_ahead_does_not_end_the_venues_minute() {
         // After a restart: the former process had used 95 of the minute that the venue counts.
-        let mut b = WeightBudget::new(100);
+        let mut b = WeightBudget::new(Rate::new(100, MINUTE));
         b.take(T + S * 59, 1, Priority::Poll).unwrap();
         b.on_used(T + S * 59, 96);
         assert_eq!(b.take(T + S * 62, 50, Priority::BookResync), Err(S * 8), "its minute may go on");
@@ -294,8 +304,20 @@ mod tests {
     }
 
     #[test]
+    fn a_window_is_as_long_as_the_venue_says() {
+        // OKX: two seconds; dYdX tells what is left.
+        let mut b = WeightBudget::new(Rate::new(40, S * 2));
+        b.take(T, 40, Priority::BookResync).unwrap();
+        assert_eq!(b.take(T + S, 40, Priority::BookResync), Err(S));
+        assert_eq!(b.take(T + S * 2, 1, Priority::BookResync), Ok(()));
+        b.on_left(T + S * 2, 5);
+        assert_eq!(b.used(T + S * 2), 35);
+        assert_eq!(b.used(T + S * 4), 0, "what others used ends with the window");
+    }
+
+    #[test]
     fn probes_leave_room_for_a_backlog() {
-        let mut b = WeightBudget::new(2_400);
+        let mut b = WeightBudget::new(Rate::new(2_400, MINUTE));
         let taken = (0..500).filter(|_| b.take(T, 20, Priority::Probe).is_ok()).count();
         assert_eq!(taken, 24, "a fifth of 2400");
         assert_eq!((0..500).filter(|_| b.take(T, 20, Priority::Backlog).is_ok()).count(), 36, "up to the half");
@@ -304,8 +326,8 @@ mod tests {
 
     #[test]
     fn too_heavy_is_said_at_once() {
-        assert_eq!(WeightBudget::new(100).take(T, 101, Priority::BookResync), Err(Duration::MAX));
-        let mut b = WeightBudget::new(100);
+        assert_eq!(WeightBudget::new(Rate::new(100, MINUTE)).take(T, 101, Priority::BookResync), Err(Duration::MAX));
+        let mut b = WeightBudget::new(Rate::new(100, MINUTE));
         assert_eq!(b.take(T, 61, Priority::Backlog), Ok(()), "more than its share, and nothing else runs");
         assert_eq!(b.take(T + S, 61, Priority::Backlog), Err(S * 59));
     }
@@ -330,7 +352,7 @@ mod tests {
     proptest! {
         #[test]
         fn never_exceeds(steps in proptest::collection::vec((0_u64..9_000, 0_u32..60, 0_u8..5), 1..300)) {
-            let mut b = WeightBudget::new(100);
+            let mut b = WeightBudget::new(Rate::new(100, MINUTE));
             let mut now = T;
             let mut granted: Vec<(Ts, u32, u32, bool)> = Vec::new();
             for (ms, weight, p) in steps {

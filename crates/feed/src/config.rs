@@ -20,7 +20,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use wholetape_model::{InstrumentId, Kind};
 use wholetape_quality::CheckConfig;
-use wholetape_venue::{Channel, SplitLimits, VENUES, connections, endpoints, instrument_id, limits};
+use wholetape_venue::{Channel, Rate, SplitLimits, Venue, names, venue};
 
 use crate::backoff::{BackoffShape, Jitter};
 use crate::endpoint::{self, Approval, Endpoint, Scheme};
@@ -29,7 +29,7 @@ use crate::line::SOCKETS_MAX;
 use crate::rest::HostPlan;
 use crate::shell::lag::LagLimits;
 use crate::spec::LineSpec;
-use crate::ws::WsLimits;
+use crate::ws::{Beat, WsLimits};
 
 /// Something wrong with the configuration, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -204,7 +204,7 @@ impl FeedConfig {
             }
             if let Some((specs, door)) = line.plan(name, symbols, &mut taken, &mut problems) {
                 plan.lines.extend(specs);
-                match plan.doors.iter().find(|d| d.venue == door.venue) {
+                match plan.doors.iter().find(|d| d.name == door.name) {
                     None => plan.doors.push(door),
                     Some(other) if other.host.endpoints == door.host.endpoints => {}
                     Some(_) => problems.add(
@@ -232,29 +232,27 @@ impl LineConfig {
         if !name.is_empty() && (name.len() > 48 || !name.chars().all(good)) {
             problems.add("name", name, "use 1 to 48 of a-z, A-Z, 0-9, '.', '_', '-'");
         }
-        let (Ok(own), Ok(bears)) = (endpoints(&self.venue), limits(&self.venue)) else {
-            problems.add("venue", format!("{:?}", self.venue), format!("choose one of {}", VENUES.join(", ")));
+        let Ok(known) = venue(&self.venue) else {
+            problems.add("venue", format!("{:?}", self.venue), format!("choose one of {}", names()));
             return None;
         };
+        let (own, bears) = (known.endpoints(), known.limits());
         let (ws, ws_approval) = self.addresses("ws", Scheme::WebSocket, own.ws, &self.ws, problems);
         let (rest, rest_approval) = self.addresses("rest", Scheme::Http, own.rest, &self.rest, problems);
         self.check_times(problems);
         let channels = self.channels(problems);
-        let chosen = self.choose(symbols, taken, problems);
+        let chosen = self.choose(known, symbols, taken, problems);
         if problems.list.len() > before {
             return None;
         }
-        let weight = match self.weight_per_minute {
-            0 => bears.weight_per_minute,
-            n => n,
-        };
-        let mut host = HostPlan::new(&self.venue, rest, weight, bears.weight_header);
+        let mut host = HostPlan::new(known.door(), rest, bears.rest);
+        host.bears.weight = self.weight(bears.rest.weight);
         host.timeout = self.rest_timeout;
         let door = VenueDoor {
-            venue: self.venue.clone(),
+            name: known.door().to_owned(),
             host,
-            connects: bears.connects,
-            connects_window: bears.connects_window,
+            connects: bears.connects.count,
+            connects_window: bears.connects.per,
         };
         let split = SplitLimits { streams_max: self.streams_per_connection };
         let approvals: Vec<Approval> = ws_approval.into_iter().chain(rest_approval).collect();
@@ -263,10 +261,11 @@ impl LineConfig {
         let mut specs = Vec::new();
         for (i, part) in parts.enumerate() {
             let numbered: Vec<(u32, String)> = (0_u32..).zip(part.iter().map(|(_, s)| s.clone())).collect();
-            match connections(&self.venue, &numbered, &channels, &split) {
+            match known.connections(&numbered, &channels, &split) {
                 Ok(connections) => specs.push(LineSpec {
                     name: if many { format!("{name}-{i}") } else { name.to_owned() },
                     venue: self.venue.clone(),
+                    door: known.door().to_owned(),
                     ws: ws.clone(),
                     instruments: part.iter().map(|(id, _)| id.clone()).collect(),
                     connections,
@@ -287,6 +286,7 @@ impl LineConfig {
                         ping: self.ping,
                         pong: self.pong,
                         close: self.close,
+                        beat: Beat::of(&bears.heartbeat),
                         ..WsLimits::default()
                     },
                     backoff: BackoffShape {
@@ -307,6 +307,17 @@ impl LineConfig {
             }
         }
         Some((specs, door))
+    }
+
+    /// What we allow ourselves, in the venue's window.
+    fn weight(&self, bears: Rate) -> Rate {
+        match self.weight_per_minute {
+            0 => bears,
+            n => {
+                let part = bears.per.as_secs_f64() / 60.0;
+                Rate::new(((f64::from(n) * part) as u32).max(1), bears.per)
+            }
+        }
     }
 
     fn addresses(
@@ -406,6 +417,7 @@ impl LineConfig {
     /// Our id and the venue's symbol of each instrument, in the order given.
     fn choose(
         &self,
+        venue: &dyn Venue,
         symbols: &dyn Fn(&str) -> Vec<String>,
         taken: &mut BTreeSet<InstrumentId>,
         problems: &mut Problems,
@@ -418,9 +430,7 @@ impl LineConfig {
             let matching: Vec<String> = if text.contains('*') {
                 // The venue's symbol or our id, whichever the pattern is written for.
                 let fits = |symbol: &String| {
-                    matches_pattern(text, symbol)
-                        || wholetape_venue::instrument_id::<&str>(&self.venue, symbol, None)
-                            .is_ok_and(|id| matches_pattern(text, id.as_str()))
+                    matches_pattern(text, symbol) || matches_pattern(text, venue.instrument_id(symbol, None).as_str())
                 };
                 let matching: Vec<String> = symbols(&self.venue).into_iter().filter(fits).collect();
                 if matching.is_empty() {
@@ -433,14 +443,11 @@ impl LineConfig {
                 matching
             } else {
                 // A full id of ours is welcome too.
-                let own = InstrumentId::parse(text)
-                    .ok()
-                    .and_then(|id| wholetape_venue::symbol_of(&self.venue, &id).ok().flatten());
+                let own = InstrumentId::parse(text).ok().and_then(|id| venue.symbol_of(&id));
                 vec![own.unwrap_or_else(|| text.clone())]
             };
             for symbol in matching {
-                let bad = |c: char| c.is_ascii_lowercase() || c.is_whitespace() || c.is_control() || "/@.?".contains(c);
-                if symbol.is_empty() || symbol.contains(bad) {
+                if !venue.is_symbol(&symbol) {
                     problems.add(
                         "instruments",
                         format!("{symbol:?}"),
@@ -448,7 +455,7 @@ impl LineConfig {
                     );
                     continue;
                 }
-                let Ok(id) = instrument_id::<()>(&self.venue, &symbol, None) else { continue };
+                let id = venue.instrument_id(&symbol, None);
                 if chosen.iter().any(|(known, _)| *known == id) {
                     // Named and matched by a pattern: one is enough.
                     continue;

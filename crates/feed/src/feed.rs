@@ -27,8 +27,8 @@ use crate::worker::{
 /// What is known of a venue's doors: sockets here, REST in `host`.
 #[derive(Debug, Clone)]
 pub struct VenueDoor {
-    /// The venue's name, as in [`LineSpec::venue`].
-    pub venue: String,
+    /// As in [`LineSpec::door`]: the venue's name, or that of the house whose markets share it.
+    pub name: String,
     pub host: HostPlan,
     /// Connection attempts per window.
     pub connects: u32,
@@ -114,9 +114,9 @@ impl Feed {
         let rest_stop = CancellationToken::new();
         for door in plan.doors {
             let (handle, task) = rest::host(door.host, tls.clone(), hub, rest_stop.clone());
-            hosts.insert(door.venue.clone(), handle);
-            host_tasks.push(Box::new(HostRunner { name: format!("rest-{}", door.venue), task: Some(task) }));
-            gates.insert(door.venue, Gate::new(door.connects, door.connects_window, BreakerShape::default()));
+            hosts.insert(door.name.clone(), handle);
+            host_tasks.push(Box::new(HostRunner { name: format!("rest-{}", door.name), task: Some(task) }));
+            gates.insert(door.name, Gate::new(door.connects, door.connects_window, BreakerShape::default()));
         }
         let rest = Worker::spawn(WorkerParts { tasks: host_tasks, ..WorkerParts::new("rest", hub, &rest_stop) })?;
 
@@ -126,7 +126,7 @@ impl Feed {
         let raw = plan.lines.iter().any(|l| l.raw);
         let mut tasks: Vec<Vec<Box<dyn Task>>> = (0..count).map(|_| Vec::new()).collect();
         for (spec, home) in plan.lines.into_iter().zip(&homes) {
-            let Some(gate) = gates.get(&spec.venue).cloned() else {
+            let Some(gate) = gates.get(&spec.door).cloned() else {
                 return Err(abandon(workers, rest, &stop, &rest_stop, FeedError::NoWorker { line: spec.name }));
             };
             for id in &spec.instruments {

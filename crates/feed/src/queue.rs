@@ -212,7 +212,7 @@ mod tests {
 
     fn queue(limit: u32) -> Queue<usize> {
         Queue::new(
-            WeightBudget::new(limit),
+            WeightBudget::new(wholetape_venue::Rate::new(limit, Duration::from_secs(60))),
             CircuitBreaker::new(BreakerShape::default()),
             TokenBucket::new(4, Duration::from_millis(250)),
             2,

@@ -20,6 +20,7 @@ use rustls::ClientConfig;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use wholetape_model::Ts;
+use wholetape_venue::limits::{Meter, RestLimits};
 use wholetape_venue::{FetchFailure, FetchKind, Request};
 
 use crate::breaker::{BreakerShape, CircuitBreaker};
@@ -39,9 +40,8 @@ pub struct HostPlan {
     pub name: String,
     /// In order of preference.
     pub endpoints: Vec<Endpoint>,
-    pub weight_per_minute: u32,
-    /// Lower case; the reply header with the weight used in this minute.
-    pub weight_header: &'static str,
+    /// Its budget, and how it says that it was too much.
+    pub bears: RestLimits,
     pub breaker: BreakerShape,
     /// From sending to the last byte of the body.
     pub timeout: Duration,
@@ -57,12 +57,11 @@ pub struct HostPlan {
 
 impl HostPlan {
     #[must_use]
-    pub fn new(name: &str, endpoints: Vec<Endpoint>, weight_per_minute: u32, weight_header: &'static str) -> Self {
+    pub fn new(name: &str, endpoints: Vec<Endpoint>, bears: RestLimits) -> Self {
         Self {
             name: name.into(),
             endpoints,
-            weight_per_minute,
-            weight_header,
+            bears,
             breaker: BreakerShape::default(),
             timeout: Duration::from_secs(10),
             body_bytes_max: 64 << 20,
@@ -166,8 +165,8 @@ struct Outcome {
 
 struct Answer {
     status: u16,
-    /// Weight used in this minute, as the venue counts.
-    used: Option<u32>,
+    /// What the venue's meter says of the present window.
+    meter: Option<u32>,
     retry_after: Option<Duration>,
     body: Bytes,
 }
@@ -239,7 +238,7 @@ impl Host {
         };
         Self {
             queue: Queue::new(
-                WeightBudget::new(plan.weight_per_minute),
+                WeightBudget::new(plan.bears.weight),
                 CircuitBreaker::new(plan.breaker),
                 TokenBucket::new(plan.snapshot_burst, plan.snapshot_every),
                 plan.connections_max,
@@ -284,9 +283,9 @@ impl Host {
         self.idle.retain(|kept| kept.endpoint == endpoint && !kept.sender.is_closed());
         let kept = self.idle.pop();
         let (tls, limit, body_max) = (self.tls.clone(), self.plan.timeout, self.plan.body_bytes_max);
-        let header = self.plan.weight_header;
+        let bears = self.plan.bears;
         async move {
-            let asking = ask(&base, endpoint, kept, tls, &job.job.request.path, header, body_max);
+            let asking = ask(&base, endpoint, kept, tls, &job.job.request.path, bears, body_max);
             let (result, kept) = match tokio::time::timeout(limit, asking).await {
                 Ok(Ok((answer, kept))) => (Ok(answer), kept),
                 Ok(Err(why)) => (Err(FetchFailure::Transport(why)), None),
@@ -303,14 +302,16 @@ impl Host {
         self.queue.ended(job.priority);
         self.metrics.local.observe(self.metrics.seconds, now.since(started).as_nanos() as u64);
         let fetched = match result {
-            Ok(Answer { status, used, retry_after, body }) => {
+            Ok(Answer { status, meter, retry_after, body }) => {
                 self.queue.heard();
-                if let Some(used) = used {
-                    self.queue.budget.on_used(now, used);
+                match (self.plan.bears.meter, meter) {
+                    (Some(Meter::Used(_)), Some(used)) => self.queue.budget.on_used(now, used),
+                    (Some(Meter::Left(_)), Some(left)) => self.queue.budget.on_left(now, left),
+                    _ => {}
                 }
-                if status == 429 || status == 418 {
-                    // A venue that forgets the header still wants to be left alone.
-                    let wait = retry_after.unwrap_or(Duration::from_secs(if status == 418 { 120 } else { 10 }));
+                let refusal = self.plan.bears.refusals.iter().find(|r| r.is(status, &body));
+                if let Some(refusal) = refusal {
+                    let wait = retry_after.unwrap_or(refusal.wait);
                     self.queue.budget.on_retry_after(now, wait);
                     tracing::warn!(host = %self.plan.name, status, wait = ?wait, "venue asks us to wait");
                     self.succeeded();
@@ -370,7 +371,7 @@ async fn ask(
     kept: Option<Kept>,
     tls: Arc<ClientConfig>,
     path: &str,
-    weight_header: &'static str,
+    bears: RestLimits,
     body_max: usize,
 ) -> Result<(Answer, Option<Kept>), String> {
     let request = || {
@@ -403,11 +404,12 @@ async fn ask(
         }
     };
     let number = |name: &str| -> Option<u64> { response.headers().get(name)?.to_str().ok()?.trim().parse().ok() };
-    let used = number(weight_header).map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+    let meter = bears.meter.and_then(|m| number(m.header())).map(|n| u32::try_from(n).unwrap_or(u32::MAX));
     // At most three days, the longest ban that is documented.
-    let retry_after = number("retry-after").map(|s| Duration::from_secs(s.min(3 * 86_400)));
+    let ban_max = Duration::from_secs(3 * 86_400);
+    let retry_after = number("retry-after").map(|n| bears.retry_after.wait(n).min(ban_max));
     let status = response.status().as_u16();
     let body = Limited::new(response.into_body(), body_max).collect().await.map_err(|e| chain(e.as_ref()))?;
     let kept = kept.sender.ready().await.is_ok().then_some(kept);
-    Ok((Answer { status, used, retry_after, body: body.to_bytes() }, kept))
+    Ok((Answer { status, meter, retry_after, body: body.to_bytes() }, kept))
 }

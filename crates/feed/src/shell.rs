@@ -355,9 +355,9 @@ impl Shell {
     fn on_opened(&mut self, conn: ConnIx, stream: slot::Stream) {
         let now = self.now();
         self.gate.on_opened();
-        let life = self.spec.life_max.mul_f64(0.94 + 0.03 * rand::random::<f64>());
+        let life = self.spec.life_max.map(|max| max.mul_f64(0.94 + 0.03 * rand::random::<f64>()));
         let slot = &mut self.slots[conn];
-        slot.opened(Socket::new(stream, self.spec.limits, now), now + life);
+        slot.opened(Socket::new(stream, self.spec.limits, now), life.map_or(Ts::MAX, |life| now + life));
         let meta = ConnMeta { number: slot.number };
         self.put_link(conn, LinkCause::Opened, Duration::ZERO, "handshake done");
         self.line.on_open(conn, meta, now, &mut self.out);

@@ -19,6 +19,8 @@ use crate::ws::WsLimits;
 pub struct LineSpec {
     pub name: String,
     pub venue: String,
+    /// By which door it reaches the venue ([`crate::feed::VenueDoor`]).
+    pub door: String,
     /// WebSocket bases, in order of preference.
     pub ws: Vec<Endpoint>,
     /// By the index that `connections` use.
@@ -43,8 +45,8 @@ pub struct LineSpec {
     /// Spends this much on each frame that is read: a handicap for tests of overload, zero in earnest.
     pub brake: Duration,
     pub backoff: BackoffShape,
-    /// The venue closes every connection after this long.
-    pub life_max: Duration,
+    /// The venue closes every connection after this long, where it says so.
+    pub life_max: Option<Duration>,
     pub approvals: Vec<Approval>,
 }
 

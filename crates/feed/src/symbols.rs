@@ -18,12 +18,12 @@ use crate::rest::{self, Fetched, HostPlan};
 /// [`FeedError::Plan`] for an unknown venue, [`FeedError::Symbols`] when no address answers.
 pub async fn fetch(venue: &str, endpoints: Vec<Endpoint>) -> Result<Vec<String>, FeedError> {
     let failed = |why: String| FeedError::Symbols { venue: venue.into(), why };
-    let limits = wholetape_venue::limits(venue)?;
+    let known = wholetape_venue::venue(venue)?;
     let session = wholetape_venue::open(&SessionPlan::capture(venue))?;
     let id = FetchId { kind: FetchKind::Instruments, instrument: NO_INSTRUMENT, arg: 0 };
     let request = session.request(id).ok_or_else(|| failed("it offers no list".into()))?;
     let tries = endpoints.len().max(1);
-    let mut plan = HostPlan::new(venue, endpoints, limits.weight_per_minute, limits.weight_header);
+    let mut plan = HostPlan::new(venue, endpoints, known.limits().rest);
     // exchangeInfo of spot is several megabytes.
     plan.timeout = Duration::from_secs(20);
     let stop = CancellationToken::new();
@@ -38,7 +38,7 @@ pub async fn fetch(venue: &str, endpoints: Vec<Endpoint>) -> Result<Vec<String>,
                     last = format!("status {status}");
                     continue;
                 }
-                match wholetape_venue::listed(&body) {
+                match known.listed(&body) {
                     Ok(symbols) => {
                         running.abort();
                         return Ok(symbols);

@@ -4,7 +4,8 @@
 //! - `TCP_NODELAY`; no permessage-deflate, which costs more time than it saves here (and which the library has not).
 //! - The library answers the server's pings with the same payload; it is flushed with the next read, which
 //!   [`Socket::poll_event`] always does.
-//! - Our own pings find a peer that vanished without a word: no pong within `pong` ends the connection.
+//! - Our own pings find a peer that vanished without a word: no pong within `pong` ends the connection. Where the venue wants a
+//!   message of ours every so often ([`Beat`]), that is the ping, and whatever comes after it the answer.
 //! - Writing never blocks reading: messages wait in a bounded outbox.
 
 use std::collections::VecDeque;
@@ -20,10 +21,31 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Bytes, Error as WsError, Message, Utf8Bytes};
 use wholetape_model::Ts;
+use wholetape_venue::Heartbeat;
 
 use crate::endpoint::Endpoint;
 use crate::error::{OpenError, SendError};
 use crate::transport::{self, Transport};
+
+/// The message that a venue wants from us, or closes the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Beat {
+    pub text: &'static str,
+    pub every: Duration,
+    /// The venue's answer where it is always the same: nothing for the session.
+    pub answer: Option<&'static str>,
+}
+
+impl Beat {
+    /// What the venue's heartbeat asks of us, if anything.
+    #[must_use]
+    pub const fn of(heartbeat: &Heartbeat) -> Option<Self> {
+        match *heartbeat {
+            Heartbeat::Server { .. } => None,
+            Heartbeat::Client { ping, pong, every, .. } => Some(Self { text: ping, every, answer: pong }),
+        }
+    }
+}
 
 /// Clocks and bounds of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +55,7 @@ pub struct WsLimits {
     pub ping: Duration,
     pub pong: Duration,
     pub close: Duration,
+    pub beat: Option<Beat>,
     pub message_bytes_max: usize,
     pub outbox_max: usize,
 }
@@ -44,6 +67,7 @@ impl Default for WsLimits {
             ping: Duration::from_secs(20),
             pong: Duration::from_secs(10),
             close: Duration::from_secs(5),
+            beat: None,
             message_bytes_max: 16 << 20,
             outbox_max: 256,
         }
@@ -71,6 +95,8 @@ pub struct Socket {
     heard: Ts,
     /// When our unanswered ping went out.
     pinged: Option<Ts>,
+    /// When the next [`Beat`] is due.
+    beat_at: Ts,
     done: bool,
 }
 
@@ -108,7 +134,17 @@ async fn open_unbounded(
 impl Socket {
     #[must_use]
     pub fn new(stream: WebSocketStream<Transport>, limits: WsLimits, now: Ts) -> Self {
-        Self { stream, outbox: VecDeque::new(), unflushed: false, limits, heard: now, pinged: None, done: false }
+        let beat_at = limits.beat.map_or(Ts::MAX, |beat| now + beat.every);
+        Self {
+            stream,
+            outbox: VecDeque::new(),
+            unflushed: false,
+            limits,
+            heard: now,
+            pinged: None,
+            beat_at,
+            done: false,
+        }
     }
 
     /// Queues a text message.
@@ -150,6 +186,7 @@ impl Socket {
             };
             self.heard = now();
             match message {
+                Message::Text(text) if self.limits.beat.is_some_and(|beat| beat.answer == Some(text.as_str())) => {}
                 Message::Text(text) => return Poll::Ready(SocketEvent::Text(text)),
                 Message::Binary(bytes) => return Poll::Ready(SocketEvent::Binary(bytes)),
                 Message::Pong(_) => self.pinged = None,
@@ -203,10 +240,12 @@ impl Socket {
     /// When [`Socket::on_timer`] wants to be called.
     #[must_use]
     pub fn next_timer(&self) -> Ts {
-        match self.pinged {
+        let quiet = match self.pinged {
             Some(at) => at + self.limits.pong,
+            None if self.limits.beat.is_some() => Ts::MAX,
             None => self.heard + self.limits.ping,
-        }
+        };
+        quiet.min(self.beat_at)
     }
 
     /// Pings a quiet peer. Returns false when it is gone: no pong came.
@@ -216,13 +255,20 @@ impl Socket {
             Some(at) if self.heard > at => self.pinged = None,
             Some(at) if now.since(at) >= self.limits.pong => return false,
             Some(_) => {}
-            None if now.since(self.heard) >= self.limits.ping => {
+            None if self.limits.beat.is_none() && now.since(self.heard) >= self.limits.ping => {
                 self.pinged = Some(now);
                 return self.push(Message::Ping(Bytes::from_static(b"wholetape"))).is_ok();
             }
             None => {}
         }
-        true
+        match self.limits.beat {
+            Some(beat) if now >= self.beat_at => {
+                self.beat_at = now + beat.every;
+                self.pinged.get_or_insert(now);
+                self.push(Message::text(beat.text)).is_ok()
+            }
+            _ => true,
+        }
     }
 
     /// Says goodbye and waits, not for long, until the peer has heard it.

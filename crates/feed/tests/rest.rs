@@ -12,11 +12,12 @@ use wholetape_feed::Hub;
 use wholetape_feed::endpoint::{Endpoint, Scheme};
 use wholetape_feed::line::Priority;
 use wholetape_feed::rest::{Fetched, HostHandle, HostPlan, host};
-use wholetape_venue::{FetchFailure, FetchKind, Request};
+use wholetape_venue::limits::{Meter, RetryAfter};
+use wholetape_venue::{FetchFailure, FetchKind, Refusal, Request};
 
 fn plan(server: &RestServer) -> HostPlan {
     let endpoint = Endpoint::parse(&format!("http://{}", server.addr), Scheme::Http).unwrap();
-    HostPlan::new("test", vec![endpoint], 6_000, "x-mbx-used-weight-1m")
+    HostPlan::new("test", vec![endpoint], wholetape_venue::limits("binance-spot").unwrap().rest)
 }
 
 fn run(plan: HostPlan, hub: &Hub) -> (HostHandle, CancellationToken) {
@@ -83,11 +84,60 @@ async fn a_long_ban_is_passed_on_and_nothing_is_sent_meanwhile() {
     assert_eq!(server.requests.load(Ordering::SeqCst), 1);
 }
 
+const REFUSALS: [Refusal; 3] = [
+    Refusal::status(403, Duration::from_secs(600)),
+    Refusal::status(429, Duration::from_secs(1)),
+    Refusal::text(200, "\"retCode\":10006", Duration::from_secs(5)),
+];
+
+/// Each house has its own way to say that it was too much: 403 for ten minutes (Bybit), a code in the body at status 200
+/// (Bybit, Kraken), `Retry-After` in milliseconds (dYdX).
+#[tokio::test]
+async fn a_ban_is_known_by_what_the_venue_says_it_is() {
+    const S: Duration = Duration::from_secs(1);
+    const MARKED: &str = r#"{"retCode":10006,"retMsg":"too many"}"#;
+    let cases: [(common::RestAnswer, Option<Duration>); 5] = [
+        ((403, String::new(), String::new()), Some(S * 600)),
+        ((200, String::new(), MARKED.into()), Some(S * 5)),
+        ((429, "retry-after: 2500\r\n".into(), String::new()), Some(Duration::from_millis(2_500))),
+        ((200, String::new(), r#"{"retCode":0}"#.into()), None),
+        ((418, String::new(), String::new()), None),
+    ];
+    for (answer, wait) in cases {
+        let reply = answer.clone();
+        let server = RestServer::start(move |_| std::future::ready(reply.clone())).await;
+        let mut plan = plan(&server);
+        plan.bears.retry_after = RetryAfter::Millis;
+        plan.bears.refusals = &REFUSALS;
+        let (host, _stop) = run(plan, &Hub::new());
+        let got = host.fetch(FetchKind::TradesFrom, get("/a", 1), Priority::Poll).await;
+        match wait {
+            Some(retry_after) => assert_eq!(got, Fetched::Failed(FetchFailure::Budget { retry_after }), "{answer:?}"),
+            None => assert!(matches!(got, Fetched::Answer { status, .. } if status == answer.0), "{answer:?}: {got:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_meter_may_tell_what_is_left() {
+    let server = RestServer::start(|_| async { (200, "ratelimit-remaining: 3\r\n".into(), "fine".into()) }).await;
+    let mut plan = plan(&server);
+    (plan.bears.weight.count, plan.bears.weight.per) = (100, Duration::from_secs(600));
+    plan.bears.meter = Some(Meter::Left("ratelimit-remaining"));
+    plan.wait_max = Duration::from_millis(50);
+    let (host, _stop) = run(plan, &Hub::new());
+    let first = host.fetch(FetchKind::TradesFrom, get("/a", 1), Priority::BookResync).await;
+    assert!(matches!(first, Fetched::Answer { status: 200, .. }));
+    let refused = host.fetch(FetchKind::TradesFrom, get("/b", 4), Priority::BookResync).await;
+    assert!(matches!(refused, Fetched::Failed(FetchFailure::Budget { .. })), "others used 96 of it: {refused:?}");
+    assert_eq!(server.requests.load(Ordering::SeqCst), 1);
+}
+
 #[tokio::test]
 async fn the_weight_is_never_exceeded_and_the_urgent_go_first() {
     let server = RestServer::start(|path| async move { ok(&path) }).await;
     let mut plan = plan(&server);
-    plan.weight_per_minute = 100;
+    plan.bears.weight.count = 100;
     plan.wait_max = Duration::from_millis(50);
     let (host, _stop) = run(plan, &Hub::new());
     let mut answered = 0;

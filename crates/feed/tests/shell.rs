@@ -528,7 +528,7 @@ async fn a_planned_replacement_overlaps_and_misses_nothing() {
     let (live, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let ws = broadcast(newest, live, most.clone()).await;
     let mut plan = plan(config(ws, rest.addr));
-    plan.lines[0].life_max = 3 * S;
+    plan.lines[0].life_max = Some(3 * S);
     let dir = tempfile::tempdir().unwrap();
     let tape = Tape::open(dir.path(), TapeConfig::default()).unwrap();
     let hub = Hub::new();

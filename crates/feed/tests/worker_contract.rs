@@ -264,7 +264,7 @@ async fn the_breaker_opens_and_closes<K: WorkerKind>(kind: &K) {
     .await;
     let (hub, stop) = (Hub::new(), CancellationToken::new());
     let endpoint = Endpoint::parse(&format!("http://{}", server.addr), Scheme::Http).unwrap();
-    let mut plan = HostPlan::new("test", vec![endpoint], 6_000, "x-mbx-used-weight-1m");
+    let mut plan = HostPlan::new("test", vec![endpoint], wholetape_venue::limits("binance-spot").unwrap().rest);
     plan.wait_max = Duration::ZERO;
     plan.breaker.open_for = 200 * MS;
     let (handle, task) = host(plan, wholetape_feed::tls::config(&[]).unwrap(), &hub, stop.clone());

@@ -200,7 +200,7 @@ impl Process {
         let doors = &setup.plan.doors;
         let lines = setup.plan.lines.iter().enumerate().map(|(i, spec)| LineRun {
             lane: (i + o.dice.between(0, 2) as usize) % lanes_count,
-            host: doors.iter().position(|d| d.venue == spec.venue).unwrap_or(0),
+            host: doors.iter().position(|d| d.name == spec.door).unwrap_or(0),
             state: LineState::Waiting(now),
             restart: Backoff::new(BackoffShape::default()),
             generation: 0,
@@ -209,7 +209,7 @@ impl Process {
         let gates = doors.iter().map(|d| Gate::new(d.connects, d.connects_window, BreakerShape::default())).collect();
         let hosts = doors.iter().map(|door| Host {
             queue: Queue::new(
-                WeightBudget::new(door.host.weight_per_minute),
+                WeightBudget::new(door.host.bears.weight),
                 CircuitBreaker::new(door.host.breaker),
                 TokenBucket::new(door.host.snapshot_burst, door.host.snapshot_every),
                 door.host.connections_max,

@@ -4,43 +4,77 @@
 //! what must be done (send, fetch, close) goes out as [`Action`]s. So the same code runs on sockets, captures, the
 //! fuzzer and the simulator.
 //!
-//! Start with [`session`] (the seam), then [`plan`] (what to listen to), then a venue's folder.
+//! Start with [`session`] (the seam per frame), [`registry`] (the seam per venue) and [`plan`] (what to listen to), then read a
+//! venue's folder.
+//!
+//! # Adding a venue
+//!
+//! A venue is a folder here and one line in [`FOLDERS`]. The folder exports `VENUES`, a list of [`Venue`]s: one for each market
+//! with addresses, limits or symbols of its own, sharing one session. What it writes is the protocol:
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `mod.rs` | the [`Session`]: the conversation; read first |
+//! | `limits.rs` | addresses, [`VenueLimits`], request weights, as data, each with source and date read |
+//! | `frame.rs`, `decode.rs` | serde structs that borrow the bytes; what each channel means: the meaning of the protocol |
+//! | `scan.rs` | a fast scanner for the hot channels, held equal to the decoder by a differential test |
+//! | `peek.rs` | a frame's kind from its head, for a line that must drop some |
+//! | `symbol.rs`, `sequence.rs` | symbols ⇄ our ids; book ids and the rule that they obey |
+//! | `plan.rs`, `rest.rs` | channels → streams and connections; requests, their weights, their replies |
+//! | `shapes.txt` | the documented shapes, made of the folder's own example frames (`frames/<venue>/`) |
+//!
+//! What is the same everywhere is here, beside the folders:
+//!
+//! | file | what it gives |
+//! |---|---|
+//! | `json/` | exact numbers from text at speed ([`json`]: cursor, scanner's parts, borrowed text) |
+//! | `levels.rs` | levels at common scales, quote and book events |
+//! | `symbols.rs` | the symbol table; percent encoding |
+//! | `subscriptions.rs` | paced subscription requests, answers, and asking for one stream anew, within the venue's budget |
+//! | `polls.rs` | REST polls by the clock |
+//! | `sentinel.rs`, `shape.rs` | frames that no longer look as documented |
+//! | `counter.rs` | a connection's message counter made into links between one book's updates |
+//!
+//! The rest of the system knows no venue: a book's rule, the reach of past trades, heartbeats and bans are data that the folder
+//! hands out ([`Session::book_rule`], [`Session::trade_history`], [`VenueLimits`]).
 
 pub mod binance;
+pub mod counter;
 pub mod error;
 pub mod history;
+pub mod json;
+pub mod levels;
+pub mod limits;
 pub mod plan;
+pub mod polls;
+pub mod registry;
+pub mod sentinel;
 pub mod session;
 pub mod shape;
-
-use std::time::Duration;
+pub mod subscriptions;
+pub mod symbols;
 
 use wholetape_model::{InstrumentDef, InstrumentId, InstrumentIx};
 
-use binance::limits::{Facts, Variant};
 pub use error::{ProtocolError, Recovery};
 pub use history::{ById, TradeHistory};
+pub use limits::{Heartbeat, Rate, Refusal, VenueLimits};
 pub use plan::{Channel, ConnectionPlan, PlanError, Route, SessionPlan, SplitLimits};
+pub use registry::{Endpoints, Venue, names, of_address, venue, venues};
 pub use session::{
     Action, BookRule, FetchFailure, FetchId, FetchKind, Frame, Note, OddShape, Out, Peek, Reply, Request, Session,
     SessionStats, Want,
 };
 
-/// Every venue that [`open`] knows.
-pub const VENUES: [&str; 4] = ["binance-spot", "binance-usdm", "binance-coinm", "binance-us"];
+/// Every folder.
+pub const FOLDERS: [&[&dyn Venue]; 1] = [&binance::VENUES];
 
 /// The session of one connection.
 ///
 /// # Errors
 /// [`PlanError`]: an unknown venue, a name given twice, a channel that is not offered.
 pub fn open(plan: &SessionPlan) -> Result<Box<dyn Session>, PlanError> {
-    Ok(match plan.venue.as_str() {
-        "binance-spot" => Box::new(binance::Binance::new(Variant::Spot, plan)?),
-        "binance-usdm" => Box::new(binance::Binance::new(Variant::UsdM, plan)?),
-        "binance-coinm" => Box::new(binance::Binance::new(Variant::CoinM, plan)?),
-        "binance-us" => Box::new(binance::Binance::new(Variant::Us, plan)?),
-        other => return Err(PlanError::UnknownVenue(other.into())),
-    })
+    venue(&plan.venue)?.open(plan)
 }
 
 /// Splits instruments × channels over connections, under the venue's limits and by its paths.
@@ -48,89 +82,38 @@ pub fn open(plan: &SessionPlan) -> Result<Box<dyn Session>, PlanError> {
 /// # Errors
 /// [`PlanError`].
 pub fn connections(
-    venue: &str,
+    name: &str,
     instruments: &[(InstrumentIx, String)],
     channels: &[Channel],
     limits: &SplitLimits,
 ) -> Result<Vec<ConnectionPlan>, PlanError> {
-    binance::plan::connections(variant(venue)?, instruments, channels, limits)
-}
-
-/// Production addresses, in order of preference. A WebSocket base is followed by a connection plan's path, a REST base by
-/// a request's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Endpoints {
-    pub ws: &'static [&'static str],
-    pub rest: &'static [&'static str],
+    venue(name)?.connections(instruments, channels, limits)
 }
 
 /// # Errors
 /// `UnknownVenue`.
-pub fn endpoints(venue: &str) -> Result<Endpoints, PlanError> {
-    let facts = variant(venue)?.facts();
-    Ok(Endpoints { ws: facts.ws_bases, rest: facts.rest_bases })
-}
-
-/// What a venue bears, for the shell's budgets and clocks. Sources are in the venue's `limits.rs`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct VenueLimits {
-    /// REST weight per minute and address.
-    pub weight_per_minute: u32,
-    /// The reply header (lower case) that tells the weight used in this minute.
-    pub weight_header: &'static str,
-    /// Connection attempts per window and address.
-    pub connects: u32,
-    pub connects_window: Duration,
-    pub streams_max: usize,
-    pub messages_per_second: u32,
-    /// The server pings this often, and closes when no pong came within `pong_within`.
-    pub ping_every: Duration,
-    pub pong_within: Duration,
-    /// The venue closes every connection after this long.
-    pub life_max: Duration,
+pub fn endpoints(name: &str) -> Result<Endpoints, PlanError> {
+    Ok(venue(name)?.endpoints())
 }
 
 /// # Errors
 /// `UnknownVenue`.
-pub fn limits(venue: &str) -> Result<VenueLimits, PlanError> {
-    let f: &Facts = variant(venue)?.facts();
-    Ok(VenueLimits {
-        weight_per_minute: f.weight_per_minute,
-        weight_header: f.weight_header,
-        connects: f.connects.0,
-        connects_window: f.connects.1,
-        streams_max: f.streams_max,
-        messages_per_second: f.messages_per_second,
-        ping_every: f.ping_every,
-        pong_within: f.pong_within,
-        life_max: f.life_max,
-    })
+pub fn limits(name: &str) -> Result<&'static VenueLimits, PlanError> {
+    Ok(venue(name)?.limits())
 }
 
 /// Our id of a venue's symbol; the definition, where known, tells perpetual from delivery.
 ///
 /// # Errors
 /// `UnknownVenue`.
-pub fn instrument_id<T>(venue: &str, symbol: &str, def: Option<&InstrumentDef<T>>) -> Result<InstrumentId, PlanError> {
-    Ok(binance::symbol::instrument_id(variant(venue)?, symbol, def))
+pub fn instrument_id<T>(name: &str, symbol: &str, def: Option<&InstrumentDef<T>>) -> Result<InstrumentId, PlanError> {
+    Ok(venue(name)?.instrument_id(symbol, def.map(|d| d.kind)))
 }
 
-/// The symbol that `id` has at `venue`, or `None` where it is no instrument of that venue.
+/// The symbol that `id` has at the venue, or `None` where it is no instrument of that venue.
 ///
 /// # Errors
 /// `UnknownVenue`.
-pub fn symbol_of(venue: &str, id: &InstrumentId) -> Result<Option<String>, PlanError> {
-    Ok(binance::symbol::symbol_of(variant(venue)?, id))
-}
-
-/// Every symbol in the answer to [`FetchKind::Instruments`], in the venue's spelling: for instruments chosen by pattern.
-///
-/// # Errors
-/// `BadReply`.
-pub fn listed(body: &[u8]) -> Result<Vec<String>, ProtocolError> {
-    binance::listed(body)
-}
-
-fn variant(venue: &str) -> Result<Variant, PlanError> {
-    Variant::by_name(venue).ok_or_else(|| PlanError::UnknownVenue(venue.into()))
+pub fn symbol_of(name: &str, id: &InstrumentId) -> Result<Option<String>, PlanError> {
+    Ok(venue(name)?.symbol_of(id))
 }

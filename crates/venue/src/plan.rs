@@ -70,23 +70,25 @@ impl fmt::Display for Channel {
     }
 }
 
-/// Which of a venue's socket paths a connection uses. Binance USD-M serves books and other data on two paths, and is
-/// silent (after a good ack) about a stream asked for on the wrong one.
+/// Which of a venue's socket paths a connection uses, where it has two kinds. Binance USD-M serves books and other data apart,
+/// and is silent (after a good ack) about a stream asked for on the wrong path; OKX answers with an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Route {
     /// The venue has one path for everything; also right for captures, where nothing is subscribed.
     #[default]
     Any,
-    /// Binance USD-M `/public`: books and quotes.
+    /// Binance USD-M `/public`: books and quotes. OKX `/public`: most channels.
     Public,
     /// Binance USD-M `/market`: everything else.
     Market,
+    /// OKX `/business`: single matches and candles.
+    Business,
 }
 
 /// What one session is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionPlan {
-    /// `binance-spot`, `binance-usdm`, `binance-coinm`, `binance-us`.
+    /// A [`Venue::name`](crate::Venue::name).
     pub venue: String,
     pub route: Route,
     /// Position in the line's table, and the venue's own spelling.
@@ -152,7 +154,7 @@ impl ConnectionPlan {
     }
 }
 
-/// How to split. The default is what every Binance variant takes.
+/// How to split. The default is what every venue takes; those that take fewer say so in their limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SplitLimits {
     /// Streams on one connection; never more than the venue allows.
@@ -168,7 +170,7 @@ impl Default for SplitLimits {
 /// A plan that cannot be fulfilled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
-    #[error("`{0}` is no venue; known are binance-spot, binance-usdm, binance-coinm, binance-us")]
+    #[error("`{0}` is no venue; known are {names}", names = crate::names())]
     UnknownVenue(String),
     #[error("`{0}` is no channel")]
     UnknownChannel(String),

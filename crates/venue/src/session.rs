@@ -143,6 +143,36 @@ impl Out {
     }
 }
 
+/// Lengths of an [`Out`], so that what a failed frame left in it can be taken back.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark {
+    pub events: usize,
+    pub levels: usize,
+    pub text: usize,
+    pub actions: usize,
+}
+
+impl Mark {
+    #[inline]
+    #[must_use]
+    pub fn of(out: &Out) -> Self {
+        Self {
+            events: out.events.len(),
+            levels: out.arena.levels.len(),
+            text: out.arena.text.len(),
+            actions: out.actions.len(),
+        }
+    }
+
+    #[cold]
+    pub fn restore(&self, out: &mut Out) {
+        out.events.truncate(self.events);
+        out.arena.levels.truncate(self.levels);
+        out.arena.text.truncate(self.text);
+        out.actions.truncate(self.actions);
+    }
+}
+
 /// How deltas join a snapshot and each other. The rules themselves are in `book`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum BookRule {
@@ -168,6 +198,19 @@ pub struct SessionStats {
     pub by_channel: BTreeMap<&'static str, u64>,
     /// Frames that are not as documented, by the places of [`crate::shape::CHANNELS`].
     pub odd_shapes: [u64; crate::shape::CHANNELS.len()],
+}
+
+impl SessionStats {
+    /// A frame of `channel`.
+    #[inline]
+    pub fn count(&mut self, channel: &'static str) {
+        match self.by_channel.get_mut(channel) {
+            Some(n) => *n += 1,
+            None => {
+                self.by_channel.insert(channel, 1);
+            }
+        }
+    }
 }
 
 /// One connection's conversation with a venue: no sockets, no clock, no tasks.
@@ -209,6 +252,13 @@ pub trait Session: Send {
     fn next_timer(&self) -> Option<Ts>;
 
     fn book_rule(&self) -> BookRule;
+
+    /// Asks the venue for the book of `instrument` anew, where its snapshot comes by the stream: ends the subscription and begins
+    /// it again, within the venue's budget of requests. The requests come out now or by [`Session::on_timer`]; the answer is when
+    /// the last of them goes out, or `None` where the venue has nothing of the kind.
+    fn resubscribe_book(&mut self, _now: Ts, _instrument: InstrumentIx, _out: &mut Out) -> Option<Ts> {
+        None
+    }
 
     /// How past trades of the line's trade source can be asked for. A session whose `request` then offers nothing of the
     /// kind is believed as well.

@@ -301,11 +301,11 @@ fn a_bad_reply_is_an_error_and_emits_no_data() {
 fn plans_that_cannot_be_are_refused() {
     let refused = |venue: &str| open(&SessionPlan::new(venue)).err();
     assert_eq!(refused("binance"), Some(PlanError::UnknownVenue("binance".into())));
-    for venue in wholetape_venue::VENUES {
+    for venue in wholetape_venue::binance::VENUES.map(|v| v.name()) {
         assert_eq!(refused(venue), None);
         assert!(endpoints(venue).unwrap().ws.iter().all(|w| w.starts_with("wss://")));
         assert!(endpoints(venue).unwrap().rest.iter().all(|r| r.starts_with("https://") && !r.ends_with('/')));
-        assert!(limits(venue).unwrap().weight_per_minute > 0);
+        assert!(limits(venue).unwrap().rest.weight.count > 0);
         let id = instrument_id::<()>(venue, "AAABBB_PERP", None).unwrap();
         assert_eq!(symbol_of(venue, &id).unwrap().is_some(), venue == "binance-coinm" || venue == "binance-usdm");
     }

@@ -4,7 +4,7 @@ use wholetape_venue::endpoints;
 
 /// A file that records a few instruments of the real Binance. Addresses and limits come from the venue's folder.
 pub fn defaults() -> String {
-    let mut text = HEAD.to_owned();
+    let mut text = HEAD.replace("{venues}", &wholetape_venue::names().replace(", ", " "));
     for (name, venue, symbols, channels) in [
         ("spot", "binance-spot", r#"["BTCUSDT", "ETHUSDT"]"#, SPOT),
         ("usdm", "binance-usdm", r#"["BTCUSDT", "ETHUSDT"]"#, FUTURES),
@@ -80,7 +80,7 @@ rings = "64MiB"              # and for all of them together
 [feed]
 workers = 0                  # threads for lines; 0 = cores - 1, at least 1
 
-# One group of instruments of one venue. Venues: binance-spot binance-usdm binance-coinm binance-us.
+# One group of instruments of one venue. Venues: {venues}.
 # Channels: trade trade-raw book quote ticker bar-<period> mark (with index and funding) liquidation open_interest
 # instrument (with status). Addresses other than the venue's own need `approved = "who, when, why"`;
 # plain ws:// and http:// are for loopback alone.

@@ -30,8 +30,9 @@ pub fn inspect(path: &Path) -> anyhow::Result<Report> {
     let keys = find_lines(path)?;
     if keys.is_empty() {
         bail!(
-            "{} holds no WebSocket message of a venue that this build reads (binance-spot, -usdm, -coinm, -us)",
-            path.display()
+            "{} holds no WebSocket message of a venue that this build reads ({})",
+            path.display(),
+            wholetape_venue::names()
         );
     }
     let mut inspection = Inspection::new(&keys)?;
@@ -78,14 +79,7 @@ fn find_lines(path: &Path) -> anyhow::Result<Vec<Key>> {
 
 /// The venue whose address this is.
 fn venue_of(url: &str) -> Option<&'static str> {
-    let host = url.split("://").nth(1)?.split(['/', ':', '?']).next()?;
-    Some(match host {
-        h if h.ends_with("binance.us") => "binance-us",
-        h if h.starts_with("fstream") || h.starts_with("fapi") => "binance-usdm",
-        h if h.starts_with("dstream") || h.starts_with("dapi") => "binance-coinm",
-        h if h.ends_with("binance.com") || h.ends_with("binance.vision") => "binance-spot",
-        _ => return None,
-    })
+    wholetape_venue::of_address(url).map(|venue| venue.name())
 }
 
 /// `depth@100ms` of `{"stream":"btcusdt@depth@100ms",…`; `depth` of an unwrapped depth update; empty for all else.

@@ -17,7 +17,7 @@ fn a_short_file_is_enough() {
     assert_eq!((line.name.as_str(), line.instruments[0].as_str()), ("binance-spot", "BTCUSDT.BINANCE"));
     assert_eq!(line.ws[0].to_string(), "wss://stream.binance.com:9443");
     assert!(line.approvals.is_empty());
-    assert_eq!(plan.doors[0].host.weight_per_minute, 6_000);
+    assert_eq!(plan.doors[0].host.bears.weight.count, 6_000);
 }
 
 #[test]

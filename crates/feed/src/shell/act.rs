@@ -39,7 +39,7 @@ impl Shell {
                     self.give_up(conn, LinkCause::Error, &error.to_string());
                 }
             }
-            LineAction::Fetch(conn, id, request, priority) => match self.handle.host(&self.spec.venue) {
+            LineAction::Fetch(conn, id, request, priority) => match self.handle.host(&self.spec.door) {
                 Some(host) => {
                     let host = host.clone();
                     self.fetches

@@ -1,53 +1,22 @@
 //! The typed decoder: any documented shape, in any key order, by serde. It is the meaning of the protocol; the fast
 //! scanner ([`super::scan`]) must agree with it on every frame that it does not decline.
 
-use serde::Deserialize;
 use wholetape_model::{
     Bar, Body, BookAction, Decimal, Event, Funding, InstrumentIx, Kind, Liquidation, NO_INSTRUMENT, Period, Scales,
     Side, Status, Ticker, TradeCondition, TradingStatus, Ts, event::Raw,
 };
 
-use super::emit::{self, QuoteParts, TradeParts, venue_time};
+use super::emit::{self, TradeParts, venue_time};
 use super::frame::{
     AggTradeFrame, BookTickerFrame, ContractInfoFrame, DepthFrame, DepthSnapshot, ErrorBody, ForceOrderFrame, Head,
-    KlineFrame, LevelText, MarkPriceFrame, Text, TickerFrame, TradeFrame,
+    KlineFrame, MarkPriceFrame, TickerFrame, TradeFrame,
 };
-use super::sequence::Ids;
+use super::sequence;
 use super::{Binance, limits::Variant};
 use crate::error::ProtocolError;
+use crate::json::text::{LevelText, Piece, Text, decimal, offset};
+use crate::levels::{self, Ids, QuoteParts, store_levels};
 use crate::session::{Action, Note, Out};
-
-/// A piece of a frame, and where it began, so that errors name a byte of the frame.
-#[derive(Clone, Copy)]
-pub(super) struct Piece<'a> {
-    pub text: &'a str,
-    pub at: usize,
-}
-
-impl<'a> Piece<'a> {
-    pub(super) fn parse<T: Deserialize<'a>>(self, channel: &'static str) -> Result<T, ProtocolError> {
-        sonic_rs::from_str(self.text).map_err(|e| {
-            let why = if e.is_unmatched_type() {
-                "a field is missing, doubled or of another type"
-            } else if e.is_eof() {
-                "ends too early"
-            } else {
-                "not json"
-            };
-            ProtocolError::Malformed { channel, at: self.at + e.offset().min(self.text.len()), why }
-        })
-    }
-}
-
-/// Where `part` begins in `text`; 0 where it is a copy.
-fn offset(text: &str, part: &str) -> usize {
-    let at = (part.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
-    if at <= text.len() { at } else { 0 }
-}
-
-pub(super) fn decimal(channel: &'static str, field: &'static str, text: &Text<'_>) -> Result<Decimal, ProtocolError> {
-    Decimal::parse(text.bytes()).map_err(|source| ProtocolError::Number { channel, field, source })
-}
 
 /// What the part behind the symbol in a stream name says about a `depthUpdate`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -106,7 +75,7 @@ impl Binance {
     }
 
     fn count_typed(&mut self, channel: &'static str) {
-        self.count_channel(channel);
+        self.stats.count(channel);
         if self.fast && matches!(channel, "trade" | "aggTrade" | "bookTicker" | "depth") {
             self.stats.fallbacks += 1;
         }
@@ -131,7 +100,7 @@ impl Binance {
             counted.get_or_insert(channel);
         }
         match counted {
-            Some(channel) => self.count_channel(channel),
+            Some(channel) => self.stats.count(channel),
             None => self.unknown(stream.unwrap_or(""), frame.text, out),
         }
         Ok(())
@@ -213,7 +182,7 @@ impl Binance {
             None
         };
         if let Some((code, text)) = error {
-            self.count_channel("error");
+            self.stats.count("error");
             return match id.and_then(|id| self.subscriptions.answered(id)) {
                 Some(streams) => {
                     out.actions.push(Action::Note(Note::Refused { streams, code, text }));
@@ -227,7 +196,7 @@ impl Binance {
         if head.id.is_none() || head.result.is_none() {
             return Ok(false);
         }
-        self.count_channel("ack");
+        self.stats.count("ack");
         if let Some(streams) = id.and_then(|id| self.subscriptions.answered(id)) {
             out.actions.push(Action::Note(Note::Subscribed { streams }));
         }
@@ -300,7 +269,7 @@ impl Binance {
         const CH: &str = "depth";
         let f: DepthFrame<'_> = piece.parse(CH)?;
         let ids = if action == BookAction::Delta {
-            Ids::delta(self.variant, f.first, f.u, f.pu).map_err(|why| ProtocolError::Malformed {
+            sequence::ids(self.variant, f.first, f.u, f.pu).map_err(|why| ProtocolError::Malformed {
                 channel: CH,
                 at: piece.at,
                 why,
@@ -310,10 +279,10 @@ impl Binance {
         };
         self.read_levels(CH, &f.b, &f.a)?;
         let Some(ix) = self.admit(f.s.as_str(), f.st) else { return Ok(CH) };
-        let (scales, bids, asks) = emit::store_levels(&mut out.arena, &self.scratch, f.b.len())
+        let (scales, bids, asks) = store_levels(&mut out.arena, &self.scratch, f.b.len())
             .map_err(|(field, source)| ProtocolError::Number { channel: CH, field, source })?;
         let time = venue_time(f.time.unwrap_or(f.event_time));
-        emit::book(&mut out.events, ix, action, ids, time, scales, bids, asks);
+        levels::book(&mut out.events, ix, action, ids, time, scales, bids, asks);
         Ok(if action == BookAction::Delta { CH } else { "partialDepth" })
     }
 
@@ -336,12 +305,12 @@ impl Binance {
     ) -> Result<(), ProtocolError> {
         let f: DepthSnapshot<'_> = piece.parse(channel)?;
         self.read_levels(channel, &f.bids, &f.asks)?;
-        let (scales, bids, asks) = emit::store_levels(&mut out.arena, &self.scratch, f.bids.len())
+        let (scales, bids, asks) = store_levels(&mut out.arena, &self.scratch, f.bids.len())
             .map_err(|(field, source)| ProtocolError::Number { channel, field, source })?;
         let id = u64::try_from(f.last_update_id).unwrap_or(0);
         let ids = Ids { first: id, last: id, prev: 0 };
         let time = f.time.map_or(Ts::ZERO, venue_time);
-        emit::book(&mut out.events, ix, BookAction::Snapshot, ids, time, scales, bids, asks);
+        levels::book(&mut out.events, ix, BookAction::Snapshot, ids, time, scales, bids, asks);
         Ok(())
     }
 
@@ -367,10 +336,10 @@ impl Binance {
             ask: decimal(CH, "a", &f.a)?,
             ask_size: decimal(CH, "A", &f.ask_size)?,
             update_id: f.u,
-            time: f.time,
+            ts_event: f.time.map_or(Ts::ZERO, venue_time),
         };
         let Some(ix) = self.admit(f.s.as_str(), f.st) else { return Ok(CH) };
-        emit::quote(&mut out.events, ix, &parts).map_err(|source| ProtocolError::Number {
+        levels::quote(&mut out.events, ix, &parts).map_err(|source| ProtocolError::Number {
             channel: CH,
             field: "scale",
             source,

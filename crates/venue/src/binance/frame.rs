@@ -4,70 +4,11 @@
 //! free, unknown keys are ignored, a missing or doubled key is an error. Numbers in quotes stay text until they become
 //! exact decimals; a JSON escape inside them is legal and costs one copy.
 
-use std::borrow::Cow;
-use std::fmt;
-
-use serde::de::{Deserializer, Error, IgnoredAny, SeqAccess, Visitor};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use sonic_rs::LazyValue;
 
-/// Borrowed unless it holds an escape. (serde borrows `Cow` only outside of `Option` and tuples, hence our own.)
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Text<'a>(pub Cow<'a, str>);
-
-impl Text<'_> {
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        struct V;
-        impl<'de> Visitor<'de> for V {
-            type Value = Text<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-            fn visit_borrowed_str<E>(self, v: &'de str) -> Result<Self::Value, E> {
-                Ok(Text(Cow::Borrowed(v)))
-            }
-            fn visit_str<E>(self, v: &str) -> Result<Self::Value, E> {
-                Ok(Text(Cow::Owned(v.to_owned())))
-            }
-        }
-        d.deserialize_str(V)
-    }
-}
-
-/// `["61733.10","0.072"]`; some old replies carry a third, empty element.
-#[derive(Debug, Clone)]
-pub struct LevelText<'a>(pub Text<'a>, pub Text<'a>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for LevelText<'a> {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        struct V;
-        impl<'de> Visitor<'de> for V {
-            type Value = LevelText<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a level: [price, size]")
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                let price = seq.next_element()?.ok_or_else(|| A::Error::custom("level without price"))?;
-                let size = seq.next_element()?.ok_or_else(|| A::Error::custom("level without size"))?;
-                while seq.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(LevelText(price, size))
-            }
-        }
-        d.deserialize_seq(V)
-    }
-}
+use crate::json::text::{LevelText, Text, present};
 
 /// Enough of any frame, wrapped or not, to know what it is.
 #[derive(Debug, Deserialize)]
@@ -95,11 +36,6 @@ pub struct Head<'a> {
     pub u: Option<IgnoredAny>,
     #[serde(rename = "B", default)]
     pub bid_size: Option<IgnoredAny>,
-}
-
-/// `null` counts as present: `{"result":null,"id":1}` is an ack.
-fn present<'de: 'a, 'a, D: Deserializer<'de>>(d: D) -> Result<Option<LazyValue<'a>>, D::Error> {
-    LazyValue::deserialize(d).map(Some)
 }
 
 #[derive(Debug, Deserialize)]

@@ -13,6 +13,7 @@
 
 use std::time::Duration;
 
+use crate::limits::{Heartbeat, Meter, Rate, Refusal, RestLimits, RetryAfter, SubscribeLimits, VenueLimits};
 use crate::plan::Route;
 
 /// Which Binance. They share one implementation and differ in data.
@@ -76,23 +77,44 @@ pub struct Facts {
     /// `exchangeInfo?symbols=[…]` is understood.
     pub exchange_info_by_symbols: bool,
     pub time_weight: u32,
-    pub weight_per_minute: u32,
-    pub weight_header: &'static str,
-    pub streams_max: usize,
-    /// Incoming messages per second that the venue bears; pings and pongs count, so we use fewer.
-    pub messages_per_second: u32,
-    /// Connection attempts per window and address.
-    pub connects: (u32, Duration),
-    /// The server pings this often …
-    pub ping_every: Duration,
-    /// … and closes when no pong came for this long.
-    pub pong_within: Duration,
-    /// The longest life of a connection.
-    pub life_max: Duration,
+    pub limits: VenueLimits,
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
+/// Spot: a ping every 20 s, closed after a minute without pong.
+const PING_SPOT: Heartbeat = Heartbeat::Server { every: Duration::from_secs(20), within: MINUTE };
+/// The others: every 3 minutes, 10 minutes of patience.
+const PING_OTHERS: Heartbeat = Heartbeat::Server { every: Duration::from_secs(180), within: Duration::from_secs(600) };
+
+/// Should the venue forget the header, it still wants to be left alone.
+const REFUSALS: [Refusal; 2] =
+    [Refusal::status(429, Duration::from_secs(10)), Refusal::status(418, Duration::from_secs(120))];
+
+/// What a variant bears, where they differ. `messages`: incoming ones per second; pings and pongs count, so we send four
+/// fifths of them. All print the used weight in the same header, answer 429 and then 418 to those who do not stop, and close
+/// after a day. (`rest-api.md` "IP Limits", `web-socket-streams.md` "General WSS information", read 2026-11-20.)
+const fn bears(weight: u32, streams_max: usize, messages: u64, heartbeat: Heartbeat) -> VenueLimits {
+    VenueLimits {
+        rest: RestLimits {
+            weight: Rate::new(weight, MINUTE),
+            meter: Some(Meter::Used("x-mbx-used-weight-1m")),
+            retry_after: RetryAfter::Seconds,
+            refusals: &REFUSALS,
+        },
+        connects: Rate::new(300, Duration::from_secs(300)),
+        streams_max,
+        subscribe: SubscribeLimits {
+            args_max: 50,
+            // A message stays under 4 KiB, and a refusal concerns few.
+            bytes_max: 3_500,
+            spacing: Duration::from_millis(1_250 / messages),
+            operations: None,
+        },
+        heartbeat,
+        life_max: Some(DAY),
+    }
+}
 
 /// `web-socket-streams.md` "General WSS information", `rest-api.md` "Market data endpoints", `faqs/market_data_only.md`.
 static SPOT: Facts = Facts {
@@ -120,15 +142,8 @@ static SPOT: Facts = Facts {
     exchange_info_weight: 20,
     exchange_info_by_symbols: true,
     time_weight: 1,
-    weight_per_minute: 6000,
-    weight_header: "x-mbx-used-weight-1m",
     // 1024 are allowed; fewer bounds what one lost connection costs.
-    streams_max: 1024,
-    messages_per_second: 5,
-    connects: (300, Duration::from_secs(300)),
-    ping_every: Duration::from_secs(20),
-    pong_within: MINUTE,
-    life_max: DAY,
+    limits: bears(6000, 1024, 5, PING_SPOT),
 };
 
 /// The change notice of 2026-03-06 split the paths; since 2026-04-23 a wrong path is acknowledged and silent.
@@ -150,15 +165,8 @@ static USDM: Facts = Facts {
     exchange_info_weight: 1,
     exchange_info_by_symbols: false,
     time_weight: 1,
-    weight_per_minute: 2400,
-    weight_header: "x-mbx-used-weight-1m",
     // Old official text; the 2026-10 page says 1024.
-    streams_max: 200,
-    messages_per_second: 10,
-    connects: (300, Duration::from_secs(300)),
-    ping_every: Duration::from_secs(180),
-    pong_within: Duration::from_secs(600),
-    life_max: DAY,
+    limits: bears(2400, 200, 10, PING_OTHERS),
 };
 
 /// Not split (change notice of 2026-03-06). Weights assumed as on USD-M.
@@ -180,14 +188,7 @@ static COINM: Facts = Facts {
     exchange_info_weight: 1,
     exchange_info_by_symbols: false,
     time_weight: 1,
-    weight_per_minute: 2400,
-    weight_header: "x-mbx-used-weight-1m",
-    streams_max: 200,
-    messages_per_second: 10,
-    connects: (300, Duration::from_secs(300)),
-    ping_every: Duration::from_secs(180),
-    pong_within: Duration::from_secs(600),
-    life_max: DAY,
+    limits: bears(2400, 200, 10, PING_OTHERS),
 };
 
 /// The spot protocol at another house, with weights and clocks of its own.
@@ -208,14 +209,7 @@ static US: Facts = Facts {
     exchange_info_weight: 10,
     exchange_info_by_symbols: true,
     time_weight: 1,
-    weight_per_minute: 1200,
-    weight_header: "x-mbx-used-weight-1m",
-    streams_max: 1024,
-    messages_per_second: 5,
-    connects: (300, Duration::from_secs(300)),
-    ping_every: Duration::from_secs(180),
-    pong_within: Duration::from_secs(600),
-    life_max: DAY,
+    limits: bears(1200, 1024, 5, PING_OTHERS),
 };
 
 impl Facts {
@@ -231,12 +225,6 @@ impl Facts {
             }
         }
         (limit, 0)
-    }
-
-    /// The time between two of our messages: four fifths of the rate that the venue bears, since pongs count too.
-    #[must_use]
-    pub fn message_spacing(&self) -> Duration {
-        Duration::from_millis(u64::from(1250 / self.messages_per_second.max(1)))
     }
 }
 
@@ -267,9 +255,11 @@ mod tests {
 
     #[test]
     fn messages_stay_under_the_rate() {
-        for v in Variant::ALL {
-            let per_second = 1.0 / v.facts().message_spacing().as_secs_f64();
-            assert!(per_second <= 0.81 * f64::from(v.facts().messages_per_second), "{v:?}");
+        for (variant, messages) in
+            [(Variant::Spot, 5.0), (Variant::UsdM, 10.0), (Variant::CoinM, 10.0), (Variant::Us, 5.0)]
+        {
+            let per_second = 1.0 / variant.facts().limits.subscribe.spacing.as_secs_f64();
+            assert!(per_second <= 0.81 * messages, "{variant:?}");
         }
     }
 }

@@ -9,7 +9,6 @@
 
 pub mod archive;
 mod decode;
-mod digits;
 mod emit;
 pub mod frame;
 pub mod limits;
@@ -20,23 +19,96 @@ mod scan;
 mod sentinel;
 pub mod sequence;
 pub mod symbol;
-mod timers;
-
-pub use rest::listed;
 
 use std::time::Duration;
 
-use wholetape_model::{Body, Decimal, Event, InstrumentIx, Kind, NO_INSTRUMENT, Raw, Scales, Ts};
+use wholetape_model::{Decimal, InstrumentId, InstrumentIx, InstrumentKind, NO_INSTRUMENT, Ts};
 
 use crate::error::ProtocolError;
 use crate::history::TradeHistory;
-use crate::plan::{Channel, PlanError, SessionPlan};
+use crate::limits::VenueLimits;
+use crate::plan::{Channel, ConnectionPlan, PlanError, SessionPlan, SplitLimits};
+use crate::polls::Polls;
+use crate::registry::{Endpoints, Venue};
+use crate::sentinel::{OddFrame, SAMPLE, Sentinel};
 use crate::session::{
-    Action, BookRule, FetchId, FetchKind, Frame, Note, OddShape, Out, Peek, Reply, Request, Session, SessionStats, Want,
+    Action, BookRule, FetchId, FetchKind, Frame, Mark, Note, OddShape, Out, Peek, Reply, Request, Session,
+    SessionStats, Want,
 };
+use crate::subscriptions::{Operation, Subscriptions};
+use crate::symbols::SymbolTable;
+use frame::Subscribe;
 use limits::Variant;
-use symbol::SymbolTable;
-use timers::{Polls, Subscriptions};
+
+/// The four of them.
+pub static VENUES: [&dyn Venue; 4] = [&Variant::Spot, &Variant::UsdM, &Variant::CoinM, &Variant::Us];
+
+impl Venue for Variant {
+    fn name(&self) -> &'static str {
+        self.facts().name
+    }
+
+    fn id_venue(&self) -> &'static str {
+        self.facts().id_venue
+    }
+
+    fn endpoints(&self) -> Endpoints {
+        Endpoints { ws: self.facts().ws_bases, rest: self.facts().rest_bases }
+    }
+
+    fn limits(&self) -> &'static VenueLimits {
+        &self.facts().limits
+    }
+
+    fn open(&self, plan: &SessionPlan) -> Result<Box<dyn Session>, PlanError> {
+        Ok(Box::new(Binance::new(*self, plan)?))
+    }
+
+    fn connections(
+        &self,
+        instruments: &[(InstrumentIx, String)],
+        channels: &[Channel],
+        limits: &SplitLimits,
+    ) -> Result<Vec<ConnectionPlan>, PlanError> {
+        plan::connections(*self, instruments, channels, limits)
+    }
+
+    fn instrument_id(&self, symbol: &str, kind: Option<InstrumentKind>) -> InstrumentId {
+        symbol::instrument_id(*self, symbol, kind)
+    }
+
+    fn symbol_of(&self, id: &InstrumentId) -> Option<String> {
+        symbol::symbol_of(*self, id)
+    }
+
+    fn listed(&self, body: &[u8]) -> Result<Vec<String>, ProtocolError> {
+        rest::listed(body)
+    }
+
+    fn owns_address(&self, host: &str, _path: &str) -> bool {
+        let us = host.ends_with("binance.us");
+        let futures = |stream, api| host.starts_with(stream) || host.starts_with(api);
+        match self {
+            Self::Us => us,
+            Self::UsdM => !us && futures("fstream", "fapi"),
+            Self::CoinM => !us && futures("dstream", "dapi"),
+            Self::Spot => {
+                let house = host.ends_with("binance.com") || host.ends_with("binance.vision");
+                house && !futures("fstream", "fapi") && !futures("dstream", "dapi")
+            }
+        }
+    }
+}
+
+/// A request to begin or end subscriptions.
+fn write(id: u64, op: Operation, streams: &[String]) -> String {
+    let method = match op {
+        Operation::Subscribe => "SUBSCRIBE",
+        Operation::Unsubscribe => "UNSUBSCRIBE",
+    };
+    // Strings and a number: there is nothing in it that JSON could not say.
+    sonic_rs::to_string(&Subscribe { method, params: streams, id }).unwrap_or_default()
+}
 
 /// One connection's conversation with one of the Binance variants.
 #[derive(Debug)]
@@ -59,7 +131,7 @@ pub struct Binance {
     seen: Vec<Option<rest::Told>>,
     /// Levels of the frame at hand.
     scratch: Vec<(Decimal, Decimal)>,
-    sentinel: sentinel::Sentinel,
+    sentinel: Sentinel,
     /// Frames of the fast scanner until the next one that is looked at.
     unseen: u64,
     stats: SessionStats,
@@ -75,7 +147,7 @@ impl Binance {
         let polled = |channel, every| plan.channels.contains(&channel).then_some(every);
         Ok(Self {
             variant,
-            symbols: SymbolTable::new(&plan.instruments)?,
+            symbols: symbol::table(&plan.instruments)?,
             discover: plan.discover,
             streams: plan::streams(variant, plan.route, &plan.instruments, &plan.channels)?,
             channels: plan.channels.clone(),
@@ -88,7 +160,7 @@ impl Binance {
             now: Ts::ZERO,
             seen: Vec::new(),
             scratch: Vec::new(),
-            sentinel: sentinel::Sentinel::new(variant),
+            sentinel: Sentinel::new(sentinel::shapes(variant)),
             unseen: 0,
             stats: SessionStats::default(),
         })
@@ -101,19 +173,9 @@ impl Binance {
         self
     }
 
-    #[inline]
-    fn count_channel(&mut self, channel: &'static str) {
-        match self.stats.by_channel.get_mut(channel) {
-            Some(n) => *n += 1,
-            None => {
-                self.stats.by_channel.insert(channel, 1);
-            }
-        }
-    }
-
     /// What is due at `now`.
     fn due(&mut self, now: Ts, out: &mut Out) {
-        if let Some(text) = self.subscriptions.poll(now) {
+        if let Some(text) = self.subscriptions.poll(now, write) {
             out.actions.push(Action::Send(text));
         }
         if self.polls.instruments(now) {
@@ -130,7 +192,7 @@ impl Binance {
 
     /// Tells when a frame is not as documented. `unknown`: the decoder said so itself, in an action from this place on.
     fn look(&mut self, bytes: &[u8], unknown: Option<usize>, out: &mut Out) {
-        let mut odd = self.sentinel.look(bytes);
+        let mut odd = sentinel::look(&mut self.sentinel, bytes);
         if let (None, Some(from)) = (&odd, unknown) {
             let named = out.actions.iter().skip(from).find_map(|a| match a {
                 Action::Note(Note::Unknown { channel }) => Some(channel.as_str()),
@@ -141,25 +203,10 @@ impl Binance {
         self.tell(odd, bytes, unknown.is_none(), out);
     }
 
-    /// Keeps and tells what is odd; `keep`: the decoder has not.
-    fn tell(&mut self, odd: Option<sentinel::OddFrame>, bytes: &[u8], keep: bool, out: &mut Out) {
+    fn tell(&mut self, odd: Option<OddFrame>, bytes: &[u8], keep: bool, out: &mut Out) {
         let Some(odd) = odd else { return };
         self.stats.odd_shapes = self.sentinel.counts;
-        if odd.keep && keep {
-            let raw =
-                Raw { channel: out.arena.text(odd.channel), text: out.arena.text(&String::from_utf8_lossy(bytes)) };
-            out.events.push(Event {
-                instrument: NO_INSTRUMENT,
-                kind: Kind::Raw,
-                ts_event: Ts::ZERO,
-                scales: Scales::default(),
-                body: Body::Raw(raw),
-            });
-        }
-        if let Some(what) = odd.news {
-            let shape = OddShape { channel: odd.channel, fingerprint: odd.fingerprint, what };
-            out.actions.push(Action::Note(Note::Shape(shape)));
-        }
+        odd.tell(bytes, keep, out);
     }
 
     fn fetch(&self, id: FetchId, out: &mut Out) {
@@ -169,28 +216,10 @@ impl Binance {
     }
 }
 
-/// Lengths of `out`, so that a failed frame can be taken back.
-struct Mark(usize, usize, usize, usize);
-
-impl Mark {
-    #[inline]
-    fn of(out: &Out) -> Self {
-        Self(out.events.len(), out.arena.levels.len(), out.arena.text.len(), out.actions.len())
-    }
-
-    #[cold]
-    fn restore(&self, out: &mut Out) {
-        out.events.truncate(self.0);
-        out.arena.levels.truncate(self.1);
-        out.arena.text.truncate(self.2);
-        out.actions.truncate(self.3);
-    }
-}
-
 impl Session for Binance {
     fn on_open(&mut self, now: Ts, out: &mut Out) {
         self.now = now;
-        self.subscriptions.open(now, &self.streams, self.variant.facts());
+        self.subscriptions.open(now, &self.streams, &self.variant.facts().limits.subscribe);
         self.polls.open(now, self.symbols.known(), self.open_interest_every, self.instruments_every);
         self.due(now, out);
     }
@@ -202,10 +231,10 @@ impl Session for Binance {
         let bytes = frame.bytes();
         if self.fast {
             if let Some(channel) = self.scan(bytes, out) {
-                self.count_channel(channel);
-                self.stats.events += (out.events.len() - mark.0) as u64;
+                self.stats.count(channel);
+                self.stats.events += (out.events.len() - mark.events) as u64;
                 self.unseen += 1;
-                if self.unseen >= sentinel::SAMPLE {
+                if self.unseen >= SAMPLE {
                     self.unseen = 0;
                     self.look(bytes, None, out);
                 }
@@ -216,9 +245,9 @@ impl Session for Binance {
         let unknown = self.stats.unknown_frames;
         match self.typed(bytes, out) {
             Ok(()) => {
-                self.stats.events += (out.events.len() - mark.0) as u64;
+                self.stats.events += (out.events.len() - mark.events) as u64;
                 if self.fast {
-                    let unknown = (self.stats.unknown_frames > unknown).then_some(mark.3);
+                    let unknown = (self.stats.unknown_frames > unknown).then_some(mark.actions);
                     self.look(bytes, unknown, out);
                 }
                 Ok(())
@@ -246,14 +275,14 @@ impl Session for Binance {
             Err(ProtocolError::Status { what: rest::name(id.kind), status })
         };
         match &done {
-            Ok(()) => self.stats.events += (out.events.len() - mark.0) as u64,
+            Ok(()) => self.stats.events += (out.events.len() - mark.events) as u64,
             Err(_) => {
                 self.stats.errors += 1;
                 mark.restore(out);
             }
         }
         if status == 200 {
-            let odd = self.sentinel.look_at_answer(id.kind, body);
+            let odd = sentinel::look_at_answer(&mut self.sentinel, id.kind, body);
             self.tell(odd, &body[..body.len().min(ANSWER_KEPT_MAX)], true, out);
         }
         done
@@ -297,7 +326,7 @@ impl Session for Binance {
     }
 
     fn odd_shape(&mut self, frame: Frame<'_>) -> Option<OddShape> {
-        let odd = self.sentinel.look(frame.bytes())?;
+        let odd = sentinel::look(&mut self.sentinel, frame.bytes())?;
         self.stats.odd_shapes = self.sentinel.counts;
         odd.news.map(|what| OddShape { channel: odd.channel, fingerprint: odd.fingerprint, what })
     }

@@ -6,8 +6,8 @@
 
 use wholetape_model::{Kind, Ts};
 
-use super::digits::Cursor;
 use super::emit::venue_time;
+use crate::json::cursor::Cursor;
 use crate::session::Peek;
 
 /// See the module. `Kind::Ticker` stands for everything that describes rather than records: statistics, bars, mark prices.

@@ -7,7 +7,7 @@ use wholetape_model::InstrumentIx;
 
 use super::decode::KLINES;
 use super::limits::Variant;
-use super::symbol::SymbolTable;
+use super::symbol::table;
 use crate::plan::{Channel, ConnectionPlan, PlanError, Route, SplitLimits};
 
 /// Where a channel comes from.
@@ -110,7 +110,7 @@ pub fn connections(
     limits: &SplitLimits,
 ) -> Result<Vec<ConnectionPlan>, PlanError> {
     let facts = variant.facts();
-    SymbolTable::new(instruments)?;
+    table(instruments)?;
     let mut channels = channels.to_vec();
     channels.sort_unstable();
     channels.dedup();
@@ -149,7 +149,7 @@ pub fn connections(
     if let Some(last) = routes.last_mut() {
         last.2.extend(&polls);
     }
-    let allowed = limits.streams_max.min(facts.streams_max).max(1);
+    let allowed = limits.streams_max.min(facts.limits.streams_max).max(1);
     let mut plans = Vec::new();
     for (route, path, mine, each, global) in routes {
         let room = allowed.saturating_sub(global);
@@ -202,7 +202,7 @@ mod tests {
                     assert!(plan.streams.iter().all(|s| !s.contains("depth") && !s.contains("bookTicker")));
                     assert!(plan.channels.contains(&Channel::OpenInterest));
                 }
-                Route::Any => panic!("usd-m has no common path"),
+                other => panic!("usd-m has no path for {other:?}"),
             }
         }
         assert_eq!(books, 150);

@@ -14,14 +14,15 @@ use wholetape_model::{
 };
 
 use super::Binance;
-use super::decode::{Piece, agg_parts, decimal, push, trading_status};
+use super::decode::{agg_parts, push, trading_status};
 use super::emit::{self, TradeParts, venue_time};
-use super::frame::{AggTradeFrame, ExchangeInfo, OpenInterest, RestTrade, ServerTime, SymbolInfo, SymbolName, Text};
+use super::frame::{AggTradeFrame, ExchangeInfo, OpenInterest, RestTrade, ServerTime, SymbolInfo, SymbolName};
 use super::limits::{Facts, Variant};
-use super::symbol::percent_decode;
 use crate::error::ProtocolError;
 use crate::history::{ById, TradeHistory};
+use crate::json::text::{Piece, Text, decimal};
 use crate::session::{FetchId, FetchKind, Out, Request, Want};
+use crate::symbols::{percent_decode, percent_encode};
 
 /// The largest page of trades at every variant.
 const PAGE_MAX: u64 = 1000;
@@ -180,7 +181,7 @@ impl Binance {
             ProtocolError::Malformed { why, .. } => ProtocolError::BadReply { what, why },
             other => other,
         })?;
-        self.count_channel(what);
+        self.stats.count(what);
         Ok(())
     }
 
@@ -379,17 +380,4 @@ fn define<'a>(
         settle: s.margin_asset.as_ref().map_or_else(|| s.quote_asset.as_str(), Text::as_str),
         status_text: word,
     })
-}
-
-/// Symbols are UTF-8 and must be percent-encoded in addresses (`rest-api.md`, enforced since 2026-01-15).
-fn percent_encode(symbol: &str) -> String {
-    let mut out = String::with_capacity(symbol.len());
-    for b in symbol.bytes() {
-        if b.is_ascii_alphanumeric() || b"-_.~".contains(&b) {
-            out.push(char::from(b));
-        } else {
-            out.push_str(&format!("%{b:02X}"));
-        }
-    }
-    out
 }

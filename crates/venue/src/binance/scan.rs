@@ -8,12 +8,14 @@
 //! Order-free because key order differs between recordings (`bookTicker` begins `e,u,s` on USD-M and `u,e,s` on COIN-M)
 //! and new optional keys (`nq`, `st`, `ps`) come at places that the documents do not promise.
 
-use wholetape_model::{BookAction, Decimal, Kind, Level, Price, Scales, Size, Span, TradeCondition};
+use wholetape_model::{BookAction, Decimal, Kind, Scales, Span, TradeCondition, Ts};
 
 use super::Binance;
-use super::digits::Cursor;
-use super::emit::{self, QuoteParts, TradeParts, venue_time};
-use super::sequence::Ids;
+use super::emit::{self, TradeParts, venue_time};
+use super::sequence;
+use crate::json::cursor::Cursor;
+use crate::json::scan::{Expect, Seen, flag, key, levels, more, quoted, quoted_decimal, time, two};
+use crate::levels::{self, QuoteParts};
 use crate::session::Out;
 
 #[derive(Clone, Copy)]
@@ -24,87 +26,10 @@ enum Hot {
     Depth,
 }
 
-const QUOTE: u64 = b'"' as u64;
-const COLON: u64 = b':' as u64;
-
-/// A key of one or two characters, as a number to match on.
-#[inline(always)]
-fn key(c: &mut Cursor<'_>) -> Option<u16> {
-    let w = c.word(0);
-    // "k":
-    if w & 0xFFFF_00FF == QUOTE | QUOTE << 16 | COLON << 24 {
-        c.i += 4;
-        return Some((w >> 8 & 0xFF) as u16);
-    }
-    // "kk":
-    if w & 0xFF_FF00_00FF == QUOTE | QUOTE << 24 | COLON << 32 {
-        c.i += 5;
-        return Some((w >> 8 & 0xFFFF) as u16);
-    }
-    None
-}
-
-/// `"kk"` as [`key`] gives it.
-const fn two(text: [u8; 2]) -> u16 {
-    u16::from_le_bytes(text)
-}
-
 const PS: u16 = two(*b"ps");
 const PU: u16 = two(*b"pu");
 const ST: u16 = two(*b"st");
 const NQ: u16 = two(*b"nq");
-
-/// Behind a value: `true` when another key follows.
-#[inline(always)]
-fn more(c: &mut Cursor<'_>) -> Option<bool> {
-    let b = c.byte();
-    c.i += 1;
-    match b {
-        b',' => Some(true),
-        b'}' => Some(false),
-        _ => None,
-    }
-}
-
-#[inline(always)]
-fn quoted_decimal(c: &mut Cursor<'_>) -> Option<Decimal> {
-    c.eat(b"\"")?;
-    c.decimal()
-}
-
-#[inline(always)]
-fn quoted<'a>(c: &mut Cursor<'a>) -> Option<&'a str> {
-    c.eat(b"\"")?;
-    c.plain()
-}
-
-#[inline(always)]
-fn time(c: &mut Cursor<'_>) -> Option<i64> {
-    i64::try_from(c.uint()?).ok()
-}
-
-#[inline(always)]
-fn flag(c: &mut Cursor<'_>) -> Option<bool> {
-    if c.eat(b"true").is_some() { Some(true) } else { c.eat(b"false").map(|()| false) }
-}
-
-/// Which keys were met; a second meeting declines.
-#[derive(Clone, Copy, Default)]
-struct Seen(u32);
-
-impl Seen {
-    #[inline(always)]
-    fn once(&mut self, bit: u32) -> Option<()> {
-        let before = self.0;
-        self.0 |= 1 << bit;
-        (before != self.0).then_some(())
-    }
-
-    #[inline(always)]
-    const fn has(self, needed: u32) -> bool {
-        self.0 & needed == needed
-    }
-}
 
 impl Binance {
     /// Reads one frame and returns its channel's name, or declines; on declining, `out` may hold remains that the caller
@@ -293,7 +218,7 @@ impl Binance {
             ask: Decimal::ZERO,
             ask_size: Decimal::ZERO,
             update_id: 0,
-            time: None,
+            ts_event: Ts::ZERO,
         };
         loop {
             match key(&mut c)? {
@@ -327,7 +252,7 @@ impl Binance {
                 }
                 TIME => {
                     seen.once(7)?;
-                    q.time = Some(time(&mut c)?);
+                    q.ts_event = venue_time(time(&mut c)?);
                 }
                 EVENT_TIME => {
                     seen.once(8)?;
@@ -356,7 +281,7 @@ impl Binance {
             return None;
         }
         if let Some(ix) = self.admit(symbol, st) {
-            emit::quote(&mut out.events, ix, &q).ok()?;
+            levels::quote(&mut out.events, ix, &q).ok()?;
         }
         Some("bookTicker")
     }
@@ -429,7 +354,7 @@ impl Binance {
         if !seen.has(0b111_1111) {
             return None;
         }
-        let ids = Ids::delta(self.variant, first, last, prev).ok()?;
+        let ids = sequence::ids(self.variant, first, last, prev).ok()?;
         let Some(ix) = self.admit(symbol, st) else {
             out.arena.levels.truncate(start);
             return Some("depth");
@@ -438,7 +363,7 @@ impl Binance {
         let bids = Span { start: start as u32, len: (asks_at - start) as u32 };
         let asks = Span { start: asks_at as u32, len: (out.arena.levels.len() - asks_at) as u32 };
         let ts = venue_time(engine_time.unwrap_or(event_time));
-        emit::book(&mut out.events, ix, BookAction::Delta, ids, ts, Scales { price, size }, bids, asks);
+        levels::book(&mut out.events, ix, BookAction::Delta, ids, ts, Scales { price, size }, bids, asks);
         Some("depth")
     }
 }
@@ -518,36 +443,3 @@ fn by_event(c: &Cursor<'_>) -> Option<Hot> {
         None
     }
 }
-
-/// The scales of the first level, which all others must have.
-struct Expect(Option<(u8, u8)>);
-
-/// `[["61733.10","0.072"],…]`
-#[inline(always)]
-fn levels(c: &mut Cursor<'_>, scales: &mut Expect, to: &mut Vec<Level>) -> Option<()> {
-    c.eat(b"[")?;
-    if c.eat(b"]").is_some() {
-        return Some(());
-    }
-    loop {
-        c.eat(b"[\"")?;
-        let price = c.decimal()?;
-        c.eat(b",\"")?;
-        let size = c.decimal()?;
-        let expected = *scales.0.get_or_insert((price.scale, size.scale));
-        // A deletion may print fewer places: zero has no scale of its own.
-        if price.scale != expected.0 || (size.scale != expected.1 && (size.raw != 0 || size.scale > expected.1)) {
-            return None;
-        }
-        to.push(Level { price: Price(price.raw), size: Size(size.raw) });
-        let w = c.word(0) & 0xFFFF;
-        c.i += 2;
-        if w == COMMA_NEXT {
-            continue;
-        }
-        return (w == END).then_some(());
-    }
-}
-
-const COMMA_NEXT: u64 = b']' as u64 | (b',' as u64) << 8;
-const END: u64 = b']' as u64 | (b']' as u64) << 8;

@@ -1,23 +1,15 @@
-//! The API-drift sentinel of a session: which frames no longer look as documented, each new shape told once.
+//! Which channel a frame or answer is of, for the sentinel of shapes ([`crate::sentinel`]).
 //!
-//! The fast scanner takes exactly the documented keys, so of its frames only one in [`SAMPLE`] is looked at; every frame that
-//! the typed decoder read is; so is every answer of REST that data is taken from. The shapes are a table made of our own frames (`frames/binance/shapes.txt`, from the documents)
-//! by the test beside this file. A frame whose shape is odd is kept raw, up to [`KEPT_MAX`] of one shape, and counted.
-//!
+//! The shapes are a table made of our own frames (`frames/binance/shapes.txt`, from the documents) by the test beside this file.
 //! Words that are enum-like here are named in [`ENUMS`].
 
 use std::sync::OnceLock;
 
 use super::limits::Variant;
+use crate::sentinel::{OddFrame, Sentinel};
 use crate::session::FetchKind;
-use crate::shape::{self, CHANNELS, Shapes, bytes_hash};
+use crate::shape::{self, Shapes, bytes_hash};
 
-/// One in so many frames of the fast scanner is looked at.
-pub(super) const SAMPLE: u64 = 1024;
-/// Frames of one odd shape that are kept raw; later ones are only counted.
-const KEPT_MAX: u32 = 256;
-/// Shapes that one session tells apart; more are counted and not told.
-const SHAPES_MAX: usize = 64;
 /// Items of one REST answer that are looked at: a page is made of one mould.
 const ITEMS_MAX: usize = 2;
 
@@ -27,7 +19,7 @@ pub(super) const ENUMS: [&str; 9] = ["X", "st", "cs", "ct", "o.S", "o.o", "o.f",
 
 const TABLE: &str = include_str!("shapes.txt");
 
-fn shapes(variant: Variant) -> &'static Shapes {
+pub(super) fn shapes(variant: Variant) -> &'static Shapes {
     static SPOT: OnceLock<Shapes> = OnceLock::new();
     static FUTURES: OnceLock<Shapes> = OnceLock::new();
     if variant.is_futures() {
@@ -37,121 +29,61 @@ fn shapes(variant: Variant) -> &'static Shapes {
     }
 }
 
-/// An odd frame.
-#[derive(Debug)]
-pub(super) struct OddFrame {
-    pub channel: &'static str,
-    pub fingerprint: u64,
-    /// Its shape was never seen by this session: what deviates, in words.
-    pub news: Option<String>,
-    /// To be kept raw.
-    pub keep: bool,
+/// Looks at a whole frame, wrapped or not.
+pub(super) fn look(sentinel: &mut Sentinel, frame: &[u8]) -> Option<OddFrame> {
+    let (mut stream, mut data, mut strange) = (false, None, None);
+    shape::members(frame, |key, value| match key {
+        b"stream" => stream = true,
+        b"data" => data = Some(value),
+        other => strange = Some(other),
+    });
+    let Some(payload) = data.filter(|_| stream) else { return payloads(sentinel, frame) };
+    if let Some(key) = strange {
+        let what = || format!("unknown key `{}` beside `stream` and `data`", String::from_utf8_lossy(key));
+        return Some(sentinel.odd("wrapper", bytes_hash(key), what));
+    }
+    payloads(sentinel, payload)
 }
 
-#[derive(Debug)]
-pub(super) struct Sentinel {
-    shapes: &'static Shapes,
-    /// Odd shapes seen, and how many frames of each were kept.
-    seen: Vec<(u64, u32)>,
-    /// Odd frames by the place of their channel in [`CHANNELS`].
-    pub counts: [u64; CHANNELS.len()],
+/// Looks at an answer of REST with status 200. Definitions are held against what their decoder knows instead.
+pub(super) fn look_at_answer(sentinel: &mut Sentinel, kind: FetchKind, body: &[u8]) -> Option<OddFrame> {
+    let channel = |item: &[u8]| match kind {
+        FetchKind::BookSnapshot => Some("restDepth"),
+        FetchKind::OpenInterest => Some("restOpenInterest"),
+        // Aggregates and single trades, whichever source was asked.
+        FetchKind::TradesFrom | FetchKind::NewestTrades | FetchKind::TradesAt => {
+            let mut aggregate = false;
+            shape::members(item, |key, _| aggregate |= key == b"a");
+            Some(if aggregate { "restAggTrades" } else { "restTrades" })
+        }
+        FetchKind::Instruments | FetchKind::ServerTime => None,
+    };
+    let (mut items, mut odd) = (0, None);
+    let many = shape::elements(body, |item| {
+        items += 1;
+        if items <= ITEMS_MAX && odd.is_none() {
+            odd = channel(item).and_then(|channel| sentinel.held_against(channel, item));
+        }
+    });
+    if many.is_some() { odd } else { channel(body).and_then(|channel| sentinel.held_against(channel, body)) }
 }
 
-impl Sentinel {
-    pub fn new(variant: Variant) -> Self {
-        Self { shapes: shapes(variant), seen: Vec::new(), counts: [0; CHANNELS.len()] }
-    }
-
-    /// Looks at a whole frame, wrapped or not.
-    pub fn look(&mut self, frame: &[u8]) -> Option<OddFrame> {
-        let (mut stream, mut data, mut strange) = (false, None, None);
-        shape::members(frame, |key, value| match key {
-            b"stream" => stream = true,
-            b"data" => data = Some(value),
-            other => strange = Some(other),
-        });
-        let Some(payload) = data.filter(|_| stream) else { return self.payloads(frame) };
-        if let Some(key) = strange {
-            let what = || format!("unknown key `{}` beside `stream` and `data`", String::from_utf8_lossy(key));
-            return Some(self.odd("wrapper", bytes_hash(key), what));
+fn payloads(sentinel: &mut Sentinel, json: &[u8]) -> Option<OddFrame> {
+    let mut first = None;
+    if shape::elements(json, |one| {
+        if first.is_none() {
+            first = payload(sentinel, one);
         }
-        self.payloads(payload)
+    })
+    .is_some()
+    {
+        return first;
     }
+    payload(sentinel, json)
+}
 
-    /// Looks at an answer of REST with status 200. Definitions are held against what their decoder knows instead.
-    pub fn look_at_answer(&mut self, kind: FetchKind, body: &[u8]) -> Option<OddFrame> {
-        let channel = |item: &[u8]| match kind {
-            FetchKind::BookSnapshot => Some("restDepth"),
-            FetchKind::OpenInterest => Some("restOpenInterest"),
-            // Aggregates and single trades, whichever source was asked.
-            FetchKind::TradesFrom | FetchKind::NewestTrades | FetchKind::TradesAt => {
-                let mut aggregate = false;
-                shape::members(item, |key, _| aggregate |= key == b"a");
-                Some(if aggregate { "restAggTrades" } else { "restTrades" })
-            }
-            FetchKind::Instruments | FetchKind::ServerTime => None,
-        };
-        let (mut items, mut odd) = (0, None);
-        let many = shape::elements(body, |item| {
-            items += 1;
-            if items <= ITEMS_MAX && odd.is_none() {
-                odd = channel(item).and_then(|channel| self.held_against(channel, item));
-            }
-        });
-        if many.is_some() { odd } else { channel(body).and_then(|channel| self.held_against(channel, body)) }
-    }
-
-    /// A frame that the decoder did not know at all, though no known shape says so.
-    pub fn unknown(&mut self, channel: &str) -> OddFrame {
-        // A stream's name holds the symbol, which is no part of its shape.
-        let channel = channel.split_once('@').map_or(channel, |(_, name)| name);
-        let odd =
-            self.odd("other", bytes_hash(channel.as_bytes()), || format!("unknown frame or value in `{channel}`"));
-        // The decoder has kept it already.
-        OddFrame { keep: false, ..odd }
-    }
-
-    fn payloads(&mut self, json: &[u8]) -> Option<OddFrame> {
-        let mut first = None;
-        if shape::elements(json, |payload| {
-            if first.is_none() {
-                first = self.payload(payload);
-            }
-        })
-        .is_some()
-        {
-            return first;
-        }
-        self.payload(json)
-    }
-
-    fn payload(&mut self, payload: &[u8]) -> Option<OddFrame> {
-        self.held_against(channel_of(payload)?, payload)
-    }
-
-    fn held_against(&mut self, channel: &'static str, payload: &[u8]) -> Option<OddFrame> {
-        let shapes = self.shapes;
-        let shape = shapes.get(channel)?;
-        let odd = shape.judge(payload)?;
-        Some(self.odd(channel, odd.fingerprint, || shape.explain(payload)))
-    }
-
-    fn odd(&mut self, channel: &'static str, fingerprint: u64, what: impl FnOnce() -> String) -> OddFrame {
-        self.counts[shape::channel_index(channel)] += 1;
-        let fingerprint = fingerprint ^ bytes_hash(channel.as_bytes());
-        match self.seen.iter().position(|(seen, _)| *seen == fingerprint) {
-            Some(at) => {
-                let kept = &mut self.seen[at].1;
-                *kept = kept.saturating_add(1);
-                OddFrame { channel, fingerprint, news: None, keep: *kept <= KEPT_MAX }
-            }
-            None if self.seen.len() < SHAPES_MAX => {
-                self.seen.push((fingerprint, 1));
-                OddFrame { channel, fingerprint, news: Some(what()), keep: true }
-            }
-            None => OddFrame { channel, fingerprint, news: None, keep: false },
-        }
-    }
+fn payload(sentinel: &mut Sentinel, payload: &[u8]) -> Option<OddFrame> {
+    sentinel.held_against(channel_of(payload)?, payload)
 }
 
 /// The channel of a payload, by what tells it to the decoder too; `None` for errors and what nobody knows.
@@ -191,6 +123,8 @@ mod tests {
     use std::fmt::Write as _;
 
     use super::*;
+    use crate::sentinel::KEPT_MAX;
+    use crate::shape::CHANNELS;
 
     const FRAMES: &str = include_str!("../../frames/binance/shapes.txt");
 
@@ -225,11 +159,11 @@ mod tests {
             assert_eq!(channel_of(frame.as_bytes()), Some(channel), "{frame}");
             assert!(CHANNELS.contains(&channel));
             let variant = if family == "spot" { Variant::Spot } else { Variant::UsdM };
-            let mut sentinel = Sentinel::new(variant);
+            let mut sentinel = Sentinel::new(shapes(variant));
             for text in
                 [frame.to_owned(), format!(r#"{{"stream":"x@y","data":{frame}}}"#), format!("[{frame}, {frame}]")]
             {
-                assert!(sentinel.look(text.as_bytes()).is_none(), "{text}");
+                assert!(look(&mut sentinel, text.as_bytes()).is_none(), "{text}");
             }
         }
     }
@@ -244,45 +178,34 @@ mod tests {
                 "restOpenInterest" => FetchKind::OpenInterest,
                 _ => FetchKind::TradesFrom,
             };
-            let mut sentinel = Sentinel::new(variant);
+            let mut sentinel = Sentinel::new(shapes(variant));
             let page = |item: &str| match kind {
                 FetchKind::TradesFrom => format!("[{item},{item},{item}]"),
                 _ => item.to_owned(),
             };
-            assert!(sentinel.look_at_answer(kind, page(frame).as_bytes()).is_none(), "{frame}");
+            assert!(look_at_answer(&mut sentinel, kind, page(frame).as_bytes()).is_none(), "{frame}");
             let odd = page(&frame.replacen('{', r#"{"zz":"new","#, 1));
-            let odd = sentinel.look_at_answer(kind, odd.as_bytes()).expect(frame);
+            let odd = look_at_answer(&mut sentinel, kind, odd.as_bytes()).expect(frame);
             assert_eq!((odd.channel, odd.news.as_deref()), (channel, Some("unknown key `zz` (text)")));
         }
-        let mut sentinel = Sentinel::new(Variant::Spot);
-        assert!(sentinel.look_at_answer(FetchKind::TradesFrom, b"[]").is_none(), "nothing newer");
+        let mut sentinel = Sentinel::new(shapes(Variant::Spot));
+        assert!(look_at_answer(&mut sentinel, FetchKind::TradesFrom, b"[]").is_none(), "nothing newer");
     }
 
     #[test]
     fn an_odd_shape_is_told_once_and_kept_and_counted_always() {
-        let mut sentinel = Sentinel::new(Variant::Spot);
+        let mut sentinel = Sentinel::new(shapes(Variant::Spot));
         let frame =
             r#"{"stream":"a@trade","data":{"e":"trade","E":1,"s":"A","t":1,"p":"1","q":"1","T":1,"m":true,"zz":7}}"#;
-        let first = sentinel.look(frame.as_bytes()).unwrap();
+        let first = look(&mut sentinel, frame.as_bytes()).unwrap();
         assert_eq!((first.channel, first.news.as_deref()), ("trade", Some("unknown key `zz` (number)")));
         for i in 1..400 {
-            let again = sentinel.look(frame.replace(":7", &format!(":{i}")).as_bytes()).unwrap();
+            let again = look(&mut sentinel, frame.replace(":7", &format!(":{i}")).as_bytes()).unwrap();
             assert!(again.news.is_none() && again.fingerprint == first.fingerprint);
             assert_eq!(again.keep, i < KEPT_MAX);
         }
         assert_eq!(sentinel.counts[shape::channel_index("trade")], 400);
-        let wrapper = sentinel.look(br#"{"stream":"a","data":{},"v":2}"#).unwrap();
+        let wrapper = look(&mut sentinel, br#"{"stream":"a","data":{},"v":2}"#).unwrap();
         assert_eq!(wrapper.channel, "wrapper");
-    }
-
-    #[test]
-    fn ever_new_words_cannot_grow_it() {
-        let mut sentinel = Sentinel::new(Variant::UsdM);
-        let mut news = 0;
-        for i in 0..10_000 {
-            let frame = format!(r#"{{"e":"trade","E":1,"s":"A","t":1,"p":"1","q":"1","T":1,"m":true,"X":"W{i}"}}"#);
-            news += usize::from(sentinel.look(frame.as_bytes()).unwrap().news.is_some());
-        }
-        assert_eq!((news, sentinel.seen.len()), (SHAPES_MAX, SHAPES_MAX));
     }
 }

@@ -9,6 +9,7 @@
 //! The rules themselves are in the `book` crate; a session only names them.
 
 use super::limits::Variant;
+use crate::levels::Ids;
 use crate::session::BookRule;
 
 /// The rule by which this variant's deltas join a snapshot and each other.
@@ -21,30 +22,21 @@ pub const fn rule(variant: Variant) -> BookRule {
 }
 
 /// `U`, `u`, `pu` as the ids of a book delta.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ids {
-    pub first: u64,
-    pub last: u64,
-    /// 0 where the variant prints none.
-    pub prev: u64,
-}
-
-impl Ids {
-    /// # Errors
-    /// A text when the ids contradict each other: no venue rule allows `U > u`, and futures must print `pu`.
-    #[inline]
-    pub fn delta(variant: Variant, first: u64, last: u64, prev: Option<i64>) -> Result<Self, &'static str> {
-        if first > last {
-            return Err("first update id is after the last");
-        }
-        let prev = match prev {
-            // The engine's very first update has none before it.
-            Some(p) => u64::try_from(p).unwrap_or(0),
-            None if variant.is_futures() => return Err("no previous update id"),
-            None => 0,
-        };
-        Ok(Self { first, last, prev })
+///
+/// # Errors
+/// A text when the ids contradict each other: no venue rule allows `U > u`, and futures must print `pu`.
+#[inline]
+pub fn ids(variant: Variant, first: u64, last: u64, prev: Option<i64>) -> Result<Ids, &'static str> {
+    if first > last {
+        return Err("first update id is after the last");
     }
+    let prev = match prev {
+        // The engine's very first update has none before it.
+        Some(p) => u64::try_from(p).unwrap_or(0),
+        None if variant.is_futures() => return Err("no previous update id"),
+        None => 0,
+    };
+    Ok(Ids { first, last, prev })
 }
 
 #[cfg(test)]
@@ -53,10 +45,10 @@ mod tests {
 
     #[test]
     fn ids_are_checked() {
-        assert_eq!(Ids::delta(Variant::Spot, 5, 9, None), Ok(Ids { first: 5, last: 9, prev: 0 }));
-        assert_eq!(Ids::delta(Variant::UsdM, 5, 9, Some(3)), Ok(Ids { first: 5, last: 9, prev: 3 }));
-        assert!(Ids::delta(Variant::UsdM, 5, 9, None).is_err());
-        assert!(Ids::delta(Variant::Spot, 9, 5, None).is_err());
+        assert_eq!(ids(Variant::Spot, 5, 9, None), Ok(Ids { first: 5, last: 9, prev: 0 }));
+        assert_eq!(ids(Variant::UsdM, 5, 9, Some(3)), Ok(Ids { first: 5, last: 9, prev: 3 }));
+        assert!(ids(Variant::UsdM, 5, 9, None).is_err());
+        assert!(ids(Variant::Spot, 9, 5, None).is_err());
     }
 
     #[test]

@@ -1,68 +1,8 @@
-//! What a session does by the clock: subscriptions paced under the venue's message rate, and REST polls.
-//!
-//! Subscriptions are `SUBSCRIBE` messages, not names in the address: only they are answered, so a refusal is seen and
-//! named.
+//! REST polls of a session: by the clock, spread over their interval, and never in a storm.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use wholetape_model::Ts;
-
-use super::frame::Subscribe;
-use super::limits::Facts;
-
-/// Streams of one request: a message stays well under 4 KiB, and a refusal concerns few.
-const BATCH: usize = 50;
-/// Requests remembered until they are answered.
-const PENDING_MAX: usize = 1024;
-
-/// The subscriptions of one connection: waiting, asked, answered.
-#[derive(Debug, Default)]
-pub struct Subscriptions {
-    waiting: VecDeque<Vec<String>>,
-    asked: Vec<(u64, Vec<String>)>,
-    last_id: u64,
-    next_send: Option<Ts>,
-    spacing: Duration,
-}
-
-impl Subscriptions {
-    /// Begins anew on a fresh transport. Ids go on, so that an answer is never taken for another's.
-    pub fn open(&mut self, now: Ts, streams: &[String], facts: &Facts) {
-        self.asked.clear();
-        self.waiting = streams.chunks(BATCH).map(<[String]>::to_vec).collect();
-        self.spacing = facts.message_spacing();
-        self.next_send = (!self.waiting.is_empty()).then_some(now);
-    }
-
-    /// The next message, when its time has come.
-    pub fn poll(&mut self, now: Ts) -> Option<String> {
-        if self.next_send.is_none_or(|due| now < due) {
-            return None;
-        }
-        let streams = self.waiting.pop_front()?;
-        self.last_id += 1;
-        let message = Subscribe { method: "SUBSCRIBE", params: &streams, id: self.last_id };
-        // Strings and a number: there is nothing in it that JSON could not say.
-        let text = sonic_rs::to_string(&message).unwrap_or_default();
-        if self.asked.len() < PENDING_MAX {
-            self.asked.push((self.last_id, streams));
-        }
-        self.next_send = (!self.waiting.is_empty()).then_some(now + self.spacing);
-        Some(text)
-    }
-
-    #[must_use]
-    pub const fn next(&self) -> Option<Ts> {
-        self.next_send
-    }
-
-    /// The streams of request `id`, once.
-    pub fn answered(&mut self, id: u64) -> Option<Vec<String>> {
-        let at = self.asked.iter().position(|(asked, _)| *asked == id)?;
-        Some(self.asked.swap_remove(at).1)
-    }
-}
 
 /// At least this long between two unplanned polls of the definitions.
 const SOON: Duration = Duration::from_secs(5);
@@ -140,29 +80,9 @@ impl Polls {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::binance::limits::Variant;
 
     fn at(ms: i64) -> Ts {
         Ts::from_millis(1_000_000 + ms)
-    }
-
-    #[test]
-    fn subscriptions_are_batched_paced_and_matched_with_their_answers() {
-        let streams: Vec<String> = (0..120).map(|i| format!("s{i}@trade")).collect();
-        let mut subs = Subscriptions::default();
-        subs.open(at(0), &streams, Variant::Spot.facts());
-        let first = subs.poll(at(0)).unwrap();
-        assert!(first.starts_with(r#"{"method":"SUBSCRIBE","params":["s0@trade","#) && first.ends_with(r#"],"id":1}"#));
-        assert_eq!(subs.poll(at(0)), None);
-        assert_eq!(subs.poll(at(249)), None);
-        assert!(subs.poll(at(250)).unwrap().contains("s50@trade"));
-        assert!(subs.poll(at(500)).unwrap().ends_with(r#""s119@trade"],"id":3}"#));
-        assert_eq!(subs.next(), None);
-        assert_eq!(subs.answered(2).map(|s| s.len()), Some(50));
-        assert_eq!(subs.answered(2), None);
-        subs.open(at(900), &streams[..1], Variant::Spot.facts());
-        assert!(subs.poll(at(900)).unwrap().ends_with(r#""id":4}"#));
-        assert_eq!(subs.answered(1), None);
     }
 
     #[test]

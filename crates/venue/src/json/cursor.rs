@@ -12,7 +12,7 @@ const POW10: [u64; 9] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_0
 
 /// Where we are in a frame.
 #[derive(Clone, Copy)]
-pub(super) struct Cursor<'a> {
+pub(crate) struct Cursor<'a> {
     pub b: &'a [u8],
     pub i: usize,
 }
@@ -20,7 +20,7 @@ pub(super) struct Cursor<'a> {
 impl<'a> Cursor<'a> {
     /// The next eight bytes; zeros (which are neither digit, quote nor plain) behind the end.
     #[inline(always)]
-    pub(super) fn word(&self, ahead: usize) -> u64 {
+    pub(crate) fn word(&self, ahead: usize) -> u64 {
         let at = self.i + ahead;
         match self.b.get(at..).and_then(<[u8]>::first_chunk::<8>) {
             Some(w) => u64::from_le_bytes(*w),
@@ -30,12 +30,12 @@ impl<'a> Cursor<'a> {
 
     /// The next byte; 0 behind the end.
     #[inline(always)]
-    pub(super) fn byte(&self) -> u8 {
+    pub(crate) fn byte(&self) -> u8 {
         self.b.get(self.i).copied().unwrap_or(0)
     }
 
     #[inline(always)]
-    pub(super) fn eat(&mut self, text: &[u8]) -> Option<()> {
+    pub(crate) fn eat(&mut self, text: &[u8]) -> Option<()> {
         if self.b.get(self.i..)?.starts_with(text) {
             self.i += text.len();
             Some(())
@@ -46,7 +46,7 @@ impl<'a> Cursor<'a> {
 
     /// The rest of a string whose opening quote is behind us: printable ASCII without escapes, up to its quote.
     #[inline(always)]
-    pub(super) fn plain(&mut self) -> Option<&'a str> {
+    pub(crate) fn plain(&mut self) -> Option<&'a str> {
         let start = self.i;
         loop {
             let w = self.word(0);
@@ -74,7 +74,7 @@ impl<'a> Cursor<'a> {
 
     /// A whole number without sign or leading zero, of at most 16 digits.
     #[inline(always)]
-    pub(super) fn uint(&mut self) -> Option<u64> {
+    pub(crate) fn uint(&mut self) -> Option<u64> {
         let first = self.byte();
         let (value, digits) = self.digits()?;
         if first == b'0' && digits > 1 {
@@ -89,7 +89,7 @@ impl<'a> Cursor<'a> {
     /// Where the next number begins depends only on where this one's quote is, not on its value: the processor finds the
     /// way through a book ahead of the arithmetic. That is why the quote is looked for first, in one window of 16 bytes.
     #[inline(always)]
-    pub(super) fn decimal(&mut self) -> Option<Decimal> {
+    pub(crate) fn decimal(&mut self) -> Option<Decimal> {
         let w0 = self.word(0);
         let quote = find(w0, b'"');
         if quote != 0 {
