@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
-use wholetape_book::{BookConfig, OrderBook, Rule, Stamp, Step, SyncedOrderBook};
-use wholetape_model::{Book, BookAction, Decimal, Level, Levels, Price, Scales, Side, Size};
+use wholetape_book::{BookConfig, OrderBook, Stamp, Step, SyncedOrderBook};
+use wholetape_model::{Book, BookAction, Chain, Decimal, Level, Levels, Price, Scales, Side, Size};
 
 #[derive(Default)]
 struct Model {
@@ -108,7 +108,7 @@ fn frame(data: &[u8]) -> Option<()> {
     let (bids, asks) = (levels(&bids)?, levels(&asks)?);
     let id = |key: &str| body.get(key).and_then(Value::as_u64);
     let (first_id, last_id, prev_id) = (id("U").unwrap_or(2), id("u").unwrap_or(2), id("pu").unwrap_or(0));
-    for rule in [Rule::SpotAnchored, Rule::LinkedPrev] {
+    for rule in [Chain::SpotAnchored, Chain::LinkedPrev] {
         let (mut book, mut model) = (SyncedOrderBook::new(rule, BookConfig::default()), Model::default());
         let (bids, asks) = (Levels::Native(&bids), Levels::Native(&asks));
         let snapshot = Book { action: BookAction::Snapshot, first_id, last_id: first_id, prev_id: 0, bids, asks };
@@ -123,7 +123,7 @@ fn frame(data: &[u8]) -> Option<()> {
 fn script(data: &[u8]) -> Option<()> {
     let mut bytes = data.iter().copied();
     let mut next = || bytes.next();
-    let rule = if next()? % 2 == 0 { Rule::SpotAnchored } else { Rule::LinkedPrev };
+    let rule = if next()? % 2 == 0 { Chain::SpotAnchored } else { Chain::LinkedPrev };
     let config = BookConfig { queue_len_max: 8, queue_levels_max: 32, levels_max: 64 };
     let (mut book, mut model) = (SyncedOrderBook::new(rule, config), Model::default());
     let mut newest = 100_u64;

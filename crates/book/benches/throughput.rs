@@ -12,15 +12,15 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use recordings::Update;
-use wholetape_book::{BookConfig, Rule, Step, SyncedOrderBook};
-use wholetape_model::{BookAction, Level};
+use wholetape_book::{BookConfig, Step, SyncedOrderBook};
+use wholetape_model::{BookAction, Chain, Level};
 
 /// Small recordings repeat until a round has so many levels, so that the clock does not matter.
 const LEVELS_MIN: usize = 200_000;
 const ROUNDS: usize = 5;
 
 /// The updates after which the book was live, and a book just before them.
-fn prepare(rule: Rule, updates: &[Update]) -> Option<(SyncedOrderBook, Vec<&Update>)> {
+fn prepare(rule: Chain, updates: &[Update]) -> Option<(SyncedOrderBook, Vec<&Update>)> {
     let mut book = SyncedOrderBook::new(rule, BookConfig::default());
     let snapshot = updates.iter().find(|u| u.action == BookAction::Snapshot)?;
     book.on_snapshot(snapshot.stamp, snapshot.scales, &snapshot.book(), &mut |_| {});

@@ -221,6 +221,17 @@ impl OrderBook {
         Ok(())
     }
 
+    /// Cuts one side to its best `n` levels. What goes is appended to `gone` with size 0.
+    pub fn cut(&mut self, side: Side, n: usize, gone: &mut Vec<Level>) {
+        self.scratch.clear();
+        let cut = match side {
+            Side::Buy => &mut self.bids,
+            Side::Sell => &mut self.asks,
+        };
+        cut.cut(n, &mut self.scratch);
+        gone.extend(self.scratch.drain(..).map(|(key, _)| level(side, (key, 0))));
+    }
+
     pub fn clear(&mut self) {
         self.bids.clear();
         self.asks.clear();

@@ -254,6 +254,24 @@ impl BookSide {
         debug_assert!(!self.outdone && !self.off_grid, "the window was placed for these levels");
     }
 
+    /// Removes all but the best `n` levels and appends what went to `gone`, in no order.
+    pub fn cut(&mut self, n: usize, gone: &mut Vec<(i64, i64)>) {
+        if self.len() <= n {
+            return;
+        }
+        let start = gone.len();
+        gone.extend(self.near_levels().skip(n));
+        // Every far level is worse than every level of the window.
+        let room = n.saturating_sub(self.near);
+        let far = gone.len();
+        gone.extend(self.far.iter());
+        gone[far..].sort_unstable_by_key(|l| l.0);
+        gone.drain(far..(far + room).min(gone.len()));
+        for at in start..gone.len() {
+            self.set(gone[at].0, 0);
+        }
+    }
+
     /// Forgets all levels; what was learned of the grid stays.
     pub fn clear(&mut self) {
         while let Some(slot) = self.best_slot() {

@@ -4,7 +4,7 @@
 
 /// Counts of one [`crate::SyncedOrderBook`]; they only grow, but for `buffered`.
 ///
-/// `deltas_seen = deltas_applied + deltas_discarded_old + deltas_unsynced + deltas_rejected + buffered`.
+/// `deltas_seen = deltas_applied + deltas_discarded_old + deltas_unsynced + deltas_rejected + beats + buffered`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SpliceStats {
     /// Deltas received, whatever became of them.
@@ -17,10 +17,15 @@ pub struct SpliceStats {
     pub sequence_gaps: u64,
     /// Queued now, waiting for a snapshot.
     pub buffered: u64,
-    /// Queued and never usable: the queue overflowed, or the chain broke before a snapshot came.
+    /// Never usable: the queue overflowed, the chain broke before a snapshot came, or none can be waited for with what came before
+    /// it.
     pub deltas_unsynced: u64,
-    /// Refused by validation.
+    /// Refused by validation, or led to a book that has not the venue's checksum.
     pub deltas_rejected: u64,
+    /// Signs of life: they change nothing.
+    pub beats: u64,
+    pub checksums_checked: u64,
+    pub checksums_failed: u64,
     /// Snapshots that became the book.
     pub snapshots: u64,
     /// Snapshots older than the first delta queued.

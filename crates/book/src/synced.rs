@@ -1,5 +1,6 @@
 //! A book and the proof that it is right: snapshot and deltas spliced by the venue's rule, every update's place in the chain
-//! checked before its levels are.
+//! checked before its levels are. Here is the machine whose snapshot is fetched over REST; those that get it by the stream are in
+//! `stream.rs`, on the same state.
 //!
 //! ```text
 //!            snapshot joins the queue                 chain breaks, resync()
@@ -13,13 +14,14 @@
 //! is not older must then join it by the rule; if it does not, that is a gap like any other.
 
 use wholetape_model::{
-    Arena, Book, BookAction, Decimal, GapCause, Level, Levels, Scales, Side, Span, Ts, ValidityState,
+    Arena, Book, BookAction, BookRule, Chain, Decimal, GapCause, Level, Levels, Scales, Side, Span, Ts, ValidityState,
 };
 
+use crate::checksum::Scratch;
 use crate::error::BookError;
 use crate::order_book::{OrderBook, validate};
 use crate::queue::Queue;
-use crate::rule::{Ids, Link, Rule};
+use crate::rule::{Ids, Link, follow, join};
 use crate::stats::SpliceStats;
 
 /// Bounds of one book's memory.
@@ -71,8 +73,20 @@ pub enum Step {
     Overflow {
         dropped: usize,
     },
-    /// Validation failed and nothing changed. The next delta will be a gap.
+    /// Validation failed and no level changed. The next delta will be a gap; where the snapshot comes by the stream, the book
+    /// waits for one.
     Rejected(BookError),
+    /// By the stream only: a snapshot became the book.
+    Replaced,
+    /// By the stream only: no change, a sign of life.
+    Beat,
+    /// By the stream only: a snapshot must come first.
+    Unsynced,
+    /// By the stream only: the book that it led to has not the venue's checksum. A snapshot is needed.
+    Mismatch {
+        expected: u32,
+        got: u32,
+    },
 }
 
 /// What [`SyncedOrderBook::place`] says.
@@ -111,7 +125,7 @@ pub struct Applied<'a> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+pub(crate) enum Phase {
     Syncing,
     /// Snapshot applied at `at`, no delta yet: the rule's join decides about the first.
     Joining {
@@ -125,26 +139,32 @@ enum Phase {
 /// One instrument's book, fed by one connection. Single writer.
 #[derive(Debug, Clone)]
 pub struct SyncedOrderBook {
-    rule: Rule,
+    pub(crate) rule: BookRule,
     config: BookConfig,
-    book: OrderBook,
-    phase: Phase,
+    pub(crate) book: OrderBook,
+    pub(crate) phase: Phase,
     /// Why it is not live, or late.
     cause: GapCause,
-    stale: bool,
+    pub(crate) stale: bool,
     /// The newest id of all deltas received: the venue's own chain.
-    newest: Option<u64>,
+    pub(crate) newest: Option<u64>,
     /// Old deltas since the last one that was not.
     old_run: u32,
     queue: Queue,
-    stats: SpliceStats,
+    pub(crate) stats: SpliceStats,
+    /// Time and id of the last whole push.
+    pub(crate) moment: Option<(Ts, u64)>,
+    /// What the last update pushed out of a book of limited depth, with size 0; bids first.
+    pub(crate) cut: Vec<Level>,
+    pub(crate) cut_bids: usize,
+    pub(crate) scratch: Scratch,
 }
 
 impl SyncedOrderBook {
     #[must_use]
-    pub fn new(rule: Rule, config: BookConfig) -> Self {
+    pub fn new(rule: impl Into<BookRule>, config: BookConfig) -> Self {
         Self {
-            rule,
+            rule: rule.into(),
             config,
             book: OrderBook::new(config.levels_max),
             phase: Phase::Syncing,
@@ -154,6 +174,10 @@ impl SyncedOrderBook {
             old_run: 0,
             queue: Queue::default(),
             stats: SpliceStats::default(),
+            moment: None,
+            cut: Vec::new(),
+            cut_bids: 0,
+            scratch: Scratch::default(),
         }
     }
 
@@ -168,8 +192,8 @@ impl SyncedOrderBook {
         }
         self.follow_chain(ids);
         let link = match self.phase {
-            Phase::Live { at } => self.rule.follow(at, ids),
-            Phase::Joining { at } => self.rule.join(at, ids),
+            Phase::Live { at } => follow(self.rule.chain, at, ids),
+            Phase::Joining { at } => join(self.rule.chain, at, ids),
             Phase::Syncing => return self.enqueue(stamp, scales, delta, ids),
         };
         match link {
@@ -195,9 +219,9 @@ impl SyncedOrderBook {
     pub fn place(&self, first: u64, last: u64, prev: u64) -> Place {
         let ids = Ids { first, last, prev };
         let link = match (self.phase, self.queue.last()) {
-            (Phase::Live { at }, _) => self.rule.follow(at, ids),
-            (Phase::Joining { at }, _) => self.rule.join(at, ids),
-            (Phase::Syncing, Some(queued)) => self.rule.follow(queued.last, ids),
+            (Phase::Live { at }, _) => follow(self.rule.chain, at, ids),
+            (Phase::Joining { at }, _) => join(self.rule.chain, at, ids),
+            (Phase::Syncing, Some(queued)) => follow(self.rule.chain, queued.last, ids),
             (Phase::Syncing, None) => return Place::Follows,
         };
         match link {
@@ -234,9 +258,9 @@ impl SyncedOrderBook {
 
     /// Counts breaks of the venue's own chain, whatever the book's state.
     #[inline]
-    fn follow_chain(&mut self, ids: Ids) {
+    pub(crate) fn follow_chain(&mut self, ids: Ids) {
         match self.newest {
-            Some(newest) => match self.rule.follow(newest, ids) {
+            Some(newest) => match follow(self.rule.chain, newest, ids) {
                 Link::Follows => self.newest = Some(ids.last),
                 Link::Old => {}
                 Link::Breaks { .. } => {
@@ -256,7 +280,7 @@ impl SyncedOrderBook {
         }
         let mut step = Step::Queued;
         if let Some(last) = self.queue.last() {
-            match self.rule.follow(last.last, ids) {
+            match follow(self.rule.chain, last.last, ids) {
                 Link::Old => return self.on_old(stamp, scales, delta, ids),
                 Link::Follows => self.old_run = 0,
                 Link::Breaks { expected, got } => {
@@ -291,7 +315,8 @@ impl SyncedOrderBook {
     /// A snapshot arrived. If it joins the queue, the snapshot and the queued deltas that follow it are handed to `applied`
     /// in order, each with the book as it then is.
     ///
-    /// A snapshot on a book that is live changes nothing: call [`SyncedOrderBook::resync`] first to force it.
+    /// A snapshot on a book that is live changes nothing: call [`SyncedOrderBook::resync`] first to force it. Not for books whose
+    /// snapshot comes by the stream: those take it by [`SyncedOrderBook::on_update`].
     pub fn on_snapshot(
         &mut self,
         stamp: Stamp,
@@ -308,12 +333,12 @@ impl SyncedOrderBook {
             self.stats.snapshots_not_needed += 1;
             return Splice::NotNeeded;
         }
-        let discarded = self.queue.iter().take_while(|q| self.rule.join(at, q.ids) == Link::Old).count();
+        let discarded = self.queue.iter().take_while(|q| join(self.rule.chain, at, q.ids) == Link::Old).count();
         if let Some(first) = self.queue.iter().nth(discarded)
-            && matches!(self.rule.join(at, first.ids), Link::Breaks { .. })
+            && matches!(join(self.rule.chain, at, first.ids), Link::Breaks { .. })
         {
             self.stats.snapshots_too_old += 1;
-            return Splice::TooOld { first_needed: first_needed(self.rule, first.ids) };
+            return Splice::TooOld { first_needed: first_needed(self.rule.chain, first.ids) };
         }
         if let Err(error) = self.book.replace(snapshot.bids, snapshot.asks, scales) {
             self.stats.snapshots_rejected += 1;
@@ -371,6 +396,7 @@ impl SyncedOrderBook {
         self.resync(cause);
         self.drop_queue();
         self.newest = None;
+        self.moment = None;
     }
 
     /// The book is right up to its id but too late to be served as live (a lagging line, a silent connection). Deltas go on
@@ -417,7 +443,7 @@ impl SyncedOrderBook {
     }
 
     #[must_use]
-    pub const fn rule(&self) -> Rule {
+    pub const fn rule(&self) -> BookRule {
         self.rule
     }
 
@@ -436,7 +462,7 @@ impl SyncedOrderBook {
         if !self.needs_snapshot() {
             return None;
         }
-        self.queue.first().map(|ids| first_needed(self.rule, ids))
+        self.queue.first().map(|ids| first_needed(self.rule.chain, ids))
     }
 
     #[must_use]
@@ -507,7 +533,7 @@ impl SyncedOrderBook {
 }
 
 #[inline]
-fn check_head(delta: &Book<Levels<'_>>, ids: Ids) -> Result<(), BookError> {
+pub(crate) fn check_head(delta: &Book<Levels<'_>>, ids: Ids) -> Result<(), BookError> {
     if delta.action != BookAction::Delta {
         return Err(BookError::Action(delta.action));
     }
@@ -517,9 +543,9 @@ fn check_head(delta: &Book<Levels<'_>>, ids: Ids) -> Result<(), BookError> {
     Ok(())
 }
 
-const fn first_needed(rule: Rule, ids: Ids) -> u64 {
-    match rule {
-        Rule::SpotAnchored => ids.first.saturating_sub(1),
-        Rule::LinkedPrev => ids.first,
+const fn first_needed(chain: Chain, ids: Ids) -> u64 {
+    match chain {
+        Chain::LinkedPrev => ids.first,
+        _ => ids.first.saturating_sub(1),
     }
 }

@@ -10,8 +10,8 @@ mod recordings;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use wholetape_book::{BookConfig, Rule, Stamp, Step, SyncedOrderBook};
-use wholetape_model::{Book, BookAction, Level, Levels, Price, Scales, Side, Size};
+use wholetape_book::{BookConfig, Stamp, Step, SyncedOrderBook};
+use wholetape_model::{Book, BookAction, Chain, Level, Levels, Price, Scales, Side, Size};
 
 struct Counting;
 
@@ -85,7 +85,7 @@ fn walk(book: &mut SyncedOrderBook, steps: u64, out: &mut Vec<Level>) {
 #[test]
 fn none_for_a_market_that_walks() {
     let mut out = Vec::new();
-    let mut book = SyncedOrderBook::new(Rule::LinkedPrev, BookConfig::default());
+    let mut book = SyncedOrderBook::new(Chain::LinkedPrev, BookConfig::default());
     walk(&mut book, 20_000, &mut out);
     assert!(book.stats().snapshots > 10 && book.unverified().placements() > 10, "{:?}", book.stats());
     book.restart(wholetape_model::GapCause::Disconnected);

@@ -6,8 +6,8 @@ use std::fmt::Write;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use wholetape_book::{BookConfig, OrderBook, Rule, Splice, Step, SyncedOrderBook};
-use wholetape_model::{BookAction, Decimal, Level, Side, ValidityState};
+use wholetape_book::{BookConfig, OrderBook, Splice, Step, SyncedOrderBook};
+use wholetape_model::{BookAction, Chain, Decimal, Level, Side, ValidityState};
 
 /// Without trailing zeros and without exponent, as the truth is hashed.
 fn plain(d: Decimal) -> String {
@@ -52,7 +52,7 @@ fn top10(book: &OrderBook, side: Side) -> Value {
     levels.iter().map(text).collect()
 }
 
-fn check(name: &str, rule: Rule, updates: &[recordings::Update], truth: &Value) {
+fn check(name: &str, rule: Chain, updates: &[recordings::Update], truth: &Value) {
     let mut book = SyncedOrderBook::new(rule, BookConfig::default());
     let mut path = Path(Sha256::new());
     for update in updates {

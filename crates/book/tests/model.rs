@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use wholetape_book::{BookConfig, BookError, OrderBook, Rule, Splice, Stamp, Step, SyncedOrderBook};
-use wholetape_model::{Book, BookAction, Level, Levels, Price, Scales, Side, Size, ValidityState};
+use wholetape_book::{BookConfig, BookError, OrderBook, Splice, Stamp, Step, SyncedOrderBook};
+use wholetape_model::{Book, BookAction, Chain, Level, Levels, Price, Scales, Side, Size, ValidityState};
 
 type Map = BTreeMap<i64, i64>;
 /// (is bid, price, size): the smallest change that a venue's book knows; each has an id of its own.
@@ -25,13 +25,13 @@ struct Event {
 /// The venue: its atoms in order, and the events that it publishes about them.
 #[derive(Debug, Clone)]
 struct Venue {
-    rule: Rule,
+    rule: Chain,
     atoms: Vec<Atom>,
     events: Vec<Event>,
 }
 
 impl Venue {
-    fn new(rule: Rule, atoms: Vec<Atom>, groups: &[usize]) -> Self {
+    fn new(rule: Chain, atoms: Vec<Atom>, groups: &[usize]) -> Self {
         let mut venue = Self { rule, atoms, events: Vec::new() };
         let mut at = 0;
         for size in groups.iter().cycle() {
@@ -55,7 +55,7 @@ impl Venue {
     /// Spot ids are consecutive; futures ids are shared by all symbols, so ours leave holes.
     fn id(&self, atom: usize) -> u64 {
         match self.rule {
-            Rule::SpotAnchored => 100 + atom as u64,
+            Chain::SpotAnchored => 100 + atom as u64,
             _ => 100 + 3 * atom as u64,
         }
     }
@@ -151,7 +151,7 @@ fn atoms() -> impl Strategy<Value = Vec<Atom>> {
 }
 
 fn venue() -> impl Strategy<Value = Venue> {
-    let rule = prop_oneof![Just(Rule::SpotAnchored), Just(Rule::LinkedPrev)];
+    let rule = prop_oneof![Just(Chain::SpotAnchored), Just(Chain::LinkedPrev)];
     (rule, atoms(), proptest::collection::vec(1_usize..6, 1..20)).prop_map(|(r, a, g)| Venue::new(r, a, &g))
 }
 
@@ -285,7 +285,7 @@ fn book_with_huge_size(book: &mut SyncedOrderBook, venue: &Venue, n: usize) {
     event.bids = vec![Level { price: Price(50), size: Size(i64::MAX) }];
     *book = SyncedOrderBook::new(venue.rule, BookConfig::default());
     let at = event.prev.max(event.first - 1);
-    let at = if venue.rule == Rule::LinkedPrev { event.prev } else { at };
+    let at = if venue.rule == Chain::LinkedPrev { event.prev } else { at };
     book.on_snapshot(
         Stamp::default(),
         SCALES,
@@ -335,7 +335,7 @@ fn top_views_reach_beyond_the_window() {
 #[test]
 fn a_book_frozen_by_ids_that_start_anew_is_found() {
     let atoms: Vec<Atom> = (0..3_000).map(|i| (true, 10_000 + i % 50, 1 + i)).collect();
-    let venue = Venue::new(Rule::SpotAnchored, atoms, &[1]);
+    let venue = Venue::new(Chain::SpotAnchored, atoms, &[1]);
     let mut book = SyncedOrderBook::new(venue.rule, BookConfig::default());
     venue.snapshot(2_900, &mut book);
     assert_eq!(deliver(&venue.events[2_901], &mut book), Step::Applied);
@@ -347,7 +347,7 @@ fn a_book_frozen_by_ids_that_start_anew_is_found() {
 /// 1 000 instruments with full books must fit in 1 GiB: Binance gives at most 5 000 levels a side.
 #[test]
 fn a_full_book_is_small() {
-    let mut book = SyncedOrderBook::new(Rule::SpotAnchored, BookConfig::default());
+    let mut book = SyncedOrderBook::new(Chain::SpotAnchored, BookConfig::default());
     let side = |from: i64, step: i64| -> Vec<Level> {
         (0..5_000).map(|i| Level { price: Price(from + step * i * 7), size: Size(1 + i) }).collect()
     };

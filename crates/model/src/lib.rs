@@ -6,6 +6,7 @@
 //!
 //! Start with [`event`] (what can happen), then [`record`] (how it is kept).
 
+pub mod book_rule;
 pub mod decimal;
 pub mod event;
 pub mod instrument;
@@ -14,6 +15,7 @@ pub mod record;
 pub mod time;
 pub mod topic;
 
+pub use book_rule::{BookRule, Chain};
 pub use decimal::{Decimal, DecimalError};
 pub use event::{
     Arena, Bar, Body, Book, BookAction, Event, Funding, Level, Levels, Liquidation, Pending, Price, Quote, Raw, Scales,

@@ -7,10 +7,10 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use wholetape_book::{BookConfig, Rule, Stamp, Step, SyncedOrderBook};
+use wholetape_book::{BookConfig, Stamp, Step, SyncedOrderBook};
 use wholetape_model::{
-    Body, Book, BookAction, Decimal, Event, Kind, Level, Levels, Price, Quote, RowFlags, Scales, Size, Span, Trade,
-    TradeCondition, Ts,
+    Body, Book, BookAction, Chain, Decimal, Event, Kind, Level, Levels, Price, Quote, RowFlags, Scales, Size, Span,
+    Trade, TradeCondition, Ts,
 };
 use wholetape_quality::{CheckConfig, Checks, Findings};
 
@@ -98,7 +98,7 @@ struct Instrument {
 /// Feeds one recording; `tamper` may change an event before it is checked. Returns flags by kind, events and findings.
 fn run(file: &Path, mut tamper: impl FnMut(&mut Event)) -> (BTreeMap<String, u64>, u64, u64) {
     let futures = file.to_string_lossy().contains("usdm") || file.to_string_lossy().contains("coinm");
-    let rule = if futures { Rule::LinkedPrev } else { Rule::SpotAnchored };
+    let rule = if futures { Chain::LinkedPrev } else { Chain::SpotAnchored };
     let mut decoder = zstd::Decoder::new(File::open(file).expect("recording")).expect("zstd");
     decoder.window_log_max(27).expect("window");
     let (mut flagged, mut events, mut told) = (BTreeMap::new(), 0, 0);

@@ -54,6 +54,7 @@ pub mod shape;
 pub mod subscriptions;
 pub mod symbols;
 
+pub use wholetape_model::{BookRule, Chain, book_rule::Checksum};
 use wholetape_model::{InstrumentDef, InstrumentId, InstrumentIx};
 
 pub use error::{ProtocolError, Recovery};
@@ -62,8 +63,8 @@ pub use limits::{Heartbeat, Rate, Refusal, VenueLimits};
 pub use plan::{Channel, ConnectionPlan, PlanError, Route, SessionPlan, SplitLimits};
 pub use registry::{Endpoints, Venue, names, of_address, venue, venues};
 pub use session::{
-    Action, BookRule, FetchFailure, FetchId, FetchKind, Frame, Note, OddShape, Out, Peek, Reply, Request, Session,
-    SessionStats, Want,
+    Action, FetchFailure, FetchId, FetchKind, Frame, Note, OddShape, Out, Peek, Reply, Request, Session, SessionStats,
+    Want,
 };
 
 /// Every folder.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use wholetape_model::{Arena, Event, InstrumentIx, Kind, Ts};
+use wholetape_model::{Arena, BookRule, Event, InstrumentIx, Kind, Ts};
 
 use crate::error::{ProtocolError, Recovery};
 use crate::history::TradeHistory;
@@ -131,6 +131,8 @@ pub struct OddShape {
 #[derive(Debug, Default)]
 pub struct Out {
     pub events: Vec<Event>,
+    /// What the venue printed to prove a book, where it did: the place of the book's event, and the checksum.
+    pub checksums: Vec<(usize, u32)>,
     pub arena: Arena,
     pub actions: Vec<Action>,
 }
@@ -138,6 +140,7 @@ pub struct Out {
 impl Out {
     pub fn clear(&mut self) {
         self.events.clear();
+        self.checksums.clear();
         self.arena.clear();
         self.actions.clear();
     }
@@ -167,19 +170,11 @@ impl Mark {
     #[cold]
     pub fn restore(&self, out: &mut Out) {
         out.events.truncate(self.events);
+        out.checksums.retain(|(event, _)| *event < self.events);
         out.arena.levels.truncate(self.levels);
         out.arena.text.truncate(self.text);
         out.actions.truncate(self.actions);
     }
-}
-
-/// How deltas join a snapshot and each other. The rules themselves are in `book`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum BookRule {
-    /// Binance spot: `U <= L+1 <= u`, then `U == prev u + 1`.
-    SpotAnchored,
-    /// Binance futures: `U <= L <= u` (or `pu == L`), then `pu == prev u`.
-    LinkedPrev,
 }
 
 /// Counters of one connection. Public: they become metrics and the `inspect` report.
@@ -251,9 +246,11 @@ pub trait Session: Send {
     /// When `on_timer` wants to be called; always moves forward after it was.
     fn next_timer(&self) -> Option<Ts>;
 
-    fn book_rule(&self) -> BookRule;
+    /// The rule of the book that this session brings of `instrument`.
+    fn book_rule(&self, instrument: InstrumentIx) -> BookRule;
 
-    /// Asks the venue for the book of `instrument` anew, where its snapshot comes by the stream: ends the subscription and begins
+    /// Asks the venue for the book of `instrument` anew, where its snapshot comes by the stream (every chain but the anchored
+    /// ones): ends the subscription and begins
     /// it again, within the venue's budget of requests. The requests come out now or by [`Session::on_timer`]; the answer is when
     /// the last of them goes out, or `None` where the venue has nothing of the kind.
     fn resubscribe_book(&mut self, _now: Ts, _instrument: InstrumentIx, _out: &mut Out) -> Option<Ts> {

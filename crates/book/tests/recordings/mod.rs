@@ -9,8 +9,8 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use wholetape_book::{Rule, Stamp};
-use wholetape_model::{Book, BookAction, Decimal, Level, Levels, Price, Scales, Size, Ts};
+use wholetape_book::Stamp;
+use wholetape_model::{Book, BookAction, Chain, Decimal, Level, Levels, Price, Scales, Size, Ts};
 
 /// One snapshot or delta, decoded into memory.
 #[derive(Debug, Clone)]
@@ -45,7 +45,7 @@ impl Update {
 /// One recording: updates by symbol, in the order received.
 pub struct Recording {
     pub name: String,
-    pub rule: Rule,
+    pub rule: Chain,
     pub books: BTreeMap<String, Vec<Update>>,
     pub truth: Value,
 }
@@ -78,25 +78,33 @@ pub fn each(mut visit: impl FnMut(Recording)) {
 fn read(venue: &str, file: &Path) -> Recording {
     let truth = file.to_string_lossy().replace(".jsonl.zst", ".truth.json");
     let truth = serde_json::from_slice(&std::fs::read(truth).expect("truth file")).expect("truth is JSON");
-    let mut decoder = zstd::Decoder::new(File::open(file).expect("recording")).expect("zstd");
-    decoder.window_log_max(27).expect("window");
     let mut books: BTreeMap<String, Vec<Update>> = BTreeMap::new();
-    for line in BufReader::new(decoder).lines() {
-        let line = line.expect("line");
-        if !line.contains("depth") {
-            continue;
-        }
-        let line: Value = serde_json::from_str(&line).expect("line is JSON");
-        if let Some((symbol, update)) = update(&line) {
+    lines(file, |line| {
+        if let Some((symbol, update)) = update(line) {
             books.entry(symbol).or_default().push(update);
         }
-    }
-    let rule = if venue == "binance-usdm" || venue == "binance-coinm" { Rule::LinkedPrev } else { Rule::SpotAnchored };
+    });
+    let rule =
+        if venue == "binance-usdm" || venue == "binance-coinm" { Chain::LinkedPrev } else { Chain::SpotAnchored };
     let name = format!("{venue}/{}", file.file_name().unwrap_or_default().to_string_lossy());
     Recording { name, rule, books, truth }
 }
 
+/// Calls `visit` with each line of a recording.
+pub fn lines(file: &Path, mut visit: impl FnMut(&Value)) {
+    let mut decoder = zstd::Decoder::new(File::open(file).expect("recording")).expect("zstd");
+    decoder.window_log_max(27).expect("window");
+    for line in BufReader::new(decoder).lines() {
+        let line = line.expect("line");
+        visit(&serde_json::from_str(&line).expect("line is JSON"));
+    }
+}
+
 fn update(line: &Value) -> Option<(String, Update)> {
+    // Most lines are of other channels: they need no second parse.
+    if !line["data"].as_str()?.contains("epth") && !line["url"].as_str()?.contains("/depth?") {
+        return None;
+    }
     let mut body: Value = serde_json::from_str(line["data"].as_str()?).ok()?;
     let stamp = Stamp { ts_recv: Ts(line["recv_ns"].as_i64()?), ..Stamp::default() };
     if line["kind"] == "http_resp" {
@@ -116,7 +124,7 @@ fn update(line: &Value) -> Option<(String, Update)> {
     Some((body["s"].as_str()?.to_owned(), make(stamp, BookAction::Delta, ids, &body["b"], &body["a"])))
 }
 
-fn make(stamp: Stamp, action: BookAction, ids: (u64, u64, u64), bids: &Value, asks: &Value) -> Update {
+pub fn make(stamp: Stamp, action: BookAction, ids: (u64, u64, u64), bids: &Value, asks: &Value) -> Update {
     let texts = |side: &Value| -> Vec<(Decimal, Decimal)> {
         let number = |v: &Value| Decimal::parse(v.as_str().expect("text").as_bytes()).expect("number");
         side.as_array().expect("levels").iter().map(|l| (number(&l[0]), number(&l[1]))).collect()

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use wholetape_book::{BookConfig, Rule, Splice, Stamp, Step, SyncedOrderBook};
+use wholetape_book::{BookConfig, Splice, Stamp, Step, SyncedOrderBook};
 use wholetape_model::{
-    Arena, Body, Book, Event, Gap, GapCause, GapState, HealSource, InstrumentIx, Kind, Level, Levels, RowFlags, Span,
-    Ts, Validity, ValidityState,
+    Arena, Body, Book, BookRule, Event, Gap, GapCause, GapState, HealSource, InstrumentIx, Kind, Level, Levels,
+    RowFlags, Span, Ts, Validity, ValidityState,
 };
 use wholetape_venue::{FetchId, FetchKind};
 
@@ -57,7 +57,7 @@ pub struct BookFlow {
 
 impl BookFlow {
     /// `resume` is what the tape knows of the book; nothing on a first start.
-    pub fn new(rule: Rule, resume: Option<&TopicResume>) -> Self {
+    pub fn new(rule: BookRule, resume: Option<&TopicResume>) -> Self {
         let since = resume.map_or(Ts::ZERO, |r| r.last_recv);
         let lost = resume.filter(|r| r.is_known()).map(|r| match r.open_gaps.last() {
             // A loss that went on when we stopped goes on, under its number.
@@ -208,6 +208,8 @@ impl Line {
                 return;
             }
             Step::Gap { .. } | Step::Overflow { .. } => flow.want(now),
+            // Those of books whose snapshot comes by the stream.
+            Step::Replaced | Step::Beat | Step::Unsynced | Step::Mismatch { .. } => return,
             Step::Rejected(error) => {
                 self.stats.errors += 1;
                 out.actions.push(LineAction::Odd(conn, format!("{} rejected: {error}", self.topics.get(topic).topic)));

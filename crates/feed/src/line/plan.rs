@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use wholetape_book::Rule;
 use wholetape_model::{GapCause, InstrumentId, InstrumentIx, Kind, Ts};
 use wholetape_quality::{CheckConfig, Checks};
-use wholetape_venue::{BookRule, Channel, ConnectionPlan, PlanError, Session};
+use wholetape_venue::{Channel, ConnectionPlan, PlanError, Session};
 
 use super::books::BookFlow;
 use super::ledger::Ledger;
@@ -269,10 +268,7 @@ impl Line {
 
     #[cold]
     fn add_book(&mut self, ix: InstrumentIx, conn: ConnIx) {
-        let rule = match self.conns[conn].session.book_rule() {
-            BookRule::SpotAnchored => Rule::SpotAnchored,
-            BookRule::LinkedPrev => Rule::LinkedPrev,
-        };
+        let rule = self.conns[conn].session.book_rule(ix);
         let name = format!("book.{}", self.instruments[ix as usize].id);
         let resume = self.plan.resume.topics.get(&name);
         self.instruments[ix as usize].book = Some(BookFlow::new(rule, resume));

@@ -4,7 +4,7 @@ use wholetape_model::{
     Body, Book, BookAction, Event, GapCause, GapState, HealSource, InstrumentId, Level, Price, Quote, Scales, Size,
     Trade, TradeCondition, ValidityState,
 };
-use wholetape_venue::{BookRule, Out, Request, SessionStats, TradeHistory, Want};
+use wholetape_venue::{BookRule, Chain, Out, Request, SessionStats, TradeHistory, Want};
 
 use super::*;
 
@@ -157,8 +157,8 @@ impl Session for Script {
         None
     }
 
-    fn book_rule(&self) -> BookRule {
-        BookRule::SpotAnchored
+    fn book_rule(&self, _: InstrumentIx) -> BookRule {
+        Chain::SpotAnchored.into()
     }
 
     fn trade_history(&self) -> TradeHistory {

@@ -22,7 +22,7 @@ pub mod symbol;
 
 use std::time::Duration;
 
-use wholetape_model::{Decimal, InstrumentId, InstrumentIx, InstrumentKind, NO_INSTRUMENT, Ts};
+use wholetape_model::{BookRule, Decimal, InstrumentId, InstrumentIx, InstrumentKind, NO_INSTRUMENT, Ts};
 
 use crate::error::ProtocolError;
 use crate::history::TradeHistory;
@@ -32,8 +32,7 @@ use crate::polls::Polls;
 use crate::registry::{Endpoints, Venue};
 use crate::sentinel::{OddFrame, SAMPLE, Sentinel};
 use crate::session::{
-    Action, BookRule, FetchId, FetchKind, Frame, Mark, Note, OddShape, Out, Peek, Reply, Request, Session,
-    SessionStats, Want,
+    Action, FetchId, FetchKind, Frame, Mark, Note, OddShape, Out, Peek, Reply, Request, Session, SessionStats, Want,
 };
 use crate::subscriptions::{Operation, Subscriptions};
 use crate::symbols::SymbolTable;
@@ -305,7 +304,7 @@ impl Session for Binance {
         [self.subscriptions.next(), self.polls.next()].into_iter().flatten().min()
     }
 
-    fn book_rule(&self) -> BookRule {
+    fn book_rule(&self, _: InstrumentIx) -> BookRule {
         sequence::rule(self.variant)
     }
 

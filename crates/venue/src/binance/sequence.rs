@@ -8,17 +8,18 @@
 //!
 //! The rules themselves are in the `book` crate; a session only names them.
 
+use wholetape_model::{BookRule, Chain};
+
 use super::limits::Variant;
 use crate::levels::Ids;
-use crate::session::BookRule;
 
 /// The rule by which this variant's deltas join a snapshot and each other.
 #[must_use]
 pub const fn rule(variant: Variant) -> BookRule {
-    match variant {
-        Variant::Spot | Variant::Us => BookRule::SpotAnchored,
-        Variant::UsdM | Variant::CoinM => BookRule::LinkedPrev,
-    }
+    BookRule::new(match variant {
+        Variant::Spot | Variant::Us => Chain::SpotAnchored,
+        Variant::UsdM | Variant::CoinM => Chain::LinkedPrev,
+    })
 }
 
 /// `U`, `u`, `pu` as the ids of a book delta.
@@ -53,7 +54,7 @@ mod tests {
 
     #[test]
     fn futures_link_and_spot_counts() {
-        assert_eq!(rule(Variant::Us), BookRule::SpotAnchored);
-        assert_eq!(rule(Variant::CoinM), BookRule::LinkedPrev);
+        assert_eq!(rule(Variant::Us).chain, Chain::SpotAnchored);
+        assert_eq!(rule(Variant::CoinM).chain, Chain::LinkedPrev);
     }
 }
