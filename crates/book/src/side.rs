@@ -267,8 +267,8 @@ impl BookSide {
         gone.extend(self.far.iter());
         gone[far..].sort_unstable_by_key(|l| l.0);
         gone.drain(far..(far + room).min(gone.len()));
-        for at in start..gone.len() {
-            self.set(gone[at].0, 0);
+        for (key, _) in &gone[start..] {
+            self.set(*key, 0);
         }
     }
 

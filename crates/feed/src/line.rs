@@ -35,6 +35,7 @@ mod quiet;
 pub mod shed;
 pub mod silence;
 mod sockets;
+mod stream_books;
 mod timers;
 pub mod topics;
 pub mod trades;
@@ -77,6 +78,8 @@ pub struct LineStats {
     pub gaps_never_published: u64,
     pub gaps_lost: u64,
     pub resyncs: u64,
+    /// Books subscribed anew, because their snapshot comes by the stream.
+    pub resubscriptions: u64,
     pub fetches: u64,
     pub fetch_failures: u64,
     pub findings: u64,
@@ -128,6 +131,8 @@ pub struct Line {
     members: usize,
     /// The event at hand came by a socket, not by an answer.
     from_socket: bool,
+    /// What the venue proves the book of the event at hand by.
+    checksum: Option<u32>,
     socket_watches: Vec<sockets::Watch>,
     /// Of each connection, what the process before heard: see [`down`].
     heard_down: Vec<Option<Ts>>,
@@ -162,6 +167,7 @@ impl Line {
             shed: shed::Shedding::default(),
             members,
             from_socket: false,
+            checksum: None,
             socket_watches: (0..conns.len() / members).map(|_| sockets::Watch::default()).collect(),
             heard_down: Vec::new(),
             conns,
@@ -253,7 +259,7 @@ impl Line {
 
     /// The answer to a fetch.
     pub fn on_fetched(&mut self, conn: ConnIx, now: Ts, id: FetchId, reply: Reply<'_>, out: &mut LineOut) {
-        out.scratch.events.clear();
+        out.scratch.clear_events();
         let result = self.conns[conn].session.on_fetched(now, id, reply, &mut out.scratch);
         self.take_raw(conn, now, out);
         let failure = match (&reply, &result) {
@@ -263,7 +269,7 @@ impl Line {
             _ => None,
         };
         if let Some((retry_after, why)) = failure {
-            out.scratch.events.clear();
+            out.scratch.clear_events();
             self.stats.fetch_failures += u64::from(retry_after.is_none());
             self.fetch_failed(id, retry_after, &why, now, out);
         } else {
@@ -289,6 +295,7 @@ impl Line {
         if carried {
             self.confess_all_deaf(conn, now, out);
         }
+        self.feeder_closed(conn, now, out);
         if self.is_carried_elsewhere(conn, since, now) {
             // Nothing is lost where the other socket goes on.
             self.unproven_siblings(conn, since, now, out);
@@ -358,7 +365,7 @@ impl Line {
         out: &mut LineOut,
         f: impl FnOnce(&mut dyn Session, &mut wholetape_venue::Out) -> Result<(), ProtocolError>,
     ) {
-        out.scratch.events.clear();
+        out.scratch.clear_events();
         if f(self.conns[conn].session.as_mut(), &mut out.scratch).is_ok() {
             self.take_events(conn, now, RowFlags::default(), out);
         }
@@ -381,12 +388,17 @@ impl Line {
                 self.conns[conn].heard_of(event.ts_event, now);
             }
             match event.kind {
-                Kind::Book => self.on_book(conn, &event, now, out),
+                Kind::Book => {
+                    // Most venues print none.
+                    let of_this = |c: &&(usize, u32)| c.0 == i;
+                    self.checksum = out.scratch.checksums.iter().find(of_this).map(|c| c.1);
+                    self.on_book(conn, &event, now, out);
+                }
                 kind if kind == self.plan.trade_source => self.on_trade(conn, &event, now, out),
                 _ => self.on_state(conn, &event, now, flags, out),
             }
         }
-        out.scratch.events.clear();
+        out.scratch.clear_events();
     }
 
     fn on_trade(&mut self, conn: ConnIx, event: &wholetape_model::Event, now: Ts, out: &mut LineOut) {
@@ -588,7 +600,7 @@ impl Line {
     fn on_error(&mut self, conn: ConnIx, now: Ts, error: &ProtocolError, frame: Frame<'_>, out: &mut LineOut) {
         self.stats.errors += 1;
         self.watches[conn].misread();
-        out.scratch.events.clear();
+        out.scratch.clear_events();
         self.keep_raw(conn, frame, now, out);
         out.actions.push(LineAction::Odd(conn, error.to_string()));
         if let Some(shape) = self.conns[conn].session.odd_shape(frame) {
@@ -623,5 +635,7 @@ mod overlap_tests;
 mod sockets_tests;
 #[cfg(test)]
 mod status_tests;
+#[cfg(test)]
+mod stream_books_tests;
 #[cfg(test)]
 mod tests;

@@ -138,9 +138,14 @@ pub struct Out {
 }
 
 impl Out {
-    pub fn clear(&mut self) {
+    /// Forgets the events; their levels and texts stay, since rows may refer to them.
+    pub fn clear_events(&mut self) {
         self.events.clear();
         self.checksums.clear();
+    }
+
+    pub fn clear(&mut self) {
+        self.clear_events();
         self.arena.clear();
         self.actions.clear();
     }

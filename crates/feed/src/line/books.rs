@@ -1,5 +1,5 @@
 //! One instrument's book within the line: when to ask for a snapshot, what to confess between two valid states, and the
-//! rows that a splice becomes.
+//! rows that a splice becomes. Books whose snapshot comes by the stream go their own way in [`super::stream_books`].
 
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use super::held::Held;
 use super::out::{ConnIx, Judged, LineAction, LineOut, LineTopic, Priority};
 use super::plan::TopicResume;
 use super::quiet::{COMPARE, QuietProbe};
+use super::stream_books::Resubscription;
 use super::{CHECKPOINT_EVERY, Line};
 
 const RETRY_FIRST: Duration = Duration::from_millis(200);
@@ -42,7 +43,7 @@ pub struct BookFlow {
     lost: Option<Lost>,
     last_checkpoint: Ts,
     /// The UTC day of the last full state ends then: the next one begins with a full state of its own.
-    day_ends: Ts,
+    pub(super) day_ends: Ts,
     /// Time of the last delta applied.
     last_applied: Ts,
     pub(super) quiet: QuietProbe,
@@ -53,6 +54,7 @@ pub struct BookFlow {
     pub(super) appended: u64,
     /// Updates in a row that were older than that while the book waited for a snapshot.
     pub(super) older: u32,
+    pub(super) resubscription: Resubscription,
 }
 
 impl BookFlow {
@@ -85,6 +87,7 @@ impl BookFlow {
             held: Held::default(),
             appended: 0,
             older: 0,
+            resubscription: Resubscription::default(),
         }
     }
 
@@ -92,6 +95,32 @@ impl BookFlow {
     #[must_use]
     pub fn book(&self) -> &SyncedOrderBook {
         &self.book
+    }
+
+    pub(super) fn book_mut(&mut self) -> &mut SyncedOrderBook {
+        &mut self.book
+    }
+
+    /// An update by the stream became part of the book. Whether it changed the best bid or ask.
+    pub(super) fn streamed(&mut self, now: Ts) -> bool {
+        self.last_applied = now;
+        self.last_step = now;
+        self.appended = self.book.last_update_id().unwrap_or(0);
+        self.quiet.moved(now);
+        let top = (self.book.best_bid(), self.book.best_ask());
+        std::mem::replace(&mut self.top, top) != top
+    }
+
+    /// The row at hand holds the whole book.
+    pub(super) fn whole_at(&mut self, now: Ts) {
+        self.last_checkpoint = now;
+        self.day_ends = next_midnight(now);
+    }
+
+    /// Nothing is asked before `at`.
+    pub(super) fn ask_again_at(&mut self, at: Ts) {
+        self.asked_at = None;
+        self.next_ask = at;
     }
 
     /// A snapshot is wanted from `at` on.
@@ -148,6 +177,9 @@ impl Line {
         let state = self.topics.get(topic);
         state.received += 1;
         state.conn = Some(conn);
+        if self.book_of(event.instrument, conn).is_streamed() {
+            return self.on_streamed_book(conn, event, now, out);
+        }
         if self.members > 1 && self.is_sibling_open(conn) && self.hold_or_drop(conn, topic, event, now, out) {
             return;
         }
@@ -226,7 +258,12 @@ impl Line {
             let why = format!("expected {expected}, got {got}");
             self.lose(event.instrument, at, GapCause::Sequence, &why, now, out);
         }
-        if let Some(at) = self.instruments[event.instrument as usize].book.as_ref().and_then(BookFlow::next_ask) {
+        self.wake_for_book(event.instrument);
+    }
+
+    /// The line's timer runs when the book is to be asked for.
+    pub(super) fn wake_for_book(&mut self, ix: InstrumentIx) {
+        if let Some(at) = self.instruments[ix as usize].book.as_ref().and_then(BookFlow::next_ask) {
             self.wake_at(at);
         }
     }
@@ -250,7 +287,7 @@ impl Line {
     }
 
     /// Says that the book is no longer right, and from which id on updates are missing.
-    fn lose(&mut self, ix: InstrumentIx, at: u64, cause: GapCause, why: &str, now: Ts, out: &mut LineOut) {
+    pub(super) fn lose(&mut self, ix: InstrumentIx, at: u64, cause: GapCause, why: &str, now: Ts, out: &mut LineOut) {
         self.stats.resyncs += 1;
         let gap = self.new_gap(now);
         let topic = self.topic_of(ix, Kind::Book);
@@ -279,7 +316,11 @@ impl Line {
         // A snapshot without the updates behind it would be right for a moment only.
         let open = self.is_set_open(conn) && !self.shed.covers(Kind::Book);
         let Some(flow) = &mut self.instruments[ix as usize].book else { return };
-        if open && flow.poll_ask(now) {
+        if open && flow.is_streamed() {
+            if flow.poll_ask(now) {
+                self.resubscribe(ix, now, out);
+            }
+        } else if open && flow.poll_ask(now) {
             let want = FetchId { kind: FetchKind::BookSnapshot, instrument: ix, arg: 0 };
             match self.conns[conn].session.request(want) {
                 Some(request) => {
@@ -299,7 +340,7 @@ impl Line {
     pub(super) fn take_snapshot(&mut self, conn: ConnIx, id: FetchId, now: Ts, out: &mut LineOut) {
         if self.shed.covers(Kind::Book) {
             // Asked for before the book was shed.
-            out.scratch.events.clear();
+            out.scratch.clear_events();
             return;
         }
         if id.arg == COMPARE
@@ -310,14 +351,21 @@ impl Line {
                 .is_some_and(|b| b.book.is_live())
             && !self.quiet_book_differs(id, now, out)
         {
-            out.scratch.events.clear();
+            out.scratch.clear_events();
             return;
         }
         let events = std::mem::take(&mut out.scratch.events);
+        // An answer is proven by nothing but itself.
+        self.checksum = None;
         for event in &events {
             let Body::Book(update) = event.body else { continue };
             if event.instrument as usize >= self.instruments.len() {
                 self.discover(event.instrument);
+            }
+            if self.book_of(event.instrument, conn).is_streamed() {
+                // A venue whose stream may be wrong for a while (dYdX) is asked for the whole book now and then.
+                self.on_streamed_book(conn, event, now, out);
+                continue;
             }
             self.splice(conn, event, &update, now, out);
         }
@@ -325,7 +373,7 @@ impl Line {
             self.fetch_failed(id, None, "empty", now, out);
         }
         out.scratch.events = events;
-        out.scratch.events.clear();
+        out.scratch.clear_events();
     }
 
     fn splice(&mut self, conn: ConnIx, event: &Event, update: &Book<Span>, now: Ts, out: &mut LineOut) {
@@ -411,7 +459,7 @@ impl Line {
     }
 
     /// `snapshot` is its id and the first of the rows that the splice became.
-    fn book_live(
+    pub(super) fn book_live(
         &mut self,
         (ix, topic): (InstrumentIx, LineTopic),
         (snapshot, first_row): (u64, usize),
@@ -428,13 +476,17 @@ impl Line {
         flow.quiet.moved(now);
         let at = flow.book.last_update_id().unwrap_or(snapshot);
         flow.appended = at;
+        let streamed = flow.is_streamed();
         let lost = flow.lost.take();
         if let Some(mut lost) = lost {
             if lost.gap == 0 {
                 lost.gap = self.new_gap(now);
                 self.stats.gaps_opened += 1;
             }
-            let (state, to_id, why) = if snapshot >= lost.from_id {
+            let (state, to_id, why) = if streamed {
+                let why = "updates between the last valid state and the snapshot, if there were any; the state itself is whole";
+                (GapState::Lost, snapshot.max(lost.from_id), why)
+            } else if snapshot >= lost.from_id {
                 let why = "updates between the last valid state and the snapshot; the state itself is whole";
                 (GapState::Lost, snapshot, why)
             } else {

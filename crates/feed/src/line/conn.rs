@@ -32,6 +32,7 @@ pub(super) struct Conn {
     /// Garbage came between these two times; confessed at the next tick.
     pub garbled: Option<(Ts, Ts)>,
     pub next_resync: Ts,
+    pub next_resubscription: Ts,
     /// All its streams are acknowledged, since then.
     pub carrying_since: Ts,
     carrying: bool,
@@ -68,6 +69,7 @@ impl Conn {
             spoke: false,
             garbled: None,
             next_resync: Ts::ZERO,
+            next_resubscription: Ts::ZERO,
             carrying_since: Ts::ZERO,
             carrying: false,
             ejected: false,

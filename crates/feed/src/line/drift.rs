@@ -172,6 +172,8 @@ impl Line {
         if !out.scratch.events.iter().any(|event| event.kind == Kind::Raw) {
             return;
         }
+        // Places of events change below.
+        out.scratch.checksums.clear();
         let mut events = std::mem::take(&mut out.scratch.events);
         events.retain(|event| {
             if event.kind == Kind::Raw {

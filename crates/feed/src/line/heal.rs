@@ -140,7 +140,7 @@ impl Line {
     pub(super) fn take_trades(&mut self, conn: ConnIx, id: FetchId, now: Ts, out: &mut LineOut) {
         let ix = id.instrument as usize;
         if ix >= self.instruments.len() {
-            out.scratch.events.clear();
+            out.scratch.clear_events();
             return;
         }
         let topic = self.topic_of(id.instrument, Kind::Trade);
@@ -179,7 +179,7 @@ impl Line {
                 self.push(topic, event.ts_event, now, conn, flags, event.scales, event.body, out);
             }
         }
-        out.scratch.events.clear();
+        out.scratch.clear_events();
         if !backlog {
             self.trades_told(id, head, page.newer, now);
         }

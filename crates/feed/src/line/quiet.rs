@@ -96,7 +96,8 @@ impl Line {
             return;
         }
         let Some(flow) = &mut self.instruments[ix as usize].book else { return };
-        if !flow.book().is_live() {
+        // Where the snapshot comes by the stream, REST's has no id to compare with.
+        if !flow.book().is_live() || flow.is_streamed() {
             return;
         }
         if flow.quiet.due(now) {

@@ -470,7 +470,7 @@ impl Line {
     /// The answer to a pulse: is there a trade younger than anything that the connection brought? By the venue's own times.
     pub(super) fn take_pulse(&mut self, conn: ConnIx, id: FetchId, now: Ts, out: &mut LineOut) {
         let newest = out.scratch.events.iter().map(|e| e.ts_event).max();
-        out.scratch.events.clear();
+        out.scratch.clear_events();
         let newer = newest.is_some_and(|ts| ts > self.conns[conn].last_event);
         if newer && self.conns[conn].last_event > Ts::ZERO {
             self.watches[conn].owed = Some(now);

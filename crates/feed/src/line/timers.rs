@@ -7,6 +7,7 @@ use wholetape_venue::{FetchId, FetchKind};
 
 use super::Line;
 use super::out::{ConnIx, LineAction, LineOut, LineTopic};
+use super::stream_books::SNAPSHOT_WITHIN;
 
 /// How often silences and garbled stretches are looked at.
 const SCAN_EVERY: Duration = Duration::from_secs(1);
@@ -143,8 +144,9 @@ impl Line {
             if kind == Kind::Book
                 && let Some(book) = self.instruments.get_mut(ix).and_then(|i| i.book.as_mut())
             {
-                // The first delta asks for the snapshot; a book that does not move must become valid too.
-                book.want(now + QUIET_BOOK);
+                // The first delta asks for the snapshot; a book that does not move must become valid too. Where the stream brings
+                // it, it is given its time.
+                book.want(now + if book.is_streamed() { SNAPSHOT_WITHIN } else { QUIET_BOOK });
             }
             if kind == Kind::Trade
                 && let Some(instrument) = self.instruments.get_mut(ix)
@@ -172,7 +174,15 @@ impl Line {
             return;
         }
         c.next_resync = now + RESYNC_EVERY;
+        // Subscribing anew is dearer than a snapshot, and the venue counts.
+        let dear = now >= c.next_resubscription;
+        if dear {
+            c.next_resubscription = now + RESUBSCRIBE_EVERY;
+        }
         for ix in 0..self.instruments.len() {
+            if !dear && self.instruments[ix].book.as_ref().is_some_and(super::BookFlow::is_streamed) {
+                continue;
+            }
             if self.set_of(self.instruments[ix].book_conn) == self.set_of(conn) && self.instruments[ix].book.is_some() {
                 self.book_lost(ix as InstrumentIx, GapCause::Malformed, "a frame could not be read", now, out);
             }
@@ -203,3 +213,5 @@ impl Line {
 pub(super) const QUIET_BOOK: Duration = Duration::from_secs(1);
 /// At most one resync for garbage per connection in this time.
 const RESYNC_EVERY: Duration = Duration::from_secs(10);
+/// And of books whose snapshot comes by the stream. In between, their ids or checksums prove them.
+const RESUBSCRIBE_EVERY: Duration = Duration::from_secs(600);

@@ -15,7 +15,7 @@ use crate::spec::LineSpec;
 const EVERY: Duration = Duration::from_millis(100);
 
 /// Name, help, and where the figure stands in the line's own counters.
-const COUNTERS: [(&str, &str, fn(&LineStats) -> u64); 16] = [
+const COUNTERS: [(&str, &str, fn(&LineStats) -> u64); 17] = [
     ("feed_frames_total", "frames received", |s| s.frames),
     ("feed_rows_total", "rows and marks appended to the tape", |s| s.rows),
     ("feed_errors_total", "frames that could not be read", |s| s.errors),
@@ -27,6 +27,9 @@ const COUNTERS: [(&str, &str, fn(&LineStats) -> u64); 16] = [
     ("feed_gaps_never_published_total", "gaps with verdict never published", |s| s.gaps_never_published),
     ("feed_gaps_lost_total", "gaps with verdict lost", |s| s.gaps_lost),
     ("feed_resyncs_total", "books spliced anew", |s| s.resyncs),
+    ("feed_resubscriptions_total", "books subscribed anew, where their snapshot comes by the stream", |s| {
+        s.resubscriptions
+    }),
     ("feed_fetches_total", "REST requests asked for", |s| s.fetches),
     ("feed_fetch_failures_total", "REST requests without a usable answer", |s| s.fetch_failures),
     ("feed_findings_total", "failed quality checks", |s| s.findings),
