@@ -247,12 +247,16 @@ fn the_venues_count_of_operations_is_kept_while_a_book_breaks_again_and_again() 
     let mut b = bench(Chain::Linked, Some(rate));
     let (mut sent, mut id) = (vec![(0, "Subscribe".to_owned())], 100_u64);
     b.actions.clear();
+    b.frame(at(900), "d 0 3 4 101 1");
     for t in (1_000..1_800_000).step_by(1_000) {
-        // Whatever snapshot comes, the next delta does not follow.
-        b.frame(at(t), &format!("s 0 {id} 100 1"));
-        b.frame(at(t + 1), &format!("d 0 {} {} 101 1", id + 5, id + 6));
-        id += 10;
-        sent.extend(drive(&mut b, t + 50, t + 950));
+        let now = drive(&mut b, t, t + 950);
+        if now.iter().any(|s| s.1 == "Subscribe book.0") {
+            // The snapshot comes, and the next delta does not follow.
+            b.frame(at(t + 960), &format!("s 0 {id} 100 1"));
+            b.frame(at(t + 970), &format!("d 0 {} {} 101 1", id + 5, id + 6));
+            id += 10;
+        }
+        sent.extend(now);
     }
     for (t, text) in &sent {
         let window = sent.iter().filter(|(s, _)| s <= t && t - s < 600_000).count();
