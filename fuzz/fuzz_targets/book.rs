@@ -12,7 +12,10 @@ use std::collections::BTreeMap;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 use wholetape_book::{BookConfig, OrderBook, Stamp, Step, SyncedOrderBook};
-use wholetape_model::{Book, BookAction, Chain, Decimal, Level, Levels, Price, Scales, Side, Size};
+use wholetape_model::{Book, BookAction, BookRule, Chain, Decimal, Level, Levels, Price, Scales, Side, Size};
+
+const RULES: [Chain; 6] =
+    [Chain::SpotAnchored, Chain::LinkedPrev, Chain::Linked, Chain::Counted, Chain::Unlinked, Chain::Whole];
 
 #[derive(Default)]
 struct Model {
@@ -71,7 +74,16 @@ impl Model {
 
 fn feed(book: &mut SyncedOrderBook, model: &mut Model, scales: Scales, update: &Book<Levels<'_>>) {
     let stamp = Stamp::default();
-    if update.action == BookAction::Snapshot {
+    if !book.rule().chain.is_anchored() {
+        if matches!(book.on_update(stamp, scales, update, None), Step::Applied | Step::Replaced) {
+            model.apply(update, scales);
+            let (bids, asks) = book.cut();
+            // Deletions of ours, at the book's scales.
+            let cut =
+                Book { action: BookAction::Delta, bids: Levels::Native(bids), asks: Levels::Native(asks), ..*update };
+            model.apply(&cut, book.unverified().scales());
+        }
+    } else if update.action == BookAction::Snapshot {
         book.on_snapshot(stamp, scales, update, &mut |a| {
             model.apply(&a.update, a.scales);
             model.check(a.book);
@@ -83,7 +95,8 @@ fn feed(book: &mut SyncedOrderBook, model: &mut Model, scales: Scales, update: &
         model.check(book);
     }
     let s = book.stats();
-    let fates = s.deltas_applied + s.deltas_discarded_old + s.deltas_unsynced + s.deltas_rejected + s.buffered;
+    let fates =
+        s.deltas_applied + s.deltas_discarded_old + s.deltas_unsynced + s.deltas_rejected + s.beats + s.buffered;
     assert_eq!(s.deltas_seen, fates);
 }
 
@@ -108,7 +121,7 @@ fn frame(data: &[u8]) -> Option<()> {
     let (bids, asks) = (levels(&bids)?, levels(&asks)?);
     let id = |key: &str| body.get(key).and_then(Value::as_u64);
     let (first_id, last_id, prev_id) = (id("U").unwrap_or(2), id("u").unwrap_or(2), id("pu").unwrap_or(0));
-    for rule in [Chain::SpotAnchored, Chain::LinkedPrev] {
+    for rule in RULES {
         let (mut book, mut model) = (SyncedOrderBook::new(rule, BookConfig::default()), Model::default());
         let (bids, asks) = (Levels::Native(&bids), Levels::Native(&asks));
         let snapshot = Book { action: BookAction::Snapshot, first_id, last_id: first_id, prev_id: 0, bids, asks };
@@ -123,7 +136,10 @@ fn frame(data: &[u8]) -> Option<()> {
 fn script(data: &[u8]) -> Option<()> {
     let mut bytes = data.iter().copied();
     let mut next = || bytes.next();
-    let rule = if next()? % 2 == 0 { Chain::SpotAnchored } else { Chain::LinkedPrev };
+    let rule = next()?;
+    let depth = (rule & 8 != 0).then_some(1 + u32::from(rule / 16));
+    let rule = RULES[usize::from(rule) % RULES.len()];
+    let rule = if rule.is_anchored() { rule.into() } else { BookRule { depth, ..rule.into() } };
     let config = BookConfig { queue_len_max: 8, queue_levels_max: 32, levels_max: 64 };
     let (mut book, mut model) = (SyncedOrderBook::new(rule, config), Model::default());
     let mut newest = 100_u64;
@@ -155,7 +171,8 @@ fn script(data: &[u8]) -> Option<()> {
         }
         let (bids, asks) = levels.split_at(levels.len() / 2);
         let (bids, asks) = (Levels::Native(bids), Levels::Native(asks));
-        if kind % 4 == 1 && book.needs_snapshot() {
+        let whole = book.rule().chain == Chain::Whole;
+        if whole || (kind % 4 == 1 && (book.needs_snapshot() || !book.rule().chain.is_anchored())) {
             let at = newest.saturating_sub(u64::from(ids % 4));
             let snapshot = Book { action: BookAction::Snapshot, first_id: at, last_id: at, prev_id: 0, bids, asks };
             feed(&mut book, &mut model, scales, &snapshot);

@@ -57,9 +57,10 @@ impl Scratch {
     fn asks_then_bids(&mut self, book: &OrderBook) {
         let (scales, printed) = (book.scales(), book.printed_scales());
         for level in self.asks.iter().chain(&self.bids) {
-            for (raw, zeros) in
-                [(level.price.0, printed.price - scales.price), (level.size.0, printed.size - scales.size)]
-            {
+            for (raw, zeros) in [
+                (level.price.0, printed.price.saturating_sub(scales.price)),
+                (level.size.0, printed.size.saturating_sub(scales.size)),
+            ] {
                 push_digits(&mut self.text, raw);
                 // Zeros that did not fit the mantissa were printed nevertheless.
                 self.text.extend((0..zeros).map(|_| b'0'));

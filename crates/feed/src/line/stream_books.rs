@@ -105,10 +105,8 @@ impl Line {
             }
             Step::Replaced => return self.streamed_snapshot(conn, event, before.is_some(), now, out),
             Step::Beat => self.book_of(ix, conn).quiet.moved(now),
-            Step::Old => {
-                self.stats.repeats += 1;
-                return;
-            }
+            // Of a quiet book some venues repeat the last push: a sign of life as well.
+            Step::Old => self.stats.repeats += 1,
             Step::Gap { expected, got } => {
                 let why = format!("expected {expected}, got {got}");
                 self.streamed_break(ix, before, GapCause::Sequence, &why, now, out);
