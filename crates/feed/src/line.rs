@@ -307,6 +307,10 @@ impl Line {
             if topic.conn.is_none_or(|c| self.set_of(c) != set) {
                 continue;
             }
+            if carried && topic.is_unprotected() && topic.losing.is_some() {
+                self.reach_back(conn, t as LineTopic, since, now, out);
+            }
+            let topic = &self.topics.list[t];
             if left {
                 // The other socket is too young to have everything that was on its way here.
                 if topic.is_unprotected() && topic.losing.is_none() && topic.open_since > Ts::ZERO {

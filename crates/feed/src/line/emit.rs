@@ -84,21 +84,25 @@ impl Line {
 
     /// From `since` on, rows of this topic may be missing.
     pub(super) fn begin_loss(&mut self, topic: LineTopic, since: Ts, cause: GapCause, now: Ts, out: &mut LineOut) {
-        let state = self.topics.get(topic);
+        let state = &self.topics.list[topic as usize];
         if state.rows == 0 && state.last_recv == Ts::ZERO && state.open_since == Ts::ZERO {
             // Never subscribed: nothing was promised.
             return;
         }
         let conn = state.conn.unwrap_or(0);
-        // By a clock that may have been ahead: what is younger than that reading may have been created before it.
-        // And what was read last may have been late: what followed it was under way when the connection ended.
-        let behind = self.conns[conn].ahead_ns.saturating_add(self.conns[conn].late_ns);
-        let since = state.whole_until(since) - Duration::from_nanos(u64::try_from(behind).unwrap_or(0));
+        let since = state.whole_until(since) - self.under_way(conn);
         let gap = self.new_gap(now);
         self.topics.get(topic).losing = Some(Loss { gap, since, cause });
         self.stats.gaps_opened += 1;
         let mark = unprotected(gap, GapState::Open, cause, since, now, "no id protects this stream");
         self.gap_mark(topic, &mark, conn, now, out);
+    }
+
+    /// By how much an end of `conn` is further back than it was heard: by a clock that may have been ahead, what is younger than that
+    /// reading may have been created before it. And what was read last may have been late: what followed it was under way.
+    pub(super) fn under_way(&self, conn: ConnIx) -> Duration {
+        let behind = self.conns[conn].ahead_ns.saturating_add(self.conns[conn].late_ns);
+        Duration::from_nanos(u64::try_from(behind).unwrap_or(0))
     }
 
     /// The stream is back: what was published meanwhile is lost.
@@ -162,7 +166,7 @@ impl Line {
     }
 }
 
-fn unprotected(gap: u64, state: GapState, cause: GapCause, from_ts: Ts, to_ts: Ts, why: &str) -> GapMark {
+pub(super) fn unprotected(gap: u64, state: GapState, cause: GapCause, from_ts: Ts, to_ts: Ts, why: &str) -> GapMark {
     Gap {
         gap,
         state,

@@ -251,6 +251,23 @@ fn what_a_stalled_socket_had_on_its_way_is_older_than_its_young_sibling() {
     assert_eq!(p.of(QUOTES), ["quote 1", "quote 2", "gap lost disconnected 0-0"], "5.0 s to now");
 }
 
+/// The same, where the young sibling went first: its end is no end of what the older one had on its way.
+#[test]
+fn nor_does_it_get_younger_when_its_young_sibling_goes_first() {
+    let mut p = pair();
+    p.close(1, at(100));
+    p.frame(0, at(5_000), "Q 1");
+    p.frame(0, at(5_001), "T 1");
+    p.open(1, at(8_000));
+    p.frame(1, at(8_100), "Q 2");
+    p.close(1, at(9_000));
+    p.close(0, at(14_000));
+    p.open(0, at(15_000));
+    p.frame(0, at(15_100), "Q 9");
+    let starts: Vec<Ts> = p.gap_starts.iter().filter(|g| g.0 == QUOTES).map(|g| g.1).collect();
+    assert_eq!(starts.last(), Some(&at(5_001)), "{starts:?} {:?}", p.of(QUOTES));
+}
+
 #[test]
 fn a_book_goes_on_from_whichever_socket_continues_it() {
     let mut p = pair();
