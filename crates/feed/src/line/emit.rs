@@ -166,7 +166,7 @@ impl Line {
     }
 }
 
-pub(super) fn unprotected(gap: u64, state: GapState, cause: GapCause, from_ts: Ts, to_ts: Ts, why: &str) -> GapMark {
+fn unprotected(gap: u64, state: GapState, cause: GapCause, from_ts: Ts, to_ts: Ts, why: &str) -> GapMark {
     Gap {
         gap,
         state,

@@ -12,13 +12,11 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use wholetape_model::{Body, Event, GapCause, GapState, InstrumentIx, Ts, ValidityState};
+use wholetape_model::{Body, Event, GapCause, InstrumentIx, Ts, ValidityState};
 
 use super::Line;
-use super::emit::unprotected;
 use super::merge::{MEMBERS_MAX, Offer};
 use super::out::{ConnIx, LineAction, LineOut, LineTopic};
-use super::topics::Loss;
 
 /// Both sockets must have been subscribed for so long before one may go unnoticed.
 pub const OVERLAP: Duration = Duration::from_secs(2);
@@ -336,7 +334,7 @@ impl Line {
     /// `conn` went while `topic` was being lost already, since a younger socket went: what lay between this one's last event, `since`,
     /// and what the younger brought was on its way here alone.
     pub(super) fn reach_back(&mut self, conn: ConnIx, topic: LineTopic, since: Ts, now: Ts, out: &mut LineOut) {
-        let Some(Loss { gap, since: begun, cause }) = self.topics.get(topic).losing else { return };
+        let Some(begun) = self.topics.get(topic).losing.map(|loss| loss.since) else { return };
         let since = since - self.under_way(conn);
         // From another clock: see `is_carried_elsewhere`.
         let is_near = begun.since(since) < super::topics::LAG_MAX;
@@ -344,11 +342,8 @@ impl Line {
         if since >= begun || !is_near || self.siblings(conn).any(|c| has_all(c) && self.conns[c].last_event >= begun) {
             return;
         }
-        self.topics.get(topic).losing = Some(Loss { gap, since, cause });
-        if gap > 0 {
-            let mark = unprotected(gap, GapState::Open, cause, since, now, "an older socket had more on its way");
-            self.gap_mark(topic, &mark, conn, now, out);
-        }
+        let why = "an older socket had more on its way than the one that went before it";
+        self.confess(topic, GapCause::Disconnected, since, begun, why, now, out);
     }
 
     pub(super) fn give_up_slow(&mut self, conn: ConnIx, why: String, out: &mut LineOut) {

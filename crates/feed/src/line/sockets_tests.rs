@@ -265,7 +265,7 @@ fn nor_does_it_get_younger_when_its_young_sibling_goes_first() {
     p.open(0, at(15_000));
     p.frame(0, at(15_100), "Q 9");
     let starts: Vec<Ts> = p.gap_starts.iter().filter(|g| g.0 == QUOTES).map(|g| g.1).collect();
-    assert_eq!(starts.last(), Some(&at(5_001)), "{starts:?} {:?}", p.of(QUOTES));
+    assert!(starts.contains(&at(5_001)), "{starts:?} {:?}", p.of(QUOTES));
 }
 
 #[test]
