@@ -109,7 +109,7 @@ async fn backfill(args: &cli::Backfill, id: &InstrumentId, from: Ts, to: Ts) -> 
 
 fn tape_config(config: &config::Config) -> anyhow::Result<wholetape_tape::TapeConfig> {
     let mut problems = Vec::new();
-    let tape = config.tape.plan(config.store.enabled, &mut problems);
+    let tape = crate::store::left_until_stored(config.tape.plan(&mut problems), config.store.enabled);
     if problems.is_empty() { Ok(tape) } else { Err(config::Problems(problems).into()) }
 }
 

@@ -24,6 +24,7 @@ use crate::availability::{Availability, Totals, probe};
 use crate::control::server::{Control, Reach};
 use crate::coverage::Keeper;
 use crate::store::keeper::{Keeper as Store, StorePlan};
+use crate::store::left_until_stored;
 
 /// Lines get this long to end.
 const FEED_GRACE: Duration = Duration::from_secs(10);
@@ -75,7 +76,7 @@ impl Pipeline {
                 );
             }
         }
-        let (dir, config) = (plan.dir.clone(), plan.tape);
+        let (dir, config) = (plan.dir.clone(), left_until_stored(plan.tape, plan.store.is_some()));
         let data = dir.parent().unwrap_or(&dir).to_owned();
         let lines: Vec<String> = plan.feed.lines.iter().map(|line| line.name.clone()).collect();
         let tape = tokio::task::spawn_blocking(move || Tape::open(&dir, config)).await??;

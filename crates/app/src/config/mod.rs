@@ -171,7 +171,7 @@ pub fn plan(config: &Config, symbols: &dyn Fn(&str) -> Vec<String>) -> Result<Pl
         problems.push(Problem::new("data", "\"\"", "is empty", "name a folder, e.g. \"wholetape-data\""));
     }
     config.log.plan(&mut problems);
-    let tape = config.tape.plan(config.store.enabled, &mut problems);
+    let tape = config.tape.plan(&mut problems);
     let gateway = config.gateway.plan(&mut problems);
     let store = config.store.plan(&config.data, &mut problems);
     let feed = config.feed.plan(symbols).unwrap_or_else(|all| {

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
-use wholetape_store::writer::is_stored;
 use wholetape_tape::{Fsync, LowSpace, Retention, TapeConfig};
 
 use super::problem::Problem;
@@ -77,8 +76,7 @@ impl Default for TapeSection {
 }
 
 impl TapeSection {
-    /// `store`: what the catalog keeps is left on the tape until it is stored.
-    pub fn plan(&self, store: bool, problems: &mut Vec<Problem>) -> TapeConfig {
+    pub fn plan(&self, problems: &mut Vec<Problem>) -> TapeConfig {
         let mut wrong = |key: &str, value: String, why: &str, remedy: &str| {
             problems.push(Problem::new(format!("tape.{key}"), value, why, remedy));
         };
@@ -119,7 +117,6 @@ impl TapeSection {
             fsync,
             memory_bytes: memory,
             retention: Retention { age_max: self.keep_age, bytes_max: self.keep_size.map(|s| s.0) },
-            stored_elsewhere: store.then_some(|topic| is_stored(topic.kind())),
             low_space: LowSpace { soft_bytes: self.low_space_soft.0, hard_bytes: self.low_space_hard.0 },
             ..TapeConfig::default()
         }

@@ -99,7 +99,7 @@ async fn order(args: &cli::BinanceArchive) -> anyhow::Result<Value> {
         config.data.display()
     );
     let mut problems = Vec::new();
-    let tape_config = config.tape.plan(config.store.enabled, &mut problems);
+    let tape_config = crate::store::left_until_stored(config.tape.plan(&mut problems), config.store.enabled);
     let store = config.store.plan(&config.data, &mut problems);
     anyhow::ensure!(problems.is_empty(), config::Problems(problems));
     let tape = tokio::task::spawn_blocking(move || Tape::open(&dir, tape_config)).await??;

@@ -15,7 +15,7 @@ use wholetape_model::{
 };
 use wholetape_store::catalog::CatalogConfig;
 use wholetape_store::retain::Rules;
-use wholetape_store::writer::{Pace, is_stored};
+use wholetape_store::writer::Pace;
 use wholetape_tape::{Lane, Retention};
 use wholetape_wire::BookView;
 use wholetape_wire::client::{Client, Happening, apply_book};
@@ -159,13 +159,7 @@ fn view(messages: &[Value]) -> u32 {
 async fn clients_get_all_of_what_the_tape_keeps_a_part_of() {
     let dir = tempfile::tempdir().unwrap();
     let retention = Retention { age_max: None, bytes_max: Some(256 << 10) };
-    let tape = TapeConfig {
-        segment_bytes: 64 << 10,
-        memory_bytes: 128 << 10,
-        retention,
-        stored_elsewhere: Some(|topic| is_stored(topic.kind())),
-        ..TapeConfig::default()
-    };
+    let tape = TapeConfig { segment_bytes: 64 << 10, memory_bytes: 128 << 10, retention, ..TapeConfig::default() };
     let soon = Duration::from_millis(200);
     let pace = Pace { flush_every: soon, rewrite_every: soon, ..Pace::default() };
     let data = dir.path().to_owned();

@@ -63,7 +63,7 @@ fn tape(config: &Config, state: &State, now: Ts) -> Vec<DueSegment> {
             (t.topic, upto)
         }));
     }
-    tape.due(config.tape.plan(config.store.enabled, &mut Vec::new()).retention, now)
+    tape.due(config.tape.plan(&mut Vec::new()).retention, now)
 }
 
 /// Its parts by table.
