@@ -5,8 +5,6 @@
 //! looked at; every frame that the typed decoder read is; so is every answer of REST that data is taken from. A payload whose
 //! shape is odd is kept raw, up to [`KEPT_MAX`] of one shape, and counted.
 
-use wholetape_model::{Body, Event, Kind, NO_INSTRUMENT, Raw, Scales, Ts};
-
 use crate::session::{Action, Note, OddShape, Out};
 use crate::shape::{self, CHANNELS, Shapes, bytes_hash};
 
@@ -32,15 +30,7 @@ impl OddFrame {
     /// Keeps and tells what is odd; `keep`: the decoder has not kept the frame itself.
     pub fn tell(self, frame: &[u8], keep: bool, out: &mut Out) {
         if self.keep && keep {
-            let text = String::from_utf8_lossy(frame);
-            let raw = Raw { channel: out.arena.text(self.channel), text: out.arena.text(&text) };
-            out.events.push(Event {
-                instrument: NO_INSTRUMENT,
-                kind: Kind::Raw,
-                ts_event: Ts::ZERO,
-                scales: Scales::default(),
-                body: Body::Raw(raw),
-            });
+            out.raw(self.channel, &String::from_utf8_lossy(frame));
         }
         if let Some(what) = self.news {
             let shape = OddShape { channel: self.channel, fingerprint: self.fingerprint, what };

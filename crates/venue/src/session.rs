@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use wholetape_model::{Arena, BookRule, Event, InstrumentIx, Kind, Ts};
+use wholetape_model::{Arena, Body, BookRule, Event, InstrumentIx, Kind, NO_INSTRUMENT, Raw, Scales, Ts};
 
 use crate::error::{ProtocolError, Recovery};
 use crate::history::TradeHistory;
@@ -142,6 +142,18 @@ impl Out {
     pub fn clear_events(&mut self) {
         self.events.clear();
         self.checksums.clear();
+    }
+
+    /// Keeps a text as it came, as evidence and no data.
+    pub fn raw(&mut self, channel: &str, text: &str) {
+        let raw = Raw { channel: self.arena.text(channel), text: self.arena.text(text) };
+        self.events.push(Event {
+            instrument: NO_INSTRUMENT,
+            kind: Kind::Raw,
+            ts_event: Ts::ZERO,
+            scales: Scales::default(),
+            body: Body::Raw(raw),
+        });
     }
 
     pub fn clear(&mut self) {

@@ -2,8 +2,8 @@
 //! scanner ([`super::scan`]) must agree with it on every frame that it does not decline.
 
 use wholetape_model::{
-    Bar, Body, BookAction, Decimal, Event, Funding, InstrumentIx, Kind, Liquidation, NO_INSTRUMENT, Period, Scales,
-    Side, Status, Ticker, TradeCondition, TradingStatus, Ts, event::Raw,
+    Bar, Body, BookAction, Decimal, Event, Funding, InstrumentIx, Kind, Liquidation, Period, Scales, Side, Status,
+    Ticker, TradeCondition, TradingStatus, Ts,
 };
 
 use super::emit::{self, TradeParts, venue_time};
@@ -157,14 +157,7 @@ impl Binance {
     /// Keeps what is not understood, and says so.
     pub(super) fn unknown(&mut self, channel: &str, text: &str, out: &mut Out) {
         self.stats.unknown_frames += 1;
-        let raw = Raw { channel: out.arena.text(channel), text: out.arena.text(text) };
-        out.events.push(Event {
-            instrument: NO_INSTRUMENT,
-            kind: Kind::Raw,
-            ts_event: Ts::ZERO,
-            scales: Scales::default(),
-            body: Body::Raw(raw),
-        });
+        out.raw(channel, text);
         out.actions.push(Action::Note(Note::Unknown { channel: channel.to_owned() }));
     }
 
