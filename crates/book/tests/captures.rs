@@ -2,8 +2,6 @@
 
 mod recordings;
 
-use std::fmt::Write;
-
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use wholetape_book::{BookConfig, OrderBook, Splice, Step, SyncedOrderBook};
@@ -14,13 +12,6 @@ fn plain(d: Decimal) -> String {
     d.canonical().to_string()
 }
 
-fn hex(hash: Sha256) -> String {
-    hash.finalize().iter().fold(String::new(), |mut s, b| {
-        let _ = write!(s, "{b:02x}");
-        s
-    })
-}
-
 struct Path(Sha256);
 
 impl Path {
@@ -28,19 +19,6 @@ impl Path {
         let price = |l: Option<Level>| l.map_or(String::new(), |l| plain(book.scales().price(l.price)));
         self.0.update(format!("{id}|{}|{}\n", price(book.best_bid()), price(book.best_ask())));
     }
-}
-
-fn final_hash(book: &OrderBook) -> String {
-    let mut hash = Sha256::new();
-    for (side, tag) in [(Side::Buy, 'b'), (Side::Sell, 'a')] {
-        let mut levels = Vec::new();
-        book.all(side, &mut levels);
-        for l in levels {
-            let (price, size) = (book.scales().price(l.price), book.scales().size(l.size));
-            hash.update(format!("{tag}|{}|{}\n", plain(price), plain(size)));
-        }
-    }
-    hex(hash)
 }
 
 fn top10(book: &OrderBook, side: Side) -> Value {
@@ -86,8 +64,8 @@ fn check(name: &str, rule: Chain, updates: &[recordings::Update], truth: &Value)
     assert_eq!(book.last_update_id(), truth["final_update_id"].as_u64(), "{name} final_update_id");
     assert_eq!(top10(book.unverified(), Side::Buy), truth["final_bids_top10"], "{name}");
     assert_eq!(top10(book.unverified(), Side::Sell), truth["final_asks_top10"], "{name}");
-    assert_eq!(hex(path.0), truth["best_path_sha256"], "{name} best path");
-    assert_eq!(final_hash(book.unverified()), truth["final_book_sha256"], "{name} final book");
+    assert_eq!(recordings::hex(path.0), truth["best_path_sha256"], "{name} best path");
+    assert_eq!(recordings::final_hash(book.unverified()), truth["final_book_sha256"], "{name} final book");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use recordings::{Update, folder};
 use serde_json::Value;
-use wholetape_book::{BookConfig, OrderBook, Stamp, Step, SyncedOrderBook};
+use wholetape_book::{BookConfig, Stamp, Step, SyncedOrderBook};
 use wholetape_model::book_rule::{BookRule, Chain, Checksum};
 use wholetape_model::{BookAction, Side, Ts};
 
@@ -144,20 +144,6 @@ fn hyperliquid(_: &str, data: &str, _: &str, books: &mut Books) {
     put(books, data["coin"].as_str().unwrap_or("").to_owned(), One { update, checksum: None });
 }
 
-fn final_hash(book: &OrderBook) -> String {
-    use sha2::{Digest, Sha256};
-    let mut hash = Sha256::new();
-    for (side, tag) in [(Side::Buy, 'b'), (Side::Sell, 'a')] {
-        let mut levels = Vec::new();
-        book.all(side, &mut levels);
-        for l in levels {
-            let (price, size) = (book.scales().price(l.price).canonical(), book.scales().size(l.size).canonical());
-            hash.update(format!("{tag}|{price}|{size}\n"));
-        }
-    }
-    hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
-}
-
 /// Calls `visit` with each recorded book: its rule, its updates and its truth.
 fn each(mut visit: impl FnMut(&str, BookRule, &[One], &Value)) {
     let Some(folder) = folder() else { return };
@@ -221,7 +207,7 @@ fn books_equal_the_truth() {
         if let Some(id) = truth["final_update_id"].as_u64() {
             assert_eq!(book.last_update_id(), Some(id), "{name}");
         }
-        assert_eq!(truth["final_book_sha256"], final_hash(book.unverified()), "{name} final book");
+        assert_eq!(truth["final_book_sha256"], recordings::final_hash(book.unverified()), "{name} final book");
         books += 1;
         *checksums.entry(name.split(' ').next().unwrap_or("").to_owned()).or_default() += s.checksums_checked;
     });

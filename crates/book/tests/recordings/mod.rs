@@ -4,13 +4,15 @@
 #![allow(dead_code, reason = "each test and bench uses its own part")]
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use wholetape_book::Stamp;
-use wholetape_model::{Book, BookAction, Chain, Decimal, Level, Levels, Price, Scales, Size, Ts};
+use sha2::{Digest, Sha256};
+use wholetape_book::{OrderBook, Stamp};
+use wholetape_model::{Book, BookAction, Chain, Decimal, Level, Levels, Price, Scales, Side, Size, Ts};
 
 /// One snapshot or delta, decoded into memory.
 #[derive(Debug, Clone)]
@@ -152,4 +154,26 @@ pub fn make(stamp: Stamp, action: BookAction, ids: (u64, u64, u64), bids: &Value
         bids: levels(&bids),
         asks: levels(&asks),
     }
+}
+
+/// Hex digits, as the truth files have them.
+pub fn hex(hash: Sha256) -> String {
+    hash.finalize().iter().fold(String::new(), |mut s, b| {
+        let _ = write!(s, "{b:02x}");
+        s
+    })
+}
+
+/// The hash of all levels that the truth files give: `b|price|size` of each bid, then the asks, without trailing zeros.
+pub fn final_hash(book: &OrderBook) -> String {
+    let mut hash = Sha256::new();
+    for (side, tag) in [(Side::Buy, 'b'), (Side::Sell, 'a')] {
+        let mut levels = Vec::new();
+        book.all(side, &mut levels);
+        for l in levels {
+            let (price, size) = (book.scales().price(l.price).canonical(), book.scales().size(l.size).canonical());
+            hash.update(format!("{tag}|{price}|{size}\n"));
+        }
+    }
+    hex(hash)
 }
