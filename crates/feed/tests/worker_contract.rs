@@ -340,13 +340,14 @@ async fn a_busy_loop_harms_no_other_worker<K: WorkerKind>(kind: &K) {
     let stage = stage(kind, BTreeMap::new());
     let pulses = stage.workers.iter().map(|w| (w.name().to_owned(), w.pulse().clone())).collect();
     let dog = watchdog(pulses, &stage.hub).unwrap();
+    let (_, calm) = stage.watch(1, 500 * MS).await;
     stage.busy.store(true, Ordering::SeqCst);
     let (seqs, late) = stage.watch(1, 2_000 * MS).await;
     assert!(stage.workers[0].pulse().is_stuck(), "{}: nobody noticed", K::NAME);
     assert!(!stage.workers[1].pulse().is_stuck());
     assert!(consecutive(&seqs) && seqs.len() > 300, "{}: {} events", K::NAME, seqs.len());
-    // Behind the loop, half of the events would be a second late or more; how fast they are without it is a benchmark's matter.
-    assert!(late.quantile(0.5) < 500 * MS, "{}: half of the events {:?} late", K::NAME, late.quantile(0.5));
+    let bound = calm.quantile(0.99) * 4 + 50 * MS;
+    assert!(late.quantile(0.99) < bound, "{}: p99 {:?}, calm {:?}", K::NAME, late.quantile(0.99), calm.quantile(0.99));
     stage.busy.store(false, Ordering::SeqCst);
     assert!(
         common::until(Duration::from_secs(3), || !stage.workers[0].pulse().is_stuck()).await,
