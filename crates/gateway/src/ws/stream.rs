@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use wholetape_model::{Kind, Topic, Ts};
-use wholetape_tape::{Delivery, From, Reader, ReaderOptions, Shared, Tape, TapeError, WakeSet};
+use wholetape_tape::{Delivery, From, Reader, ReaderOptions, Shared, Tape, TapeError, WakeSet, push_by_steps};
 use wholetape_wire::message::{self, Context, Written};
 
 use crate::lock;
@@ -29,9 +29,11 @@ const RING_AGE_MAX: Duration = Duration::from_secs(60);
 
 /// What a message costs beside its text.
 const MESSAGE_COST: usize = 80;
-/// Messages of a ring lie in pieces of this size, one allocation each: millions of small ones that live for a minute, from
+/// Messages of a ring lie in pieces of up to this size, one allocation each: millions of small ones that live for a minute, from
 /// hundreds of topics, would leave the heap in holes.
 const PIECE: usize = 16 << 10;
+/// A topic that speaks once an hour holds no more than this for its one message: of thousands the large ones would add up for hours.
+const PIECE_MIN: usize = 512;
 /// No ring is kept shorter than this, however many there are: a wake-up's worth of messages.
 const RING_BYTES_MIN: usize = 16 << 10;
 
@@ -215,10 +217,12 @@ impl Stream {
         inner.scratch.clear();
         match message::record(&mut inner.scratch, &cx, &record) {
             Ok(Written::Message) => {
-                let Ok(text) = Utf8Bytes::try_from(keep(&mut inner.piece, &inner.scratch)) else { return };
+                let Ok(text) = Utf8Bytes::try_from(keep(&mut inner.piece, inner.ring_bytes, &inner.scratch)) else {
+                    return;
+                };
                 stats.encoded_total.fetch_add(1, Ordering::Relaxed);
                 inner.ring_bytes += text.len() + MESSAGE_COST;
-                inner.ring.push_back(Frame { prev: inner.at, seq, ts: record.ts_recv(), text });
+                push_by_steps(&mut inner.ring, Frame { prev: inner.at, seq, ts: record.ts_recv(), text });
                 inner.at = seq;
                 self.trim(inner);
             }
@@ -260,13 +264,14 @@ impl Stream {
     }
 }
 
-/// `bytes` in the newest piece, or in one of their own where they are large.
-fn keep(piece: &mut BytesMut, bytes: &[u8]) -> Bytes {
+/// `bytes` in the newest piece, or in one of their own where they are large. A new piece is as large as a ring of `ring_bytes` needs.
+fn keep(piece: &mut BytesMut, ring_bytes: usize, bytes: &[u8]) -> Bytes {
     if bytes.len() > PIECE / 4 {
         return Bytes::copy_from_slice(bytes);
     }
     if piece.capacity() < bytes.len() {
-        *piece = BytesMut::with_capacity(PIECE);
+        let size = (ring_bytes / 4).next_power_of_two().clamp(PIECE_MIN, PIECE);
+        *piece = BytesMut::with_capacity(size.max(bytes.len()));
     }
     piece.extend_from_slice(bytes);
     piece.split().freeze()
@@ -337,12 +342,22 @@ mod tests {
     #[test]
     fn messages_share_pieces_and_large_ones_stand_alone() {
         let mut piece = BytesMut::new();
-        let all: Vec<Bytes> = (0..200_u8).map(|i| keep(&mut piece, &[i; 300])).collect();
+        let all: Vec<Bytes> = (0..200_u8).map(|i| keep(&mut piece, PIECE * 4, &[i; 300])).collect();
         assert!(all.iter().enumerate().all(|(i, b)| b[..] == [i as u8; 300]));
         let starts: Vec<usize> = all.iter().map(|b| b.as_ptr() as usize).collect();
         let neighbours = starts.windows(2).filter(|w| w[1] == w[0] + 300).count();
         assert!(neighbours >= 195, "{neighbours} of 199 follow each other in memory");
-        assert_eq!(keep(&mut piece, &[7; PIECE])[..], [7; PIECE]);
+        assert_eq!(keep(&mut piece, 0, &[7; PIECE])[..], [7; PIECE]);
+    }
+
+    #[test]
+    fn a_topic_that_seldom_speaks_holds_little() {
+        let mut piece = BytesMut::new();
+        let first = keep(&mut piece, 0, &[1; 300]);
+        assert!(first.len() + piece.capacity() <= PIECE_MIN);
+        assert_eq!(keep(&mut piece, 300, &[2; 4_000])[..], [2; 4_000], "longer than its piece");
+        keep(&mut piece, PIECE, &[3; 300]);
+        assert_eq!(piece.capacity(), PIECE / 4 - 300, "a quarter of its ring");
     }
 
     #[test]

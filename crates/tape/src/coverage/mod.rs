@@ -37,7 +37,7 @@ pub use gaps::{GAPS_MAX, GapCounts, GapEntry, Scar};
 pub use report::{Hour, Summary, Totals};
 pub use runs::{RUNS_MAX, Run, Runs};
 pub use spans::Span;
-pub use topic::{Folded, Rule, TopicLedger};
+pub use topic::{CHAIN_RUNS_MAX, Folded, Rule, TopicLedger};
 
 use crate::reader::MissedWhy;
 

@@ -8,10 +8,8 @@
 
 use wholetape_model::Ts;
 
-/// More runs than this are joined, oldest first.
+/// More runs than this are joined, oldest first, until three quarters remain.
 pub const RUNS_MAX: usize = 2_048;
-/// As many remain after joining.
-const RUNS_KEPT: usize = RUNS_MAX * 3 / 4;
 /// Intervals of never published ids whose places are remembered.
 const UNPUBLISHED_MAX: usize = 2_048;
 
@@ -186,8 +184,15 @@ impl Runs {
             new.hole_ns = new.hole_ns.saturating_add(r.hole_ns);
         }
         self.list.splice(i..j, [new]);
-        if self.list.len() > RUNS_MAX {
-            coarsen(&mut self.list, RUNS_KEPT);
+        self.keep_outlines(RUNS_MAX);
+    }
+
+    /// Joins the oldest runs when there are more than `max`.
+    pub(super) fn keep_outlines(&mut self, max: usize) {
+        for list in [&mut self.list, &mut self.past] {
+            if list.len() > max {
+                coarsen(list, max * 3 / 4);
+            }
         }
     }
 
@@ -276,9 +281,7 @@ impl Runs {
                 None => drop(self.list.remove(i)),
             }
         }
-        if self.list.len() > RUNS_MAX {
-            coarsen(&mut self.list, RUNS_KEPT);
-        }
+        self.keep_outlines(RUNS_MAX);
     }
 
     /// The venue counts anew: what was held keeps its times only.
@@ -286,9 +289,7 @@ impl Runs {
         self.unpublished_forgotten = 0;
         self.unpublished.clear();
         self.past.append(&mut self.list);
-        if self.past.len() > RUNS_MAX {
-            coarsen(&mut self.past, RUNS_KEPT);
-        }
+        self.keep_outlines(RUNS_MAX);
     }
 }
 

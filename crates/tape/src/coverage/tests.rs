@@ -256,6 +256,25 @@ fn memory_is_bounded_and_no_hole_is_forgotten() {
 }
 
 #[test]
+fn a_books_holes_are_joined_by_the_hour_early_and_none_is_forgotten() {
+    let mut f = Fed::new(Kind::Book);
+    let (hours, of_one) = (20_i64, 100_i64);
+    f.put(1, None, book(BookAction::Snapshot, 10, 10, 0));
+    // The odd hours lack an update every 36 s; the even ones nothing.
+    let (mut id, mut missing) = (10_u64, 0_u64);
+    for hour in 0..hours {
+        for i in 1..of_one {
+            let gone = u64::from(hour % 2 == 1 && i > 1);
+            (id, missing) = (id + 1 + gone, missing + gone);
+            f.put(hour * H + i * H / of_one, None, book(BookAction::Delta, id, id, 0));
+        }
+    }
+    let s = f.summary(hours as usize);
+    assert!(s.ledger.runs.list().len() <= CHAIN_RUNS_MAX, "{}", s.ledger.runs.list().len());
+    assert_eq!((s.missing, s.strip()), (Some(missing), "PH".repeat(hours as usize / 2)));
+}
+
+#[test]
 fn scars_keep_the_hours_of_forgotten_losses() {
     let mut f = Fed::new(Kind::Quote);
     f.put(1, None, quote());

@@ -12,6 +12,9 @@ use crate::reader::MissedWhy;
 
 /// The ledger's own gaps (seqs that it could not read) are numbered from here, beside the tape's.
 const UNREAD_GAPS: u64 = 3 << 51;
+/// Intervals of ids kept apart where nobody asks for missing ids again: a book's holes are for people, and a bad line makes a thousand
+/// an hour.
+pub const CHAIN_RUNS_MAX: usize = 512;
 
 /// What proves that a topic is whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,6 +159,7 @@ impl TopicLedger {
                     let lo = if b.prev_id > 0 { b.first_id.min(b.prev_id.saturating_add(1)) } else { b.first_id };
                     self.runs.hold_range(lo, b.last_id, ts);
                 }
+                self.runs.keep_outlines(CHAIN_RUNS_MAX);
             }
             _ => _ = self.row(record),
         }
