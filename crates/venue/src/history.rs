@@ -35,13 +35,16 @@ pub struct ById {
     pub window: Option<Duration>,
     /// A left edge can be found by time.
     pub by_time: bool,
+    /// [`TradesAt`](crate::FetchKind::TradesAt) is answered with the last trade before the time, not with the first one from it on (OKX
+    /// pages downwards only): the edge is the id behind it.
+    pub edge_before: bool,
     /// What the venue's history leaves out though its stream may show it; named in the evidence of `never published`.
     pub omits: &'static str,
 }
 
 impl Default for ById {
     fn default() -> Self {
-        Self { page_max: 1_000, reach: None, window: None, by_time: true, omits: "" }
+        Self { page_max: 1_000, reach: None, window: None, by_time: true, edge_before: false, omits: "" }
     }
 }
 

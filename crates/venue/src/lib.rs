@@ -45,6 +45,7 @@ pub mod history;
 pub mod json;
 pub mod levels;
 pub mod limits;
+pub mod okx;
 pub mod plan;
 pub mod polls;
 pub mod registry;
@@ -68,7 +69,7 @@ pub use session::{
 };
 
 /// Every folder.
-pub const FOLDERS: [&[&dyn Venue]; 1] = [&binance::VENUES];
+pub const FOLDERS: [&[&dyn Venue]; 2] = [&binance::VENUES, &okx::VENUES];
 
 /// The session of one connection.
 ///

@@ -66,6 +66,12 @@ pub trait Venue: Sync {
         !text.is_empty() && !text.contains(bad)
     }
 
+    /// The [`arg`](crate::FetchId::arg)s of the [`FetchKind::Instruments`](crate::FetchKind::Instruments) requests whose answers list every
+    /// symbol together.
+    fn listings(&self) -> &'static [u64] {
+        &[0]
+    }
+
     /// Every symbol in the answer to [`FetchKind::Instruments`](crate::FetchKind::Instruments), in the venue's spelling: for
     /// instruments chosen by pattern.
     ///

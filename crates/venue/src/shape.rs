@@ -28,7 +28,7 @@ const DEPTH_MAX: usize = 16;
 const DEVIATIONS_MAX: usize = 8;
 
 /// What odd frames are counted under: a small closed set. The last stands for all that no table names.
-pub const CHANNELS: [&str; 18] = [
+pub const CHANNELS: [&str; 22] = [
     "trade",
     "aggTrade",
     "depth",
@@ -45,6 +45,10 @@ pub const CHANNELS: [&str; 18] = [
     "restAggTrades",
     "restTrades",
     "restOpenInterest",
+    "indexPrice",
+    "funding",
+    "openInterest",
+    "maintenance",
     "wrapper",
     "other",
 ];

@@ -42,6 +42,7 @@ struct Seen {
     trades: BTreeMap<String, Sums>,
     agg_trades: BTreeMap<String, Sums>,
     tickers: BTreeMap<String, u64>,
+    statistics: BTreeMap<String, u64>,
     candles: BTreeMap<String, u64>,
     funding: BTreeMap<String, u64>,
     marks: u64,
@@ -82,6 +83,7 @@ fn replay(capture: &Capture) -> (Box<dyn Session>, Seen) {
                     s.size.add(q, u32::from(event.scales.size));
                     s.notional.add(p * q, u32::from(event.scales.price + event.scales.size));
                 }
+                (Kind::Ticker, Body::Ticker(_)) => *seen.statistics.entry(symbol).or_default() += 1,
                 (Kind::Quote, Body::Quote(_)) => *seen.tickers.entry(symbol).or_default() += 1,
                 (Kind::Bar(p), Body::Bar(bar)) => {
                     *seen.candles.entry(format!("{symbol}:{p}")).or_default() += 1;
@@ -155,12 +157,43 @@ fn sums_are_exact() {
 /// Not one in a thousand, as in a live session, but each frame of every clean recording is held against the table.
 #[test]
 fn no_frame_of_a_clean_recording_has_an_odd_shape() {
-    for capture in support::binance() {
+    for capture in support::binance().chain(support::okx()) {
         let mut session = open(&SessionPlan::capture(&capture.venue)).unwrap();
         for line in capture.lines.iter().filter(|line| line.kind == "ws_in") {
             let odd = session.odd_shape(Frame::Text(line.data.as_bytes()));
             assert_eq!(odd, None, "{}: {}", capture.name, &line.data[..line.data.len().min(300)]);
         }
         assert_eq!(session.stats().odd_shapes.iter().sum::<u64>(), 0);
+    }
+}
+
+/// The truth counts every answer of REST under one name, and trades by the one stream of these recordings; ids are texts there.
+#[test]
+fn every_okx_recording_decodes_to_its_truth() {
+    for capture in support::okx() {
+        let (session, seen) = replay(&capture);
+        let stats = session.stats();
+        assert_eq!((stats.unknown_frames, stats.errors, stats.filtered), (0, 0, 0), "{}", capture.name);
+        assert_eq!(stats.fallbacks, 0, "{}: a hot frame was declined", capture.name);
+        assert_eq!(stats.odd_shapes.iter().sum::<u64>(), 0, "{}: a shape is not as documented", capture.name);
+        let mut by_channel = stats.by_channel.clone();
+        if let Some(n) = by_channel.remove("instruments_page") {
+            by_channel.insert("http", n);
+        }
+        assert_eq!(serde_json::json!(by_channel), capture.truth["messages_by_channel"], "{}", capture.name);
+        check_counts(&capture, "ticker_updates", &seen.statistics);
+        let received = capture.truth.get("trades_received_with_repeats").and_then(|t| t.as_object());
+        assert_eq!(seen.trades.len(), capture.truth["trades"].as_object().unwrap().len());
+        for (symbol, want) in capture.truth["trades"].as_object().unwrap() {
+            let s = &seen.trades[symbol];
+            let repeated = received.map_or(&want["count"], |of| &of[symbol]);
+            assert_eq!(&serde_json::json!(s.count), repeated, "{} {symbol}", capture.name);
+            if received.is_none() {
+                assert_eq!(s.size.text(), want["sum_size"], "{} {symbol}", capture.name);
+                assert_eq!(s.notional.text(), want["sum_price_x_size"], "{} {symbol}", capture.name);
+                assert_eq!(s.first.unwrap().to_string(), want["first_id"], "{} {symbol}", capture.name);
+                assert_eq!(s.last.to_string(), want["last_id"], "{} {symbol}", capture.name);
+            }
+        }
     }
 }

@@ -73,3 +73,9 @@ fn usdm_frames_give_these_events() {
     let mut session = session("binance-usdm", &["AAABBB", "AAABBB_270326"]);
     insta::assert_snapshot!(play(session.as_mut(), include_str!("../frames/binance/usdm.jsonl")));
 }
+
+#[test]
+fn okx_frames_give_these_events() {
+    let mut session = session("okx", &["AAA-BBB", "AAA-BBB-SWAP", "AAA-CCC-270326"]);
+    insta::assert_snapshot!(play(session.as_mut(), include_str!("../frames/okx/okx.jsonl")));
+}

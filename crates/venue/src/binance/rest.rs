@@ -110,6 +110,7 @@ impl Binance {
             reach: futures.then_some(if raw { day * 30 } else { day }),
             window: self.time_window(),
             by_time: !raw,
+            edge_before: false,
             omits: if futures { "INSURANCE_FUND and ADL prints" } else { "" },
         })
     }

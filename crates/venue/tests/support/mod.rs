@@ -35,9 +35,24 @@ pub fn root() -> Option<PathBuf> {
 
 /// Every Binance recording with its truth, in order of name; empty (and said so) where there are none.
 pub fn binance() -> impl Iterator<Item = Capture> {
+    of(&["binance-coinm", "binance-spot", "binance-us", "binance-usdm"])
+}
+
+/// Every OKX recording.
+pub fn okx() -> impl Iterator<Item = Capture> {
+    of(&["okx"])
+}
+
+/// Messages that are no recording: `schema_examples`, `rest_examples` of a venue.
+pub fn examples(venue: &str, name: &str) -> Option<Vec<Line>> {
+    let text = std::fs::read_to_string(root()?.join(venue).join(format!("{name}.jsonl"))).ok()?;
+    Some(text.lines().map(|l| sonic_rs::from_str(l).unwrap()).collect())
+}
+
+fn of(venues: &[&'static str]) -> impl Iterator<Item = Capture> + use<> {
     let mut paths = Vec::new();
     if let Some(root) = root() {
-        for venue in ["binance-coinm", "binance-spot", "binance-us", "binance-usdm"] {
+        for venue in venues.iter().copied() {
             let Ok(dir) = root.join(venue).read_dir() else { continue };
             paths.extend(
                 dir.flatten().map(|e| (venue, e.path())).filter(|(_, p)| p.to_string_lossy().ends_with(".jsonl.zst")),
