@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use wholetape_model::NO_INSTRUMENT;
-use wholetape_venue::{FetchId, FetchKind, SessionPlan};
+use wholetape_venue::{FetchId, FetchKind, Request, SessionPlan, Venue};
 
 use crate::endpoint::Endpoint;
 use crate::error::FeedError;
@@ -20,8 +20,6 @@ pub async fn fetch(venue: &str, endpoints: Vec<Endpoint>) -> Result<Vec<String>,
     let failed = |why: String| FeedError::Symbols { venue: venue.into(), why };
     let known = wholetape_venue::venue(venue)?;
     let session = wholetape_venue::open(&SessionPlan::capture(venue))?;
-    let id = FetchId { kind: FetchKind::Instruments, instrument: NO_INSTRUMENT, arg: 0 };
-    let request = session.request(id).ok_or_else(|| failed("it offers no list".into()))?;
     let tries = endpoints.len().max(1);
     let mut plan = HostPlan::new(venue, endpoints, known.limits().rest);
     // exchangeInfo of spot is several megabytes.
@@ -30,25 +28,37 @@ pub async fn fetch(venue: &str, endpoints: Vec<Endpoint>) -> Result<Vec<String>,
     let (host, task) = rest::host(plan, crate::tls::config(&[])?, &Hub::new(), stop.clone());
     let _stop = stop.drop_guard();
     let running = tokio::spawn(task.run());
+    let all = async {
+        let mut symbols = Vec::new();
+        for arg in known.listings() {
+            let id = FetchId { kind: FetchKind::Instruments, instrument: NO_INSTRUMENT, arg: *arg };
+            let request = session.request(id).ok_or("it offers no list")?;
+            symbols.extend(list(known, &host, &request, tries).await?);
+        }
+        Ok::<_, String>(symbols)
+    };
+    let listed = all.await;
+    running.abort();
+    listed.map_err(failed)
+}
+
+/// The symbols of one answer, asked for at most `tries` times.
+async fn list(
+    known: &dyn Venue,
+    host: &rest::HostHandle,
+    request: &Request,
+    tries: usize,
+) -> Result<Vec<String>, String> {
     let mut last = String::new();
     for _ in 0..tries {
-        match host.fetch(id.kind, request.clone(), Priority::Poll).await {
-            Fetched::Answer { status, body } => {
-                if status != 200 {
-                    last = format!("status {status}");
-                    continue;
-                }
-                match known.listed(&body) {
-                    Ok(symbols) => {
-                        running.abort();
-                        return Ok(symbols);
-                    }
-                    Err(error) => last = error.to_string(),
-                }
-            }
+        match host.fetch(FetchKind::Instruments, request.clone(), Priority::Poll).await {
+            Fetched::Answer { status, .. } if status != 200 => last = format!("status {status}"),
+            Fetched::Answer { body, .. } => match known.listed(&body) {
+                Ok(symbols) => return Ok(symbols),
+                Err(error) => last = error.to_string(),
+            },
             Fetched::Failed(failure) => last = format!("{failure:?}"),
         }
     }
-    running.abort();
-    Err(failed(last))
+    Err(last)
 }

@@ -27,12 +27,41 @@ fn every_venue_can_be_planned() {
         ("binance-usdm", "BTCUSDT"),
         ("binance-coinm", "BTCUSD_PERP"),
         ("binance-us", "BTCUSDT"),
+        ("okx", "BTC-USDT-SWAP"),
     ] {
         let plan = plan(&format!("[[line]]\nvenue = \"{venue}\"\ninstruments = [\"{symbol}\"]\n")).unwrap();
         assert!(!plan.lines[0].connections.is_empty(), "{venue}");
     }
     let routes = plan("[[line]]\nvenue = \"binance-usdm\"\ninstruments = [\"BTCUSDT\"]\n").unwrap();
     assert_eq!(routes.lines[0].connections.len(), 2, "books on /public, the rest on /market");
+}
+
+#[test]
+fn an_okx_line_has_both_sockets_and_one_product_on_each() {
+    let text = "[[line]]\nvenue = \"okx\"\ninstruments = [\"BTC-USDT\", \"BTC-USDT-SWAP\"]\n\
+                channels = [\"trade\", \"book\", \"mark\"]\n";
+    let planned = plan(text).unwrap();
+    let line = &planned.lines[0];
+    assert_eq!(
+        line.instruments.iter().map(InstrumentId::as_str).collect::<Vec<_>>(),
+        ["BTC-USDT.OKX", "BTC-USDT-SWAP.OKX"]
+    );
+    let streams: Vec<_> = line.connections.iter().map(|c| (c.path, c.streams.join(" "))).collect();
+    assert_eq!(
+        streams,
+        [
+            ("/ws/v5/public", "books:BTC-USDT".to_owned()),
+            ("/ws/v5/business", "trades-all:BTC-USDT".to_owned()),
+            (
+                "/ws/v5/public",
+                "books:BTC-USDT-SWAP mark-price:BTC-USDT-SWAP index-tickers:BTC-USDT funding-rate:BTC-USDT-SWAP"
+                    .to_owned()
+            ),
+            ("/ws/v5/business", "trades-all:BTC-USDT-SWAP".to_owned()),
+        ]
+    );
+    // Groups cover several ids each: single matches are the one source.
+    assert_eq!(keys(&text.replace("\"mark\"", "\"trade-raw\"")), ["feed.line[0].channels"]);
 }
 
 #[test]

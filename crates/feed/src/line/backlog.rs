@@ -6,6 +6,8 @@
 //! not end at the newest id it then asks for its right edge in the same way. Whatever ids between the edges the ledger
 //! lacks become gaps of cause `backlog`, and from there on the tape knows them: after a crash the open marks are the ledger.
 //!
+//! A venue that pages downwards only answers with the last trade before the time; the edge is the id behind it.
+//!
 //! A venue's first trade ever ends the search by itself: nothing at or after the time is older. Where a request may span
 //! only so much time, empty spans are passed over one by one.
 
@@ -208,6 +210,7 @@ impl Backlog {
     pub fn on_edge(&mut self, first: Option<(u64, Ts)>, newest: Option<Ts>, now: Ts) -> Found {
         let window = self.by.window;
         let Some(search) = self.searches.front_mut() else { return Found::More };
+        let first = if self.by.edge_before && !search.newest { Some(behind(first, search.cursor)) } else { first };
         search.failures = 0;
         search.next_at = now;
         let limit = newest.unwrap_or(now).min(search.to);
@@ -272,5 +275,51 @@ impl Backlog {
             None => self.failed = true,
         }
         Found::GivenUp { job: search.job, from: search.from, to: search.to.min(now), why }
+    }
+}
+
+/// The edge at `at` behind the last trade before it; where there is none, it is the venue's first trade ever.
+fn behind(before: Option<(u64, Ts)>, at: Ts) -> (u64, Ts) {
+    (before.map_or(1, |(id, _)| id.saturating_add(1)), at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Ts {
+        Ts::from_millis(seconds * 1_000)
+    }
+
+    fn downwards() -> Backlog {
+        Backlog::new(ById { edge_before: true, ..ById::default() }, Duration::from_secs(100), Ts::ZERO)
+    }
+
+    #[test]
+    fn the_edge_is_behind_the_last_trade_before_the_time() {
+        let mut b = downwards();
+        b.anchor(at(1_000), at(1_000));
+        assert_eq!(b.poll(at(1_000)), Some(Edge::At(at(900))));
+        let found = b.on_edge(Some((41, at(899))), Some(at(1_000)), at(1_001));
+        assert_eq!(found, Found::Range { job: 0, left: 42, left_ts: at(900), end: None });
+    }
+
+    #[test]
+    fn the_right_edge_keeps_the_last_trade_of_the_stretch() {
+        let mut b = downwards();
+        b.order(7, at(100), at(200), at(1_000)).unwrap();
+        assert_eq!(b.on_edge(Some((41, at(99))), Some(at(1_000)), at(1_000)), Found::More);
+        assert_eq!(b.poll(at(1_000)), Some(Edge::At(at(200))));
+        let found = b.on_edge(Some((57, at(199))), Some(at(1_000)), at(1_001));
+        // Ids 42 to 57: `end` is the id before which the stretch ends.
+        assert_eq!(found, Found::Range { job: 7, left: 42, left_ts: at(100), end: Some(58) });
+    }
+
+    #[test]
+    fn nothing_before_the_time_is_the_first_trade_ever() {
+        let mut b = downwards();
+        b.anchor(at(1_000), at(1_000));
+        let found = b.on_edge(None, Some(at(1_000)), at(1_001));
+        assert_eq!(found, Found::Range { job: 0, left: 1, left_ts: at(900), end: None });
     }
 }
