@@ -85,6 +85,42 @@ fn every_binance_recording_equals_its_truth() {
     assert!(checked >= 10, "only {checked} recordings");
 }
 
+/// Ids are texts in this venue's truth, and ids of what was traded before the recording are not counted as gaps there. Of the recording
+/// with three connections that carry the same, books are per connection and trades are counted once.
+#[test]
+fn every_okx_recording_equals_its_truth() {
+    let Some(dir) = captures() else { return };
+    let mut checked = 0;
+    for entry in std::fs::read_dir(dir.join("okx")).unwrap() {
+        let path = entry.unwrap().path();
+        let Some(stem) = path.to_str().and_then(|p| p.strip_suffix(".truth.json")) else { continue };
+        let truth: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let ours = inspect(Path::new(&format!("{stem}.jsonl.zst")));
+        let mut expected = each(&truth["trades"], &TRADES);
+        for trades in expected.as_object_mut().unwrap().values_mut() {
+            for id in ["first_id", "last_id"] {
+                trades[id] = json!(trades[id].as_str().unwrap().parse::<u64>().unwrap());
+            }
+        }
+        assert_eq!(each(&ours["trades"], &TRADES[..5]), expected, "{stem}");
+        assert_eq!(ours["agg_trades"], json!({}), "{stem}: one id space");
+        assert_eq!(ours["books"], each(&truth["books"], &BOOKS), "{stem}");
+        let failed = ours["books"].as_object().unwrap().values().map(|b| b["checksums_failed"].as_u64().unwrap());
+        assert_eq!(failed.sum::<u64>(), 0, "{stem}");
+        for key in ["funding", "liquidations", "candle_updates", "ticker_updates"] {
+            let expected = if truth[key].is_null() { json!({}) } else { truth[key].clone() };
+            assert_eq!(ours[key], expected, "{stem} {key}");
+        }
+        let repeats: u64 =
+            ours["trades"].as_object().unwrap().values().map(|t| t["id_repeats"].as_u64().unwrap()).sum();
+        assert_eq!(repeats, 0, "{stem}: within one connection none comes twice");
+        assert_eq!((&ours["unknown_frames"], &ours["errors"]), (&json!(0), &json!(0)), "{stem}");
+        assert_eq!(ours["lines"], truth["lines"], "{stem}");
+        checked += 1;
+    }
+    assert!(checked >= 2, "only {checked} recordings");
+}
+
 #[test]
 fn without_a_snapshot_no_book_is_published() {
     let Some(dir) = captures() else { return };

@@ -5,10 +5,12 @@ use std::fmt::Write;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use wholetape_book::{BookConfig, BookError, OrderBook, SpliceStats};
-use wholetape_model::{Book, BookAction, Decimal, Level, Levels, Scales, Side};
+use wholetape_model::book_rule::Checksum;
+use wholetape_model::{Book, BookAction, BookRule, Decimal, Level, Levels, Scales, Side, Ts};
 
 /// One depth channel's book, rebuilt from rows.
 pub struct BookPath {
+    rule: BookRule,
     book: OrderBook,
     path: Sha256,
     last_id: Option<u64>,
@@ -31,24 +33,37 @@ pub struct BookReport {
 }
 
 impl BookPath {
-    pub fn new() -> Self {
-        Self { book: OrderBook::new(BookConfig::default().levels_max), path: Sha256::new(), last_id: None }
+    pub fn new(rule: BookRule) -> Self {
+        let book = OrderBook::new(BookConfig::default().levels_max);
+        Self { rule, book, path: Sha256::new(), last_id: None }
     }
 
     /// One row of the book's topic.
-    pub fn row(&mut self, row: &Book<Levels<'_>>, scales: Scales) -> Result<(), BookError> {
+    pub fn row(&mut self, row: &Book<Levels<'_>>, scales: Scales, ts_event: Ts) -> Result<(), BookError> {
         match row.action {
             BookAction::Checkpoint => return Ok(()),
-            BookAction::Snapshot => self.book.replace(row.bids, row.asks, scales)?,
+            BookAction::Snapshot => {
+                self.book.replace(row.bids, row.asks, scales)?;
+                // One that the stream brought is an update among others.
+                if !self.rule.chain.is_anchored() {
+                    self.step(row.last_id, ts_event);
+                }
+            }
             BookAction::Delta => {
                 self.book.apply(row.bids, row.asks, scales)?;
-                let best = |l: Option<Level>| l.map_or(String::new(), |l| plain(self.book.scales().price(l.price)));
-                let line = format!("{}|{}|{}\n", row.last_id, best(self.book.best_bid()), best(self.book.best_ask()));
-                self.path.update(line);
+                self.step(row.last_id, ts_event);
             }
         }
-        self.last_id = Some(row.last_id);
+        // Where there are no ids, there is no last one.
+        self.last_id = (row.last_id > 0).then_some(row.last_id);
         Ok(())
+    }
+
+    /// An update of the path; without an id its time stands for it.
+    fn step(&mut self, id: u64, ts_event: Ts) {
+        let id = if id > 0 { id.to_string() } else { ts_event.millis().to_string() };
+        let best = |l: Option<Level>| l.map_or(String::new(), |l| plain(self.book.scales().price(l.price)));
+        self.path.update(format!("{id}|{}|{}\n", best(self.book.best_bid()), best(self.book.best_ask())));
     }
 
     pub fn book(&self) -> &OrderBook {
@@ -66,9 +81,8 @@ impl BookPath {
             final_asks_top10: self.top10(Side::Sell),
             best_path_sha256: hex(self.path.clone()),
             final_book_sha256: self.final_hash(),
-            // No Binance channel carries one.
-            checksums_checked: 0,
-            checksums_failed: 0,
+            checksums_checked: stats.checksums_checked,
+            checksums_failed: stats.checksums_failed,
         }
     }
 
@@ -76,7 +90,11 @@ impl BookPath {
         let mut levels = Vec::new();
         self.book.top(side, 10, &mut levels);
         let (have, printed) = (self.book.scales(), self.book.printed_scales());
-        let text = |d: Decimal, scale: u8| d.rescale(scale).unwrap_or(d).to_string();
+        // A venue that prints no trailing zeros prints every level at its own scale.
+        let text = |d: Decimal, scale: u8| match self.rule.checksum {
+            Some(Checksum::Turns25) => plain(d),
+            _ => d.rescale(scale).unwrap_or(d).to_string(),
+        };
         levels
             .iter()
             .map(|l| [text(have.price(l.price), printed.price), text(have.size(l.size), printed.size)])

@@ -8,19 +8,21 @@ mod books;
 mod capture;
 mod report;
 mod tally;
+mod words;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, bail};
 use wholetape_feed::line::{ConnMeta, ConnPlan, Line, LineOut, LinePlan, Resume};
-use wholetape_model::{Body, Kind, NO_INSTRUMENT, Ts};
+use wholetape_model::{Body, BookRule, Chain, Kind, NO_INSTRUMENT, Ts};
 use wholetape_venue::{Frame, Reply, SessionPlan};
 
 use books::BookPath;
 use capture::Entry;
 pub use report::Report;
 use tally::{Counts, Funding, Liquidations, Trades};
+use words::Words;
 
 /// Reads the whole recording.
 ///
@@ -59,7 +61,7 @@ fn find_lines(path: &Path) -> anyhow::Result<Vec<Key>> {
             && let Some(venue) = venue_of(&entry.url)
         {
             let channels = found.entry((entry.conn.clone(), venue)).or_default();
-            let depth = depth_channel(&entry.data);
+            let depth = Words::of(venue).depth_channel(&entry.data);
             if !depth.is_empty() && !channels.iter().any(|c| c == depth) {
                 channels.push(depth.to_owned());
             }
@@ -82,23 +84,18 @@ fn venue_of(url: &str) -> Option<&'static str> {
     wholetape_venue::of_address(url).map(|venue| venue.name())
 }
 
-/// `depth@100ms` of `{"stream":"btcusdt@depth@100ms",…`; `depth` of an unwrapped depth update; empty for all else.
-fn depth_channel(data: &str) -> &str {
-    let Some(rest) = data.strip_prefix("{\"stream\":\"") else {
-        return if data.contains("\"e\":\"depthUpdate\"") { "depth" } else { "" };
-    };
-    let stream = rest.split('"').next().unwrap_or("");
-    match stream.split_once('@') {
-        Some((_, channel)) if channel.starts_with("depth") => channel,
-        _ => "",
-    }
-}
-
 struct OneLine {
     key: Key,
     line: Line,
     /// By symbol.
     paths: BTreeMap<String, BookPath>,
+}
+
+impl OneLine {
+    /// How the truth files call the book of an instrument.
+    fn book_name(&self, instrument: usize) -> String {
+        Words::of(self.key.venue).book(&self.key.depth, symbol_of(&self.line, instrument))
+    }
 }
 
 struct Inspection {
@@ -148,7 +145,8 @@ impl Inspection {
         let now = Ts(entry.recv_ns);
         match entry.kind.as_str() {
             "ws_in" => {
-                let depth = depth_channel(&entry.data);
+                let Some(words) = venue_of(&entry.url).map(Words::of) else { return };
+                let depth = words.depth_channel(&entry.data);
                 let of_conn = |l: &OneLine| l.key.conn == entry.conn;
                 let at = match depth {
                     "" => self.lines.iter().position(of_conn),
@@ -178,7 +176,8 @@ impl Inspection {
 
     /// Takes the rows that the line would have appended.
     fn take(&mut self, at: usize) {
-        let OneLine { line, paths, .. } = &mut self.lines[at];
+        let OneLine { key, line, paths } = &mut self.lines[at];
+        let words = Words::of(key.venue);
         for row in &self.out.rows {
             let state = &line.topics()[row.topic as usize];
             if state.instrument == NO_INSTRUMENT {
@@ -187,12 +186,14 @@ impl Inspection {
             let Some(symbol) = line.session(0).symbol(state.instrument) else { continue };
             match self.out.arena().view(&row.body) {
                 Body::Trade(t) => {
-                    let trades = if state.kind == Kind::Trade { &mut self.agg_trades } else { &mut self.trades };
+                    let aggregates = words.has_aggregates() && state.kind == Kind::Trade;
+                    let trades = if aggregates { &mut self.agg_trades } else { &mut self.trades };
                     of(trades, symbol).add(&t, row.scales);
                 }
                 Body::Book(b) => {
-                    let path = paths.entry(symbol.to_owned()).or_insert_with(BookPath::new);
-                    self.errors += u64::from(path.row(&b, row.scales).is_err());
+                    let rule = rule_of(line, state.instrument as usize);
+                    let path = paths.entry(symbol.to_owned()).or_insert_with(|| BookPath::new(rule));
+                    self.errors += u64::from(path.row(&b, row.scales, row.ts_event).is_err());
                 }
                 Body::Funding(f) => of(&mut self.funding, symbol).rate(f.rate, f.next_ts),
                 Body::MarkPrice(m) => of(&mut self.funding, symbol).mark(m),
@@ -208,11 +209,11 @@ impl Inspection {
 
     fn report(mut self, path: &Path, lines_read: u64) -> Report {
         let mut report = Report::new(path, lines_read);
-        let mut depth_of: BTreeMap<String, usize> = BTreeMap::new();
+        let mut came: BTreeMap<String, usize> = BTreeMap::new();
         for one in &self.lines {
             for instrument in 0..one.line.instruments().len() {
                 if seen(one, instrument) > 0 {
-                    *depth_of.entry(symbol_of(&one.line, instrument)).or_default() += 1;
+                    *came.entry(one.book_name(instrument)).or_default() += 1;
                 }
             }
         }
@@ -226,12 +227,13 @@ impl Inspection {
                 if seen(one, instrument) == 0 && !one.paths.contains_key(&symbol) {
                     continue;
                 }
-                let empty = BookPath::new();
+                let empty = BookPath::new(flow.book().rule());
                 let path = one.paths.get(&symbol).unwrap_or(&empty);
                 debug_assert_eq!(path.book().best_bid(), flow.book().unverified().best_bid());
-                let name = match depth_of.get(&symbol) {
+                let name = one.book_name(instrument);
+                let name = match came.get(&name) {
                     Some(n) if *n > 1 => format!("{}|{}:{symbol}", one.key.conn, one.key.depth),
-                    _ => symbol,
+                    _ => name,
                 };
                 report.books.insert(name, path.report(flow.book().stats()));
             }
@@ -240,13 +242,18 @@ impl Inspection {
                     continue;
                 }
                 let symbol = symbol_of(&one.line, state.instrument as usize);
+                let words = Words::of(one.key.venue);
                 match state.kind {
-                    Kind::Quote => *report.ticker_updates.entry(symbol).or_default() += state.received,
+                    kind if kind == words.ticker() => {
+                        *report.ticker_updates.entry(symbol).or_default() += state.received
+                    }
                     Kind::Bar(period) => {
                         *report.candle_updates.entry(format!("{symbol}:{period}")).or_default() += state.received
                     }
-                    Kind::Trade => of(&mut self.agg_trades, &symbol).repeats(state.repeats),
-                    Kind::TradeRaw => of(&mut self.trades, &symbol).repeats(state.repeats),
+                    Kind::Trade if words.has_aggregates() => {
+                        of(&mut self.agg_trades, &symbol).repeats(state.repeats);
+                    }
+                    Kind::Trade | Kind::TradeRaw => of(&mut self.trades, &symbol).repeats(state.repeats),
                     _ => {}
                 }
             }
@@ -272,6 +279,11 @@ fn symbol_of(line: &Line, instrument: usize) -> String {
     line.session(0).symbol(instrument as u32).unwrap_or("?").to_owned()
 }
 
+/// Of an instrument whose book has brought a row.
+fn rule_of(line: &Line, instrument: usize) -> BookRule {
+    line.instruments()[instrument].book.as_ref().map_or(Chain::Unlinked.into(), |flow| flow.book().rule())
+}
+
 fn seen(one: &OneLine, instrument: usize) -> u64 {
     one.line.instruments()[instrument].book.as_ref().map_or(0, |b| b.book().stats().deltas_seen)
 }
@@ -281,18 +293,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn depth_channels_are_told_apart() {
-        assert_eq!(depth_channel(r#"{"stream":"btcusdt@depth@0ms","data":{}}"#), "depth@0ms");
-        assert_eq!(depth_channel(r#"{"stream":"btcusdt@trade","data":{}}"#), "");
-        assert_eq!(depth_channel(r#"{"e":"depthUpdate","E":1}"#), "depth");
-    }
-
-    #[test]
     fn hosts_name_the_venue() {
         assert_eq!(venue_of("wss://fstream.binance.com/stream"), Some("binance-usdm"));
         assert_eq!(venue_of("wss://stream.binance.us:9443/stream?streams=a"), Some("binance-us"));
         assert_eq!(venue_of("https://api.binance.com/api/v3/depth"), Some("binance-spot"));
         assert_eq!(venue_of("https://dapi.binance.com/dapi/v1/depth"), Some("binance-coinm"));
-        assert_eq!(venue_of("wss://ws.okx.com:8443/ws/v5/public"), None);
+        assert_eq!(venue_of("wss://ws.okx.com:8443/ws/v5/public"), Some("okx"));
+        assert_eq!(venue_of("wss://example.org/ws"), None);
     }
 }
