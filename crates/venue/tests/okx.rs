@@ -423,6 +423,8 @@ fn definitions_are_polled_by_product_and_told_once() {
         fetches,
         [(0, "/api/v5/public/instruments?instType=SPOT"), (1, "/api/v5/public/instruments?instType=SWAP")]
     );
+    // Options are listed by family alone: such a request would be refused.
+    assert_eq!(s.request(fetch(FetchKind::Instruments, NO_INSTRUMENT, 3)), None);
     let body = format!(
         r#"{{"code":"0","msg":"","data":[{{"instType":"MARGIN","instId":"{SPOT}","state":"live"}},{{"instType":"SPOT","instId":"{SPOT}","baseCcy":"AAA","quoteCcy":"BBB","tickSz":"0.10","lotSz":"0.001","minSz":"0.01","maxLmtSz":"","listTime":"1600000000000","state":"live"}}]}}"#
     );

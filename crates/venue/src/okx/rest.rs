@@ -46,6 +46,10 @@ impl Okx {
             }
             FetchKind::Instruments => {
                 let product = *Product::ALL.get(usize::try_from(want.arg).ok()?)?;
+                // Options are listed by family alone; their stream tells them all.
+                if product == Product::Option {
+                    return None;
+                }
                 (format!("/api/v5/public/instruments?instType={}", product.as_str()), WEIGHT_SLOW)
             }
             FetchKind::ServerTime => ("/api/v5/public/time".to_owned(), WEIGHT_TIME),
