@@ -31,15 +31,6 @@ impl VenueKind {
         }
     }
 
-    /// The path in front of every REST endpoint.
-    pub const fn api(self) -> &'static str {
-        match self {
-            Self::BinanceSpot | Self::BinanceUs => "/api/v3/",
-            Self::BinanceUsdm => "/fapi/v1/",
-            Self::BinanceCoinm => "/dapi/v1/",
-        }
-    }
-
     /// Spot arithmetic on update ids (`U = prev.u + 1`) rather than the `pu` chain.
     pub const fn is_spot(self) -> bool {
         matches!(self, Self::BinanceSpot | Self::BinanceUs)
@@ -50,9 +41,11 @@ impl VenueKind {
         matches!(self, Self::BinanceSpot | Self::BinanceUsdm)
     }
 
-    /// Only USDⓈ-M splits its streams between `/public` and `/market`.
-    pub const fn is_routed(self) -> bool {
-        matches!(self, Self::BinanceUsdm)
+    /// The venue of a truth file.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::BinanceSpot, Self::BinanceUsdm, Self::BinanceCoinm, Self::BinanceUs]
+            .into_iter()
+            .find(|k| k.name() == name)
     }
 }
 
@@ -285,22 +278,6 @@ impl VenueConfig {
     /// The name it goes by.
     pub fn id(&self) -> String {
         if self.name.is_empty() { self.kind.name().to_owned() } else { self.name.clone() }
-    }
-
-    pub(crate) fn weight_per_min(&self) -> u32 {
-        self.limits.weight_per_min.unwrap_or(if self.kind.is_spot() { 6000 } else { 2400 })
-    }
-    pub(crate) fn messages_per_s(&self) -> u32 {
-        self.limits.messages_per_s.unwrap_or(if self.kind.is_spot() { 5 } else { 10 })
-    }
-    pub(crate) fn ping_every_ms(&self) -> u64 {
-        self.limits.ping_every_ms.unwrap_or(if self.kind.is_spot() { 20_000 } else { 180_000 })
-    }
-    pub(crate) fn pong_within_ms(&self) -> u64 {
-        self.limits.pong_within_ms.unwrap_or(if self.kind.is_spot() { 60_000 } else { 600_000 })
-    }
-    pub(crate) fn key_for_history(&self) -> bool {
-        self.limits.key_for_history.unwrap_or(self.kind == VenueKind::BinanceUsdm && self.capture.is_none())
     }
 }
 

@@ -61,25 +61,6 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// The kind a stream name asks for (`btcusdt@depth@100ms` → depth), partial books excepted.
-    pub fn of_stream(stream: &str) -> Self {
-        let channel = stream.split_once('@').map_or(stream, |(_, channel)| channel);
-        let first = channel.split('@').next().unwrap_or_default();
-        match first {
-            "aggTrade" => Self::AggTrade,
-            "trade" => Self::Trade,
-            "depth" => Self::Depth,
-            "bookTicker" => Self::BookTicker,
-            "ticker" => Self::Ticker,
-            "miniTicker" => Self::MiniTicker,
-            "markPrice" => Self::MarkPrice,
-            "forceOrder" => Self::ForceOrder,
-            _ if first.starts_with("kline_") => Self::Kline,
-            _ if stream == "!contractInfo" => Self::ContractInfo,
-            _ => Self::Other,
-        }
-    }
-
     /// A lost frame of these can be seen from the ids of its neighbours. Only such frames are dropped, doubled or swapped
     /// one by one: the loss of a single quote or ticker leaves no trace, so no client could ever confess it.
     pub const fn is_sequenced(self) -> bool {
@@ -125,19 +106,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kinds_are_found_by_their_names_and_streams() {
+    fn kinds_are_found_by_their_names() {
         for kind in Kind::ALL {
             assert_eq!(Kind::parse(kind.name()), Some(kind));
-        }
-        for (stream, kind) in [
-            ("btcusdt@depth@0ms", Kind::Depth),
-            ("btcusdt@depth5", Kind::Other),
-            ("btcusdt@markPrice@1s", Kind::MarkPrice),
-            ("btcusdt@kline_1m", Kind::Kline),
-            ("!contractInfo", Kind::ContractInfo),
-            ("btcusdt@agTrade", Kind::Other),
-        ] {
-            assert_eq!(Kind::of_stream(stream), kind, "{stream}");
         }
     }
 }

@@ -2,10 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
 use crate::event::{Event, Kind, Now};
+use crate::protocol::{Protocol, Read};
 use crate::truth::{AggTrade, InstrumentTruth, RawTrade, VenueTruth};
 use crate::world::BookText;
 
@@ -28,42 +26,36 @@ pub struct Past {
 }
 
 /// All instruments' past.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct History {
+    protocol: &'static dyn Protocol,
     pub by_symbol: BTreeMap<String, Past>,
     snapshot_at_ms: u64,
     rows: usize,
 }
 
-#[derive(Deserialize)]
-struct KlineEvent<'a> {
-    #[serde(borrow)]
-    k: &'a RawValue,
-}
-
-#[derive(Deserialize)]
-struct KlineKey {
-    t: i64,
-    i: String,
-}
-
 impl History {
     /// Takes over what earlier runs told.
     /// `rows`: trades of each kind that an instrument keeps; 0 = all.
-    pub fn new(symbols: &[String], before: Option<VenueTruth>, rows: usize) -> Self {
-        let mut history = Self { rows, ..Self::default() };
+    pub(crate) fn new(
+        protocol: &'static dyn Protocol,
+        symbols: &[String],
+        before: Option<VenueTruth>,
+        rows: usize,
+    ) -> Self {
+        let mut history = Self { protocol, by_symbol: BTreeMap::new(), snapshot_at_ms: 0, rows };
         for symbol in symbols {
             history.by_symbol.insert(symbol.clone(), Past::default());
         }
         for (symbol, truth) in before.map(|truth| truth.instruments).unwrap_or_default() {
-            history.by_symbol.insert(symbol, Past::of(truth));
+            history.by_symbol.insert(symbol, Past::of(protocol, truth));
         }
         history
     }
 
     pub fn take(&mut self, event: &Event) {
         let Some(past) = self.by_symbol.get_mut(&*event.symbol) else { return };
-        past.take(event.kind, &event.payload);
+        past.take(self.protocol, event.kind, &event.variant, &event.payload);
         if self.rows > 0 {
             // Half as many again before anything goes: moving the rest is then rare.
             let most = self.rows + self.rows / 2;
@@ -95,14 +87,14 @@ impl History {
 }
 
 impl Past {
-    fn of(truth: InstrumentTruth) -> Self {
+    fn of(protocol: &dyn Protocol, truth: InstrumentTruth) -> Self {
         let mut past = Self {
             agg_trades: truth.agg_trades.into_values().collect(),
             trades: truth.trades.into_values().collect(),
             ..Self::default()
         };
         for stated in &truth.klines {
-            past.take(Kind::Kline, &stated.payload);
+            past.take(protocol, Kind::Kline, &stated.variant, &stated.payload);
         }
         for (kind, last) in [
             (Kind::Ticker, truth.tickers.last()),
@@ -110,30 +102,23 @@ impl Past {
             (Kind::OpenInterest, truth.open_interest.last()),
         ] {
             if let Some(stated) = last {
-                past.take(kind, &stated.payload);
+                past.take(protocol, kind, "", &stated.payload);
             }
         }
         past
     }
 
-    fn take(&mut self, kind: Kind, payload: &str) {
+    fn take(&mut self, protocol: &dyn Protocol, kind: Kind, variant: &str, payload: &str) {
         match kind {
             // A recording may repeat a trade or tell two out of order; history has each once, by id.
-            Kind::AggTrade => {
-                if let Ok(trade) = serde_json::from_str::<AggTrade>(payload) {
-                    insert(&mut self.agg_trades, trade, |trade| trade.id);
-                }
-            }
-            Kind::Trade => {
-                if let Ok(trade) = serde_json::from_str::<RawTrade>(payload) {
-                    insert(&mut self.trades, trade, |trade| trade.id);
-                }
-            }
+            Kind::AggTrade | Kind::Trade => match protocol.read(kind, payload) {
+                Ok(Read::Group(trade)) => insert(&mut self.agg_trades, trade, |trade| trade.id),
+                Ok(Read::Trade(trade)) => insert(&mut self.trades, trade, |trade| trade.id),
+                _ => {}
+            },
             Kind::Kline => {
-                if let Ok(event) = serde_json::from_str::<KlineEvent<'_>>(payload)
-                    && let Ok(key) = serde_json::from_str::<KlineKey>(event.k.get())
-                {
-                    self.klines.insert((key.i, key.t), event.k.get().to_owned());
+                if let Some((open_ms, kept)) = protocol.candle(payload) {
+                    self.klines.insert((variant.to_owned(), open_ms), kept);
                 }
             }
             Kind::Ticker => self.ticker = Some(payload.to_owned()),

@@ -7,6 +7,7 @@
 //! Every created event is written to the truth log before anybody can see it; started again on the same folder, the
 //! venues go on where they were (no id twice, REST history kept). See `docs/sim.md` and `crates/sim/TRUTH.md`.
 
+mod binance;
 mod config;
 mod decimal;
 mod dice;
@@ -15,6 +16,7 @@ mod event;
 pub mod faults;
 mod handle;
 mod history;
+mod protocol;
 mod serve;
 pub mod truth;
 mod venue;

@@ -11,15 +11,17 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::binance::Replay;
 use crate::config::{SimConfig, VenueConfig};
 use crate::dice::Dice;
 use crate::error::SimError;
 use crate::event::{Event, Kind, Now};
 use crate::faults::{FaultKind, FaultLog, FrameFate, Gate, Injection, Schedule};
 use crate::history::History;
+use crate::protocol::{self, Protocol, Route, Target, Unknown};
 use crate::serve::Weight;
 use crate::truth::TruthLog;
-use crate::world::{Generator, Replay, World};
+use crate::world::{Generator, World};
 
 /// What a connection's task is told to do.
 #[derive(Debug)]
@@ -31,30 +33,6 @@ pub(crate) enum Out {
     CutReset(String),
     CutClose,
     PlannedClose(String),
-}
-
-/// Which part of a routed venue a connection reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Route {
-    /// Not split: everything.
-    Any,
-    Public,
-    Market,
-    /// Without a route, since 2026-04-23: public streams only.
-    Unrouted,
-}
-
-impl Route {
-    pub fn delivers(self, stream: &str) -> bool {
-        let channel = stream.split_once('@').map_or(stream, |(_, channel)| channel);
-        let public = stream == "!bookTicker"
-            || ["bookTicker", "depth", "rpiDepth", "trade"].iter().any(|name| channel.starts_with(name));
-        match self {
-            Self::Any => true,
-            Self::Public | Self::Unrouted => public,
-            Self::Market => !public,
-        }
-    }
 }
 
 /// One stream of one connection.
@@ -77,6 +55,7 @@ pub(crate) struct Conn {
 #[derive(Debug)]
 pub(crate) struct Venue {
     pub config: VenueConfig,
+    pub protocol: &'static dyn Protocol,
     pub name: String,
     pub stop: CancellationToken,
     offset_ms: i64,
@@ -85,6 +64,7 @@ pub(crate) struct Venue {
 
 #[derive(Debug)]
 pub(crate) struct Inner {
+    protocol: &'static dyn Protocol,
     pub world: World,
     pub history: History,
     pub weight: Weight,
@@ -126,6 +106,7 @@ impl Venue {
             }
             None => None,
         };
+        let protocol = protocol::of(config.kind);
         let name = config.id();
         let (mut truth, before) = TruthLog::open(Path::new(&sim.data_dir), &name, sim.rotate_bytes)?;
         let run = before.as_ref().map_or(0, |truth| truth.runs) + 1;
@@ -167,17 +148,17 @@ impl Venue {
         }
         truth.commit(world.position(), run_ms)?;
         lock(faults).set_run(run);
-        let mut history = History::new(&world.symbols(), before, config.limits.history_rows);
+        let mut history = History::new(protocol, &world.symbols(), before, config.limits.history_rows);
         past.iter().for_each(|(_, event)| history.take(event));
         history.keep_snapshots(now, |symbol| world.book(symbol, 5000));
         let mut trouble = sim.faults.clone();
         trouble.per_minute.extend(config.faults_per_minute.iter().map(|(kind, rate)| (*kind, *rate)));
         let schedule = Schedule::new(&trouble, sim.seed.wrapping_add(u64::from(run) - 1), &name, run_ms);
-        let limits = &config.limits;
         let inner = Inner {
+            protocol,
             world,
             history,
-            weight: Weight::new(config.weight_per_min(), limits.refusals_before_ban, limits.ban_s),
+            weight: Weight::new(protocol.budget(&config)),
             gate: Gate::new(Dice::new(sim.seed.wrapping_add(u64::from(run)), &format!("{name}/gate")), Some(schedule)),
             conns: BTreeMap::new(),
             truth,
@@ -196,7 +177,7 @@ impl Venue {
             batch: Vec::new(),
             created: 0,
         };
-        Ok(Self { config, name, stop, offset_ms: sim.clock.offset_ms, inner: Mutex::new(inner) })
+        Ok(Self { config, protocol, name, stop, offset_ms: sim.clock.offset_ms, inner: Mutex::new(inner) })
     }
 
     pub fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -299,7 +280,7 @@ impl Inner {
             for id in &ids {
                 let Some(conn) = self.conns.get_mut(id) else { continue };
                 let Some(sub) = conn.subs.get_mut(stream) else { continue };
-                if !conn.route.delivers(stream) {
+                if !self.protocol.delivers(conn.route, stream) {
                     continue;
                 }
                 if let Some(kind) = sub.silent {
@@ -308,11 +289,7 @@ impl Inner {
                     }
                     continue;
                 }
-                let text = if conn.combined {
-                    format!("{{\"stream\":\"{stream}\",\"data\":{}}}", event.payload)
-                } else {
-                    event.payload.clone()
-                };
+                let text = self.protocol.frame(conn.combined, stream, event);
                 self.deliver(now, *id, stream, event.kind, text);
             }
         }
@@ -320,6 +297,8 @@ impl Inner {
 
     fn deliver(&mut self, now: Now, id: u64, stream: &str, kind: Kind, text: String) {
         let fate = if self.frozen { FrameFate::Deliver } else { self.gate.on_frame(id, stream, kind, &text) };
+        let protocol = self.protocol;
+        let ids_of = |text: &str| protocol.ids_of(text);
         match fate {
             FrameFate::Deliver => self.push(id, Out::Text(text)),
             FrameFate::Drop => self.happened(FaultKind::Drop, now, Some(id), Some(stream), ids_of(&text)),
@@ -330,25 +309,27 @@ impl Inner {
             }
             FrameFate::Hold => {}
             FrameFate::ThenHeld(held) => {
-                self.happened(
-                    FaultKind::Reorder,
-                    now,
-                    Some(id),
-                    Some(stream),
-                    format!("{} after {}", ids_of(&held), ids_of(&text)),
-                );
+                let what = format!("{} after {}", ids_of(&held), ids_of(&text));
+                self.happened(FaultKind::Reorder, now, Some(id), Some(stream), what);
                 self.push(id, Out::Text(text));
                 self.push(id, Out::Text(held));
             }
-            FrameFate::Instead(other) => {
-                self.happened(FaultKind::UnknownEnum, now, Some(id), Some(stream), ids_of(&text));
-                self.push(id, Out::Text(other));
-            }
-            FrameFate::After(fault, extra) => {
-                self.happened(fault, now, Some(id), Some(stream), extra.clone());
+            FrameFate::AfterGarbage(extra) => {
+                self.happened(FaultKind::Garbage, now, Some(id), Some(stream), extra.clone());
                 self.push(id, Out::Text(extra));
                 self.push(id, Out::Text(text));
             }
+            FrameFate::Unknown { asked } => match protocol.unknown(stream, &text, asked) {
+                Unknown::Instead(other) => {
+                    self.happened(FaultKind::UnknownEnum, now, Some(id), Some(stream), ids_of(&text));
+                    self.push(id, Out::Text(other));
+                }
+                Unknown::Before(extra) => {
+                    self.happened(FaultKind::UnknownEnum, now, Some(id), Some(stream), extra.clone());
+                    self.push(id, Out::Text(extra));
+                    self.push(id, Out::Text(text));
+                }
+            },
         }
     }
 
@@ -434,7 +415,7 @@ impl Inner {
                 }
                 K::CutClose => self.push(id, Out::CutClose),
                 _ => {
-                    let text = self.shutdown_text(id);
+                    let text = self.farewell(id);
                     self.push(id, Out::PlannedClose(text));
                 }
             }
@@ -444,14 +425,10 @@ impl Inner {
         }
     }
 
-    /// `serverShutdown` in the framing of the connection.
-    pub fn shutdown_text(&self, id: u64) -> String {
-        let data = format!(r#"{{"e":"serverShutdown","E":{}}}"#, self.now().exchange_ms);
-        if self.conns.get(&id).is_some_and(|conn| conn.combined) {
-            format!(r#"{{"stream":"!serverShutdown","data":{data}}}"#)
-        } else {
-            data
-        }
+    /// The last words before a planned end, in the framing of the connection.
+    pub fn farewell(&self, id: u64) -> String {
+        let combined = self.conns.get(&id).is_some_and(|conn| conn.combined);
+        self.protocol.farewell(combined, self.now().exchange_ms)
     }
 
     /// True while new connections are to be left hanging; begins when an armed blackhole meets its first one.
@@ -470,9 +447,10 @@ impl Inner {
         Some(until)
     }
 
-    pub fn connect(&mut self, route: Route, combined: bool, tx: mpsc::Sender<Out>, kill: CancellationToken) -> u64 {
+    pub fn connect(&mut self, target: &Target, tx: mpsc::Sender<Out>, kill: CancellationToken) -> u64 {
         let id = self.next_conn;
         self.next_conn += 1;
+        let &Target { route, combined, .. } = target;
         self.conns.insert(id, Conn { route, combined, subs: BTreeMap::new(), tx, kill });
         id
     }
@@ -495,7 +473,8 @@ impl Inner {
     }
 
     pub fn subscribe(&mut self, id: u64, stream: &str) {
-        let silent = (!self.frozen && self.gate.on_subscribe(id, stream)).then_some(FaultKind::AckSilence);
+        let kind = self.protocol.kind_of(stream);
+        let silent = (!self.frozen && self.gate.on_subscribe(id, stream, kind)).then_some(FaultKind::AckSilence);
         if let Some(conn) = self.conns.get_mut(&id) {
             conn.subs.insert(stream.to_owned(), Sub { silent, met: false });
         }
@@ -517,19 +496,6 @@ impl Inner {
             self.step_clock();
         }
         self.trouble_connections(self.now());
-    }
-}
-
-/// The ids that say which frame this was.
-fn ids_of(text: &str) -> String {
-    let value: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
-    let data = value.get("data").unwrap_or(&value);
-    let id = |key: &str| data.get(key).and_then(serde_json::Value::as_u64);
-    match (data.get("e").and_then(serde_json::Value::as_str), id("a"), id("t"), id("U"), id("u")) {
-        (Some("aggTrade"), Some(a), ..) => format!("a={a}"),
-        (Some("trade"), _, Some(t), ..) => format!("t={t}"),
-        (_, _, _, Some(first), Some(last)) => format!("U={first} u={last}"),
-        _ => String::new(),
     }
 }
 

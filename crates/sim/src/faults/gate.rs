@@ -33,10 +33,12 @@ pub enum FrameFate {
     Hold,
     /// Deliver, then this one that was held.
     ThenHeld(String),
-    /// This text in its place: the same trade with a source that nobody has documented.
-    Instead(String),
+    /// Something that nobody has documented, before it or, if `asked` for, in it.
+    Unknown {
+        asked: bool,
+    },
     /// This text first, then the frame.
-    After(FaultKind, String),
+    AfterGarbage(String),
 }
 
 /// What happens to one request.
@@ -162,18 +164,15 @@ impl Gate {
             }
             let eager = self.armed[at].eager;
             return match self.strike(at).kind {
-                // Changing a real print is for those who ask for it: the truth keeps the known source.
-                FaultKind::UnknownEnum if eager && text.contains(MARKET) => {
-                    FrameFate::Instead(text.replace(MARKET, "\"X\":\"NEW_KIND\""))
-                }
                 FaultKind::Drop => FrameFate::Drop,
                 FaultKind::Duplicate => FrameFate::Twice,
                 FaultKind::Reorder => {
                     self.held.insert((conn, stream.to_owned()), text.to_owned());
                     FrameFate::Hold
                 }
-                FaultKind::Garbage => FrameFate::After(FaultKind::Garbage, self.garbage(text)),
-                kind => FrameFate::After(kind, unknown(stream, text)),
+                FaultKind::Garbage => FrameFate::AfterGarbage(self.garbage(text)),
+                // Changing a real print is for those who ask for it.
+                _ => FrameFate::Unknown { asked: eager },
             };
         }
         FrameFate::Deliver
@@ -193,10 +192,10 @@ impl Gate {
     }
 
     /// Whether a new subscription to this stream shall be acknowledged only.
-    pub fn on_subscribe(&mut self, conn: u64, stream: &str) -> bool {
+    pub fn on_subscribe(&mut self, conn: u64, stream: &str, kind: Kind) -> bool {
         // A quiet stream's silence would be met by nobody.
         let lively = matches!(
-            Kind::of_stream(stream),
+            kind,
             Kind::AggTrade | Kind::Trade | Kind::Depth | Kind::BookTicker | Kind::MarkPrice | Kind::Ticker
         );
         let fits = |armed: &Armed| {
@@ -231,15 +230,6 @@ impl Gate {
             _ => RestFate::Slow(armed.millis.unwrap_or(1_200)),
         }
     }
-}
-
-const MARKET: &str = "\"X\":\"MARKET\"";
-
-/// An event type that nobody has documented, on a stream that is.
-fn unknown(stream: &str, text: &str) -> String {
-    let (name, _) = stream.split_once('@').unwrap_or((stream, ""));
-    let payload = format!(r#"{{"e":"NEW_KIND","E":0,"s":"{}","X":"NEW_KIND","z":[1,"2",null]}}"#, name.to_uppercase());
-    if text.starts_with("{\"stream\":") { format!(r#"{{"stream":"{stream}","data":{payload}}}"#) } else { payload }
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! The loopback servers: one listener a venue, WebSocket and REST by path.
 
-mod info;
 mod rest;
 mod weight;
 mod ws;
@@ -18,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use rest::{Answer, Asked, Query, unescape};
 pub use weight::RestTally;
 pub(crate) use weight::Weight;
 
@@ -74,7 +74,7 @@ async fn answer(venue: Arc<Venue>, mut request: Request<Incoming>, tasks: TaskTr
         return rest::answer(&venue, &request).await;
     }
     let uri = request.uri();
-    let target = match ws::target(venue.config.kind.is_routed(), uri.path(), uri.query().unwrap_or_default()) {
+    let target = match venue.protocol.target(uri.path(), uri.query().unwrap_or_default()) {
         Ok(target) => target,
         Err(status) => return plain(status),
     };

@@ -1,7 +1,6 @@
-//! The REST side: what the venue sheets list for public market data, weighed and refused as they say.
+//! The REST side of every venue: the account, faults and answers. What a request means is the protocol's.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -9,72 +8,86 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, Response, StatusCode};
 
-use super::info;
-use super::weight::{Verdict, cost};
-use super::ws::unescape;
-use crate::config::VenueKind;
+use super::weight::Verdict;
 use crate::faults::{FaultKind, RestFate};
-use crate::truth::{AggTrade, RawTrade};
+use crate::protocol::Refusal;
 use crate::venue::{Inner, Venue};
-use crate::world::{BookText, World, push_levels};
 
 /// A status and a JSON body.
-type Answer = (u16, String);
+pub(crate) type Answer = (u16, String);
 
-struct Query {
+/// A request as a venue sees it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub endpoint: &'a str,
+    /// The account that is charged, and how much.
+    pub bucket: &'static str,
+    pub cost: u32,
+    /// It asks for a book.
+    pub snapshot: bool,
+    /// A header with a key came along.
+    pub has_key: bool,
+}
+
+/// The parameters of a request.
+pub(crate) struct Query {
     params: BTreeMap<String, String>,
 }
 
 impl Query {
-    fn of(text: &str) -> Self {
+    pub fn of(text: &str) -> Self {
         let pair = |pair: &str| pair.split_once('=').map(|(key, value)| (unescape(key), unescape(value)));
         Self { params: text.split('&').filter_map(pair).collect() }
     }
-    fn text(&self, key: &str) -> Option<&str> {
+
+    pub fn text(&self, key: &str) -> Option<&str> {
         self.params.get(key).map(String::as_str)
     }
-    /// # Errors
-    /// The venue's complaint when the parameter is there and no number.
-    fn number(&self, key: &str) -> Result<Option<i64>, Answer> {
-        match self.text(key) {
-            None => Ok(None),
-            Some(text) => text.parse().map(Some).map_err(|_| illegal(key)),
+}
+
+/// Percent-decoding; what is no valid escape stays as it is.
+pub(crate) fn unescape(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let code = (bytes[at] == b'%').then(|| text.get(at + 1..at + 3)).flatten();
+        match code.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) => {
+                out.push(byte);
+                at += 3;
+            }
+            None => {
+                out.push(bytes[at]);
+                at += 1;
+            }
         }
     }
-}
-
-fn error(status: u16, code: i32, msg: &str) -> Answer {
-    (status, format!(r#"{{"code":{code},"msg":"{msg}"}}"#))
-}
-
-fn illegal(key: &str) -> Answer {
-    error(400, -1100, &format!("Illegal characters found in parameter '{key}'."))
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// Answers one request; faults of the moment included.
 pub(super) async fn answer(venue: &Venue, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let protocol = venue.protocol;
     let path = request.uri().path().to_owned();
-    let Some(endpoint) = path.strip_prefix(venue.config.kind.api()) else {
-        return respond((404, "{}".into()), 0, None);
+    let query = Query::of(request.uri().query().unwrap_or_default());
+    let Some(mut asked) = protocol.asked(&venue.config, &path, &query) else {
+        return respond((404, "{}".into()), None, None);
     };
     if request.method() != Method::GET {
-        return respond(error(405, -1000, "method not allowed"), 0, None);
+        return respond((405, r#"{"code":-1000,"msg":"method not allowed"}"#.into()), None, None);
     }
-    let query = Query::of(request.uri().query().unwrap_or_default());
-    let has_key = request.headers().contains_key("x-mbx-apikey");
-    let snapshot = endpoint == "depth" && query.text("symbol").is_some();
-    let limit =
-        query.text("limit").and_then(|text| text.parse().ok()).unwrap_or(default_limit(venue.config.kind, endpoint));
-    let cost = cost(venue.config.kind, endpoint, limit, query.text("symbol").is_some());
+    asked.has_key = request.headers().contains_key("x-mbx-apikey");
+    let meter = |inner: &Inner| protocol.meter().map(|name| (name, inner.weight.used(asked.bucket)));
 
     let fate = {
         let mut inner = venue.lock();
-        inner.weight.asked(endpoint, cost);
-        let verdict = inner.weight.spend(venue.wall_ms(), cost);
+        inner.weight.asked(asked.endpoint, asked.cost);
+        let verdict = inner.weight.spend(venue.wall_ms(), asked.bucket, asked.cost);
         let fate = if inner.frozen || matches!(verdict, Verdict::Stop(..)) {
             RestFate::Serve
         } else {
-            inner.gate.on_request(snapshot)
+            inner.gate.on_request(asked.snapshot)
         };
         let verdict = match fate {
             RestFate::Refuse(kind, millis) => {
@@ -85,8 +98,8 @@ pub(super) async fn answer(venue: &Venue, request: &Request<Incoming>) -> Respon
             _ => verdict,
         };
         if let Verdict::Stop(status, seconds) = verdict {
-            let msg = "Too many requests; current limit of IP is exceeded. Please use the websocket for live updates to avoid polling the API.";
-            return respond(error(status, -1003, msg), inner.weight.used(), Some(seconds));
+            let Refusal { answer, retry_after } = protocol.refused(status, seconds);
+            return respond(answer, meter(&inner), retry_after);
         }
         fate
     };
@@ -97,11 +110,12 @@ pub(super) async fn answer(venue: &Venue, request: &Request<Incoming>) -> Respon
     let (answer, used) = {
         let inner = venue.lock();
         let stale = fate == RestFate::Stale;
-        let answer = serve(venue, &inner, endpoint, &query, has_key, stale).unwrap_or_else(|complaint| complaint);
+        let answer = protocol.serve(venue, &inner, &asked, &query, stale).unwrap_or_else(|complaint| complaint);
         if stale && answer.0 == 200 {
-            record(&inner, FaultKind::StaleSnapshot, &path, query.text("symbol").unwrap_or_default());
+            let of = query.text("symbol").or(query.text("instId")).unwrap_or_default();
+            record(&inner, FaultKind::StaleSnapshot, &path, of);
         }
-        (answer, inner.weight.used())
+        (answer, meter(&inner))
     };
     if let RestFate::Late(millis) = fate {
         record(&venue.lock(), FaultKind::LateSnapshot, &path, &format!("{millis} ms"));
@@ -114,279 +128,20 @@ fn record(inner: &Inner, kind: FaultKind, path: &str, what: &str) {
     inner.happened(kind, inner.now(), None, None, format!("{path} {what}"));
 }
 
-fn respond((status, body): Answer, used: u32, retry_after: Option<u64>) -> Response<Full<Bytes>> {
+fn respond(
+    (status, body): Answer,
+    used: Option<(&'static str, u32)>,
+    retry_after: Option<u64>,
+) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json;charset=UTF-8"));
-    headers.insert(HeaderName::from_static("x-mbx-used-weight-1m"), HeaderValue::from(used));
+    if let Some((name, used)) = used {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from(used));
+    }
     if let Some(seconds) = retry_after {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
-}
-
-const fn default_limit(kind: VenueKind, endpoint: &str) -> u32 {
-    match (kind.is_spot(), endpoint.len()) {
-        // "depth"
-        (true, 5) => 100,
-        _ => 500,
-    }
-}
-
-fn serve(
-    venue: &Venue,
-    inner: &Inner,
-    endpoint: &str,
-    query: &Query,
-    has_key: bool,
-    stale: bool,
-) -> Result<Answer, Answer> {
-    let kind = venue.config.kind;
-    let now = inner.now();
-    let body = match endpoint {
-        "ping" => "{}".to_owned(),
-        "time" => format!(r#"{{"serverTime":{}}}"#, now.exchange_ms),
-        "exchangeInfo" => {
-            let only = query.text("symbol");
-            if only.is_some() {
-                symbol(inner, query)?;
-            }
-            info::body(inner, kind, venue.config.weight_per_min(), now.exchange_ms, only)
-        }
-        "depth" => depth(kind, inner, query, stale)?,
-        "aggTrades" => agg_trades(kind, inner, query)?,
-        "trades" | "historicalTrades" => {
-            if endpoint == "historicalTrades" && venue.config.key_for_history() && !has_key {
-                return Err(error(401, -2014, "API-key format invalid."));
-            }
-            trades(kind, inner, query, endpoint == "historicalTrades")?
-        }
-        "klines" => klines(inner, query)?,
-        "ticker/24hr" => ticker(inner, query)?,
-        "premiumIndex" if !kind.is_spot() => premium(inner, query)?,
-        "openInterest" if !kind.is_spot() => {
-            let past = &inner.history.by_symbol[symbol(inner, query)?];
-            past.open_interest.clone().ok_or_else(|| error(400, -1000, "no open interest yet"))?
-        }
-        _ => return Err((404, "{}".into())),
-    };
-    Ok((200, body))
-}
-
-fn symbol<'a>(inner: &Inner, query: &'a Query) -> Result<&'a str, Answer> {
-    let name = query
-        .text("symbol")
-        .ok_or_else(|| error(400, -1102, "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed."))?;
-    if inner.history.by_symbol.contains_key(name) { Ok(name) } else { Err(error(400, -1121, "Invalid symbol.")) }
-}
-
-/// `limit`, within the endpoint's own.
-fn limit(query: &Query, default: usize, max: usize) -> Result<usize, Answer> {
-    match query.number("limit")? {
-        None => Ok(default),
-        Some(n) if n > 0 => Ok((n as usize).min(max)),
-        Some(_) => Err(error(400, -1100, "Illegal parameter 'limit'.")),
-    }
-}
-
-fn depth(kind: VenueKind, inner: &Inner, query: &Query, stale: bool) -> Result<String, Answer> {
-    let name = symbol(inner, query)?;
-    let limit = if kind.is_spot() {
-        limit(query, 100, 5000)?
-    } else {
-        let asked = query.number("limit")?.unwrap_or(500);
-        if ![5, 10, 20, 50, 100, 500, 1000].contains(&asked) {
-            let msg = format!("{asked} is not valid depth limit (should be [5, 10, 20, 50, 100, 500, 1000]).");
-            return Err(error(400, -4021, &msg));
-        }
-        asked as usize
-    };
-    let old = stale.then(|| inner.history.by_symbol[name].snapshots.front().cloned()).flatten();
-    let book: BookText =
-        old.or_else(|| inner.world.book(name, limit)).ok_or_else(|| error(400, -1000, "no book was recorded"))?;
-    let mut text = format!("{{\"lastUpdateId\":{},", book.last_update_id);
-    if !kind.is_spot() {
-        let at = inner.now().exchange_ms;
-        let _ = write!(text, "\"E\":{at},\"T\":{at},");
-    }
-    text.push_str("\"bids\":");
-    push_levels(&mut text, &book.bids[..limit.min(book.bids.len())]);
-    text.push_str(",\"asks\":");
-    push_levels(&mut text, &book.asks[..limit.min(book.asks.len())]);
-    text.push('}');
-    Ok(text)
-}
-
-/// The rows that a list endpoint's parameters choose: by id, from a time on, up to a time, or the newest.
-fn choose<'a, T>(
-    rows: &'a [T],
-    query: &Query,
-    limit: usize,
-    id: impl Fn(&T) -> u64,
-    time: impl Fn(&T) -> i64,
-) -> Result<&'a [T], Answer> {
-    let (start, end) = (query.number("startTime")?, query.number("endTime")?);
-    let newest = |rows: &[T]| rows.len().saturating_sub(limit);
-    if let Some(from) = query.number("fromId")? {
-        let at = rows.partition_point(|row| (id(row) as i64) < from);
-        return Ok(&rows[at..(at + limit).min(rows.len())]);
-    }
-    let until = end.map_or(rows.len(), |end| rows.partition_point(|row| time(row) <= end));
-    Ok(match start {
-        Some(start) => {
-            let at = rows.partition_point(|row| time(row) < start).min(until);
-            &rows[at..(at + limit).min(until)]
-        }
-        None => &rows[newest(&rows[..until])..until],
-    })
-}
-
-fn list<T>(rows: &[T], mut push: impl FnMut(&mut String, &T)) -> String {
-    let mut text = String::from("[");
-    for (at, row) in rows.iter().enumerate() {
-        if at > 0 {
-            text.push(',');
-        }
-        push(&mut text, row);
-    }
-    text.push(']');
-    text
-}
-
-fn agg_trades(kind: VenueKind, inner: &Inner, query: &Query) -> Result<String, Answer> {
-    let name = symbol(inner, query)?;
-    let limit = limit(query, 500, 1000)?;
-    let mut rows: &[AggTrade] = &inner.history.by_symbol[name].agg_trades;
-    if !kind.is_spot() {
-        if let (Some(start), Some(end)) = (query.number("startTime")?, query.number("endTime")?)
-            && end - start >= 3_600_000
-        {
-            return Err(error(400, -1127, "More than 1 hours between startTime and endTime."));
-        }
-        // Only the last day is kept there.
-        let oldest = inner.now().exchange_ms - 24 * 3_600_000;
-        if matches!(inner.world, World::Generated(_)) {
-            rows = &rows[rows.partition_point(|row| row.time_ms < oldest)..];
-        }
-    }
-    let rows = choose(rows, query, limit, |row| row.id, |row| row.time_ms)?;
-    Ok(list(rows, |text, row| {
-        let AggTrade { id, price, size, first_id, last_id, time_ms, buyer_is_maker, .. } = row;
-        let nq = row.normal_size.as_ref().map_or(String::new(), |nq| format!(r#""nq":"{nq}","#));
-        let tail = if kind.is_spot() { ",\"M\":true" } else { "" };
-        let _ = write!(
-            text,
-            r#"{{"a":{id},"p":"{price}","q":"{size}",{nq}"f":{first_id},"l":{last_id},"T":{time_ms},"m":{buyer_is_maker}{tail}}}"#
-        );
-    }))
-}
-
-fn trades(kind: VenueKind, inner: &Inner, query: &Query, by_id: bool) -> Result<String, Answer> {
-    let name = symbol(inner, query)?;
-    let recorded = matches!(inner.world, World::Recorded(_));
-    let max = if by_id && kind == VenueKind::BinanceUsdm && !recorded { 500 } else { 1000 };
-    let limit = limit(query, 500, max)?;
-    // Off-book prints are not in the futures history; a recording's are, since its stream is all there is to heal from.
-    let on_book = |row: &&RawTrade| recorded || row.source.as_deref().is_none_or(|source| source == "MARKET");
-    let rows = &inner.history.by_symbol[name].trades;
-    let rows: Vec<&RawTrade> = match query.number("fromId")? {
-        Some(from) if by_id => {
-            let at = rows.partition_point(|row| (row.id as i64) < from);
-            rows[at..].iter().filter(on_book).take(limit).collect()
-        }
-        _ => {
-            let mut newest: Vec<&RawTrade> = rows.iter().rev().filter(on_book).take(limit).collect();
-            newest.reverse();
-            newest
-        }
-    };
-    Ok(list(&rows, |text, row| {
-        let RawTrade { id, price, size, time_ms, buyer_is_maker, .. } = row;
-        let tail = if kind.is_spot() { ",\"isBestMatch\":true" } else { ",\"isRPITrade\":false" };
-        let quote = quote_amount(price, size);
-        let _ = write!(
-            text,
-            r#"{{"id":{id},"price":"{price}","qty":"{size}","quoteQty":"{quote}","time":{time_ms},"isBuyerMaker":{buyer_is_maker}{tail}}}"#
-        );
-    }))
-}
-
-/// Exact product, cut to eight decimals.
-fn quote_amount(price: &str, size: &str) -> String {
-    let units = |text: &str| i128::from(crate::decimal::parse(text, 8).unwrap_or(0));
-    crate::decimal::fixed(units(price) * units(size) / 100_000_000, 8)
-}
-
-fn klines(inner: &Inner, query: &Query) -> Result<String, Answer> {
-    let name = symbol(inner, query)?;
-    let interval = query.text("interval").ok_or_else(|| {
-        error(400, -1102, "Mandatory parameter 'interval' was not sent, was empty/null, or malformed.")
-    })?;
-    let limit = limit(query, 500, 1500)?;
-    let all: Vec<(i64, &String)> = inner.history.by_symbol[name]
-        .klines
-        .range((interval.to_owned(), i64::MIN)..=(interval.to_owned(), i64::MAX))
-        .map(|((_, open), k)| (*open, k))
-        .collect();
-    let rows = choose(&all, query, limit, |row| row.0 as u64, |row| row.0)?;
-    Ok(list(rows, |text, (_, k)| {
-        let k: serde_json::Value = serde_json::from_str(k).unwrap_or_default();
-        let row = ["t", "o", "h", "l", "c", "v", "T", "q", "n", "V", "Q", "B"].map(|key| k[key].to_string());
-        let _ = write!(text, "[{}]", row.join(","));
-    }))
-}
-
-/// The last told ticker in the REST spelling.
-fn ticker(inner: &Inner, query: &Query) -> Result<String, Answer> {
-    const NAMES: [(&str, &str); 20] = [
-        ("symbol", "s"),
-        ("priceChange", "p"),
-        ("priceChangePercent", "P"),
-        ("weightedAvgPrice", "w"),
-        ("prevClosePrice", "x"),
-        ("lastPrice", "c"),
-        ("lastQty", "Q"),
-        ("bidPrice", "b"),
-        ("bidQty", "B"),
-        ("askPrice", "a"),
-        ("askQty", "A"),
-        ("openPrice", "o"),
-        ("highPrice", "h"),
-        ("lowPrice", "l"),
-        ("volume", "v"),
-        ("quoteVolume", "q"),
-        ("openTime", "O"),
-        ("closeTime", "C"),
-        ("firstId", "F"),
-        ("lastId", "L"),
-    ];
-    let one = |payload: &str| {
-        let event: serde_json::Value = serde_json::from_str(payload).unwrap_or_default();
-        let fields = NAMES.iter().filter_map(|(name, key)| Some(format!("\"{name}\":{}", event.get(*key)?)));
-        let count = format!("\"count\":{}", event["n"]);
-        format!("{{{}}}", fields.chain([count]).collect::<Vec<_>>().join(","))
-    };
-    if query.text("symbol").is_some() {
-        let past = &inner.history.by_symbol[symbol(inner, query)?];
-        return past.ticker.as_deref().map(one).ok_or_else(|| error(400, -1000, "no ticker yet"));
-    }
-    let all: Vec<&String> = inner.history.by_symbol.values().filter_map(|past| past.ticker.as_ref()).collect();
-    Ok(list(&all, |text, payload| text.push_str(&one(payload))))
-}
-
-fn premium(inner: &Inner, query: &Query) -> Result<String, Answer> {
-    let one = |payload: &str| {
-        let event: serde_json::Value = serde_json::from_str(payload).unwrap_or_default();
-        format!(
-            r#"{{"symbol":{},"markPrice":{},"indexPrice":{},"estimatedSettlePrice":{},"lastFundingRate":{},"interestRate":"0.00010000","nextFundingTime":{},"time":{}}}"#,
-            event["s"], event["p"], event["i"], event["P"], event["r"], event["T"], event["E"]
-        )
-    };
-    if query.text("symbol").is_some() {
-        let past = &inner.history.by_symbol[symbol(inner, query)?];
-        return past.mark.as_deref().map(one).ok_or_else(|| error(400, -1000, "no mark price yet"));
-    }
-    let all: Vec<&String> = inner.history.by_symbol.values().filter_map(|past| past.mark.as_ref()).collect();
-    Ok(list(&all, |text, payload| text.push_str(&one(payload))))
 }

@@ -1,21 +1,20 @@
-//! Request weight: fixed one-minute windows, refused beyond with 429, banned with 418 when the client does not listen.
+//! Request weight: fixed windows, refused beyond with 429, banned with 418 when the client does not listen and the venue bans.
 //!
-//! The weights are those of the venue sheets; what a sheet does not name costs 1.
+//! A venue has one account for all requests, or one for each endpoint: buckets, each with the same limit. What a request costs is the
+//! protocol's.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::VenueKind;
+use crate::protocol::Budget;
 
 /// The account of the one address that loopback is.
 #[derive(Debug)]
 pub struct Weight {
-    limit: u32,
-    refusals_before_ban: u32,
-    ban_ms: u64,
+    budget: Budget,
     window: u64,
-    used: u32,
+    used: BTreeMap<&'static str, u32>,
     refused: u32,
     banned_until_ms: u64,
     refused_until_ms: u64,
@@ -30,7 +29,7 @@ pub struct RestTally {
     pub requests: BTreeMap<String, u64>,
     /// Weight of all requests.
     pub weight: u64,
-    /// The most that one minute of the venue's clock was charged, and the limit.
+    /// The most that one window of the venue's clock was charged, and the limit.
     pub weight_peak: u32,
     pub weight_limit: u32,
     /// Refused since the account was over its limit: the client's own doing.
@@ -50,17 +49,15 @@ pub enum Verdict {
 }
 
 impl Weight {
-    pub fn new(limit: u32, refusals_before_ban: u32, ban_s: u32) -> Self {
+    pub fn new(budget: Budget) -> Self {
         Self {
-            limit,
-            refusals_before_ban,
-            ban_ms: ban_s as u64 * 1000,
+            budget,
             window: 0,
-            used: 0,
+            used: BTreeMap::new(),
             refused: 0,
             banned_until_ms: 0,
             refused_until_ms: 0,
-            tally: RestTally { weight_limit: limit, ..RestTally::default() },
+            tally: RestTally { weight_limit: budget.limit, ..RestTally::default() },
         }
     }
 
@@ -77,11 +74,12 @@ impl Weight {
         self.tally.weight += u64::from(cost);
     }
 
-    /// Counts a request at `wall_ms`.
-    pub fn spend(&mut self, wall_ms: u64, cost: u32) -> Verdict {
-        let window = wall_ms / 60_000;
+    /// Charges a request at `wall_ms`.
+    pub fn spend(&mut self, wall_ms: u64, bucket: &'static str, cost: u32) -> Verdict {
+        let window = wall_ms / self.budget.window_ms;
         if window != self.window {
-            (self.window, self.used, self.refused) = (window, 0, 0);
+            (self.window, self.refused) = (window, 0);
+            self.used.clear();
         }
         let wait = |until: u64| (until - wall_ms).div_ceil(1000);
         if wall_ms < self.banned_until_ms {
@@ -92,18 +90,19 @@ impl Weight {
             self.tally.too_early += 1;
             return Verdict::Stop(429, wait(self.refused_until_ms));
         }
-        self.used = self.used.saturating_add(cost);
-        self.tally.weight_peak = self.tally.weight_peak.max(self.used);
-        if self.used <= self.limit {
+        let used = self.used.entry(bucket).or_default();
+        *used = used.saturating_add(cost);
+        self.tally.weight_peak = self.tally.weight_peak.max(*used);
+        if *used <= self.budget.limit {
             return Verdict::Go;
         }
         self.tally.over_limit += 1;
         self.refused += 1;
-        if self.refused > self.refusals_before_ban {
-            self.banned_until_ms = wall_ms + self.ban_ms;
+        if self.budget.refusals_before_ban.is_some_and(|most| self.refused > most) {
+            self.banned_until_ms = wall_ms + u64::from(self.budget.ban_s) * 1000;
             return Verdict::Stop(418, wait(self.banned_until_ms));
         }
-        Verdict::Stop(429, wait((window + 1) * 60_000))
+        Verdict::Stop(429, wait((window + 1) * self.budget.window_ms))
     }
 
     /// A fault's refusal: for so long every request gets this status.
@@ -123,60 +122,9 @@ impl Weight {
         (self.banned_until_ms, self.refused_until_ms) = (0, 0);
     }
 
-    pub const fn used(&self) -> u32 {
-        self.used
-    }
-}
-
-/// What an endpoint costs. `limit` is the request's own.
-pub fn cost(kind: VenueKind, endpoint: &str, limit: u32, with_symbol: bool) -> u32 {
-    match (kind.is_spot(), endpoint) {
-        (true, "depth") => match limit {
-            0..=100 => 5,
-            101..=500 => 25,
-            501..=1000 => 50,
-            _ => 250,
-        },
-        (false, "depth") => match limit {
-            0..=50 => 2,
-            51..=100 => 5,
-            101..=500 => 10,
-            _ => 20,
-        },
-        (true, "exchangeInfo") => 20,
-        (true, "aggTrades") => 4,
-        (true, "historicalTrades" | "trades") => 25,
-        (false, "aggTrades" | "historicalTrades") => 20,
-        (false, "trades") => 5,
-        (true, "klines") => 2,
-        (false, "klines") => match limit {
-            0..=99 => 1,
-            100..=499 => 2,
-            500..=1000 => 5,
-            _ => 10,
-        },
-        (true, "ticker/24hr") => {
-            if with_symbol {
-                2
-            } else {
-                80
-            }
-        }
-        (false, "ticker/24hr") => {
-            if with_symbol {
-                1
-            } else {
-                40
-            }
-        }
-        (false, "premiumIndex") => {
-            if with_symbol {
-                1
-            } else {
-                10
-            }
-        }
-        _ => 1,
+    /// What this window was charged so far.
+    pub fn used(&self, bucket: &str) -> u32 {
+        self.used.get(bucket).copied().unwrap_or(0)
     }
 }
 
@@ -186,22 +134,27 @@ mod tests {
 
     #[test]
     fn over_the_limit_is_429_then_418_and_a_new_minute_forgives_429() {
-        let mut weight = Weight::new(100, 2, 120);
-        assert_eq!(weight.spend(60_000, 100), Verdict::Go);
-        assert_eq!(weight.spend(90_000, 1), Verdict::Stop(429, 30));
-        assert_eq!(weight.spend(90_000, 1), Verdict::Stop(429, 30));
-        assert_eq!(weight.spend(90_000, 1), Verdict::Stop(418, 120));
-        assert_eq!(weight.spend(120_000, 1), Verdict::Stop(418, 90));
-        assert_eq!(weight.spend(211_000, 1), Verdict::Go);
+        let budget = Budget { window_ms: 60_000, limit: 100, refusals_before_ban: Some(2), ban_s: 120 };
+        let mut weight = Weight::new(budget);
+        assert_eq!(weight.spend(60_000, "", 100), Verdict::Go);
+        assert_eq!(weight.spend(90_000, "", 1), Verdict::Stop(429, 30));
+        assert_eq!(weight.spend(90_000, "", 1), Verdict::Stop(429, 30));
+        assert_eq!(weight.spend(90_000, "", 1), Verdict::Stop(418, 120));
+        assert_eq!(weight.spend(120_000, "", 1), Verdict::Stop(418, 90));
+        assert_eq!(weight.spend(211_000, "", 1), Verdict::Go);
         let tally = weight.tally();
         assert_eq!((tally.over_limit, tally.too_early, tally.weight_peak), (3, 1, 103));
     }
 
     #[test]
-    fn weights_are_the_sheets() {
-        assert_eq!(cost(VenueKind::BinanceSpot, "depth", 5000, true), 250);
-        assert_eq!(cost(VenueKind::BinanceUsdm, "depth", 1000, true), 20);
-        assert_eq!(cost(VenueKind::BinanceUsdm, "aggTrades", 1000, true), 20);
-        assert_eq!(cost(VenueKind::BinanceSpot, "aggTrades", 1000, true), 4);
+    fn buckets_are_apart_and_who_never_bans_goes_on_with_429() {
+        let budget = Budget { window_ms: 2_000, limit: 20, refusals_before_ban: None, ban_s: 0 };
+        let mut weight = Weight::new(budget);
+        assert_eq!(weight.spend(4_000, "trades", 20), Verdict::Go);
+        assert_eq!(weight.spend(4_100, "books", 20), Verdict::Go);
+        for _ in 0..100 {
+            assert_eq!(weight.spend(4_200, "trades", 1), Verdict::Stop(429, 2));
+        }
+        assert_eq!((weight.used("books"), weight.spend(6_000, "trades", 1)), (20, Verdict::Go));
     }
 }

@@ -1,7 +1,6 @@
-//! The WebSocket side: handshake, subscriptions, keep-alive and the venue's limits.
+//! The WebSocket side: one connection from its handshake to its end, whatever the venue says on it.
 //!
-//! From `binance-spot` §1, §3 and `binance-usdm` §1 of the venue sheets (written 2026-11-20): `/ws` sends raw payloads,
-//! `/stream` wraps them; a misspelt stream is acknowledged and stays silent; on USDⓈ-M the wrong route does the same.
+//! What a client's message means is the protocol's; sending, keep-alive, limits and the ways of breaking off are here.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,9 +8,6 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use serde::Deserialize;
-use serde_json::Value;
-use serde_json::value::RawValue;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -22,74 +18,8 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use tokio_util::sync::CancellationToken;
 
-use crate::venue::{Out, Route, Venue};
-
-/// What the path of a handshake asks for.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Target {
-    pub route: Route,
-    pub combined: bool,
-    pub streams: Vec<String>,
-}
-
-/// Reads a handshake's address; the error is the HTTP status of the refusal.
-pub(crate) fn target(routed: bool, path: &str, query: &str) -> Result<Target, u16> {
-    let (route, rest) = match path {
-        _ if !routed => (Route::Any, path),
-        _ if path.starts_with("/private") => return Err(403),
-        _ => match (path.strip_prefix("/public"), path.strip_prefix("/market")) {
-            (Some(rest), _) => (Route::Public, rest),
-            (_, Some(rest)) => (Route::Market, rest),
-            _ => (Route::Unrouted, path),
-        },
-    };
-    let named = |list: &str| list.split('/').filter(|name| !name.is_empty()).map(unescape).collect::<Vec<_>>();
-    match rest.trim_end_matches('/') {
-        "/stream" => {
-            let list = query.split('&').find_map(|pair| pair.strip_prefix("streams=")).unwrap_or_default();
-            if list.contains(',') {
-                return Err(400);
-            }
-            Ok(Target { route, combined: true, streams: named(list) })
-        }
-        rest => match rest.strip_prefix("/ws") {
-            Some(list) if list.is_empty() || list.starts_with('/') => {
-                Ok(Target { route, combined: false, streams: named(list) })
-            }
-            _ => Err(404),
-        },
-    }
-}
-
-/// Percent-decoding; what is no valid escape stays as it is.
-pub(crate) fn unescape(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let code = (bytes[at] == b'%').then(|| text.get(at + 1..at + 3)).flatten();
-        match code.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(byte) => {
-                out.push(byte);
-                at += 3;
-            }
-            None => {
-                out.push(bytes[at]);
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-#[derive(Deserialize)]
-struct Command<'a> {
-    method: String,
-    #[serde(default)]
-    params: Option<Vec<Value>>,
-    #[serde(borrow, default)]
-    id: Option<&'a RawValue>,
-}
+use crate::protocol::{Manners, Target};
+use crate::venue::{Out, Venue};
 
 /// Serves one upgraded connection until it ends.
 pub(crate) async fn serve(venue: Arc<Venue>, upgraded: Upgraded, target: Target) {
@@ -101,11 +31,13 @@ pub(crate) async fn serve(venue: Arc<Venue>, upgraded: Upgraded, target: Target)
     let kill = CancellationToken::new();
     let id = {
         let mut inner = venue.lock();
-        let id = inner.connect(target.route, target.combined, tx, kill.clone());
+        let id = inner.connect(&target, tx, kill.clone());
         target.streams.iter().take(venue.config.limits.streams).for_each(|stream| inner.subscribe(id, stream));
         id
     };
-    let mut conversation = Conversation { venue: venue.clone(), id, heard: Vec::new(), pong_due: None };
+    let manners = venue.protocol.manners(&venue.config);
+    let mut conversation =
+        Conversation { venue: venue.clone(), id, manners, heard: Vec::new(), pong_due: None, said: Instant::now() };
     tokio::select! {
         () = venue.stop.cancelled() => {}
         () = kill.cancelled() => {}
@@ -117,9 +49,12 @@ pub(crate) async fn serve(venue: Arc<Venue>, upgraded: Upgraded, target: Target)
 struct Conversation {
     venue: Arc<Venue>,
     id: u64,
+    manners: Manners,
     /// Arrival of the last second's incoming messages.
     heard: Vec<Instant>,
     pong_due: Option<Instant>,
+    /// When something was sent last.
+    said: Instant,
 }
 
 /// Why a conversation ends, when it does.
@@ -131,13 +66,13 @@ enum End {
 impl Conversation {
     async fn run(&mut self, ws: &mut WebSocketStream<TcpStream>, mut rx: mpsc::Receiver<Out>) {
         let config = &self.venue.config;
-        let ping_every = Duration::from_millis(config.ping_every_ms().max(1));
-        let pong_within = Duration::from_millis(config.pong_within_ms());
         let death = Instant::now() + Duration::from_millis(config.limits.life_ms);
-        let mut ping_at = Instant::now() + ping_every;
+        let (ping, quiet_max) = (self.manners.ping, self.manners.quiet_max);
+        let mut ping_at = ping.map(|(every, _)| Instant::now() + every);
         let mut stalled: Option<Instant> = None;
         loop {
             let pong_due = self.pong_due;
+            let too_quiet = quiet_max.map(|most| self.said + most);
             let end = tokio::select! {
                 biased;
                 message = ws.next() => match message {
@@ -145,14 +80,19 @@ impl Conversation {
                     _ => End::Over,
                 },
                 () = sleep_until(pong_due.unwrap_or(death)), if pong_due.is_some() => End::Over,
-                () = sleep_until(ping_at) => {
-                    ping_at += ping_every;
-                    self.pong_due.get_or_insert(Instant::now() + pong_within);
+                () = sleep_until(too_quiet.unwrap_or(death)), if too_quiet.is_some() => {
+                    close(ws, CloseCode::Normal, "No data received in 30s.").await
+                }
+                () = sleep_until(ping_at.unwrap_or(death)), if ping_at.is_some() => {
+                    if let (Some(at), Some((every, pong_within))) = (&mut ping_at, ping) {
+                        *at += every;
+                        self.pong_due.get_or_insert(Instant::now() + pong_within);
+                    }
                     let payload = self.venue.wall_ms().to_string();
                     said(ws.send(Message::Ping(payload.into_bytes().into())).await)
                 }
                 () = sleep_until(death) => {
-                    let text = self.venue.lock().shutdown_text(self.id);
+                    let text = self.venue.lock().farewell(self.id);
                     planned_close(ws, text).await
                 }
                 () = sleep_until(stalled.unwrap_or(death)), if stalled.is_some() => {
@@ -173,7 +113,7 @@ impl Conversation {
 
     /// Sends what waits, flushing once for many.
     async fn say(
-        &self,
+        &mut self,
         ws: &mut WebSocketStream<TcpStream>,
         first: Out,
         rx: &mut mpsc::Receiver<Out>,
@@ -183,6 +123,7 @@ impl Conversation {
         loop {
             match out {
                 Out::Text(text) => {
+                    self.said = Instant::now();
                     if ws.feed(Message::text(text)).await.is_err() {
                         return End::Over;
                     }
@@ -216,13 +157,18 @@ impl Conversation {
         self.heard.retain(|at| now - *at < Duration::from_secs(1));
         self.heard.push(now);
         // Pings, pongs and commands all count.
-        if self.heard.len() > self.venue.config.messages_per_s() as usize {
+        if self.manners.messages_per_s.is_some_and(|most| self.heard.len() > most as usize) {
             return close(ws, CloseCode::Policy, "Too many requests").await;
         }
         match message {
             Message::Text(text) => {
-                let answer = self.command(text.as_str());
-                said(ws.send(Message::text(answer)).await)
+                for answer in self.venue.protocol.hear(&self.venue, self.id, text.as_str()) {
+                    self.said = now;
+                    if ws.feed(Message::text(answer)).await.is_err() {
+                        return End::Over;
+                    }
+                }
+                said(ws.flush().await)
             }
             Message::Pong(_) => {
                 self.pong_due = None;
@@ -235,55 +181,6 @@ impl Conversation {
                 End::Over
             }
             _ => End::GoOn,
-        }
-    }
-
-    fn command(&self, text: &str) -> String {
-        let command: Command<'_> = match serde_json::from_str(text) {
-            Ok(command) => command,
-            Err(error) => {
-                let why = if error.is_data() { "Invalid request" } else { "Invalid JSON" };
-                let code = if error.is_data() { 2 } else { 3 };
-                return format!(r#"{{"code":{code},"msg":{}}}"#, Value::from(format!("{why}: {error}")));
-            }
-        };
-        let id = command.id.map_or("null", RawValue::get);
-        let fail = |code: i32, msg: &str| format!(r#"{{"code":{code},"msg":{},"id":{id}}}"#, Value::from(msg));
-        let params = command.params.unwrap_or_default();
-        let streams = || params.iter().map(|p| p.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>();
-        let mut inner = self.venue.lock();
-        match command.method.as_str() {
-            "SUBSCRIBE" | "UNSUBSCRIBE" => {
-                let Some(streams) = streams() else { return fail(2, "Invalid request: params must be strings") };
-                if streams.is_empty() {
-                    return fail(2, "Invalid request: params are missing");
-                }
-                if command.method == "UNSUBSCRIBE" {
-                    streams.iter().for_each(|stream| inner.unsubscribe(self.id, stream));
-                } else {
-                    let held = inner.streams_of(self.id);
-                    let new = streams.iter().filter(|stream| !held.contains(stream)).count();
-                    if held.len() + new > self.venue.config.limits.streams {
-                        return fail(2, "Invalid request: too many streams");
-                    }
-                    streams.iter().for_each(|stream| inner.subscribe(self.id, stream));
-                }
-                format!(r#"{{"result":null,"id":{id}}}"#)
-            }
-            "LIST_SUBSCRIPTIONS" => format!(r#"{{"result":{},"id":{id}}}"#, Value::from(inner.streams_of(self.id))),
-            "SET_PROPERTY" | "GET_PROPERTY" if params.first().and_then(Value::as_str) == Some("combined") => {
-                let Some(conn) = inner.conns.get_mut(&self.id) else { return fail(2, "Invalid request: closing") };
-                if command.method == "GET_PROPERTY" {
-                    return format!(r#"{{"result":{},"id":{id}}}"#, conn.combined);
-                }
-                match params.get(1).and_then(Value::as_bool) {
-                    Some(combined) => conn.combined = combined,
-                    None => return fail(2, "Invalid request: combined is a boolean"),
-                }
-                format!(r#"{{"result":null,"id":{id}}}"#)
-            }
-            "SET_PROPERTY" | "GET_PROPERTY" => fail(2, "Invalid request: unknown property"),
-            method => fail(2, &format!("Invalid request: unknown variant `{method}`")),
         }
     }
 }
@@ -315,28 +212,4 @@ async fn cut_reset(ws: &mut WebSocketStream<TcpStream>, text: &str) -> End {
     let _ = socket.flush().await;
     let _ = socket.set_zero_linger();
     End::Over
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_path_decides_framing_and_route() {
-        let of = |routed, path, query| target(routed, path, query);
-        let spot = of(false, "/stream", "streams=btcusdt@trade/btcusdt%40depth").unwrap();
-        assert_eq!((spot.combined, spot.streams), (true, vec!["btcusdt@trade".to_owned(), "btcusdt@depth".to_owned()]));
-        assert_eq!(of(true, "/market/ws/btcusdt@aggTrade", "").unwrap().route, Route::Market);
-        assert_eq!(of(true, "/ws", "").unwrap().route, Route::Unrouted);
-        assert_eq!(of(true, "/private/ws/key", ""), Err(403));
-        assert_eq!(of(true, "/public/stream", "streams=a,b"), Err(400));
-        assert_eq!(of(false, "/wss", ""), Err(404));
-    }
-
-    #[test]
-    fn the_wrong_route_is_silent() {
-        assert!(Route::Public.delivers("btcusdt@depth@100ms") && !Route::Public.delivers("btcusdt@aggTrade"));
-        assert!(Route::Market.delivers("btcusdt@aggTrade") && !Route::Market.delivers("btcusdt@bookTicker"));
-        assert!(Route::Unrouted.delivers("btcusdt@bookTicker") && !Route::Unrouted.delivers("!contractInfo"));
-    }
 }

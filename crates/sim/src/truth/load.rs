@@ -8,8 +8,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::types::{InstrumentTruth, Stated, Truth, VenueTruth};
+use crate::config::VenueKind;
 use crate::error::SimError;
 use crate::event::Kind;
+use crate::protocol::{self, Protocol, Read};
 use crate::world::{BookText, TextBook};
 
 /// One line of a truth file; which fields are there depends on `k`.
@@ -195,6 +197,7 @@ impl TruthTail {
         }
         // What was told is handed out; only the instruments, and what makes them one, stay.
         let mut told = std::mem::take(&mut self.truth);
+        self.truth.kind.clone_from(&told.kind);
         for (symbol, one) in &mut told.instruments {
             // Whoever follows keeps a book of its own.
             one.book = None;
@@ -237,9 +240,11 @@ impl VenueTruth {
             name => {
                 let kind = Kind::parse(name).ok_or_else(|| format!("unknown record kind {name}"))?;
                 let payload = line.d.ok_or("no payload")?.get();
+                let venue = VenueKind::parse(&self.kind).ok_or_else(|| format!("unknown venue `{}`", self.kind))?;
+                let protocol = protocol::of(venue);
                 match self.instruments.get_mut(&line.s) {
-                    Some(instrument) => instrument.take(kind, line.c, line.w, payload)?,
-                    None => self.foreign.push(stated(line.c, line.w, payload)),
+                    Some(instrument) => instrument.take(protocol, kind, line.c, line.w, payload)?,
+                    None => self.foreign.push(stated(protocol, line.c, line.w, payload)),
                 }
             }
         }
@@ -249,64 +254,54 @@ impl VenueTruth {
 
 impl InstrumentTruth {
     /// Takes one event's payload in.
-    pub(crate) fn take(&mut self, kind: Kind, variant: &str, wall_ns: u64, payload: &str) -> Result<(), String> {
-        fn read<'a, T: Deserialize<'a>>(payload: &'a str) -> Result<T, String> {
-            serde_json::from_str(payload).map_err(|error| error.to_string())
-        }
-        match kind {
-            Kind::AggTrade => {
-                let trade = super::AggTrade { wall_ns, ..read(payload)? };
-                self.agg_trades.insert(trade.id, trade);
-            }
-            Kind::Trade => {
-                let trade = super::RawTrade { wall_ns, ..read(payload)? };
-                self.trades.insert(trade.id, trade);
-            }
-            Kind::BookTicker => {
-                let quote = super::Quote { wall_ns, ..read(payload)? };
+    fn take(
+        &mut self,
+        protocol: &dyn Protocol,
+        kind: Kind,
+        variant: &str,
+        wall_ns: u64,
+        payload: &str,
+    ) -> Result<(), String> {
+        match protocol.read(kind, payload)? {
+            Read::Group(trade) => _ = self.agg_trades.insert(trade.id, super::AggTrade { wall_ns, ..trade }),
+            Read::Trade(trade) => _ = self.trades.insert(trade.id, super::RawTrade { wall_ns, ..trade }),
+            Read::Quote(quote) => {
                 self.last_update_id = self.last_update_id.max(quote.update_id);
-                self.quotes.push(quote);
+                self.quotes.push(super::Quote { wall_ns, ..quote });
             }
-            Kind::Depth => {
-                let event = super::DepthEvent { wall_ns, ..read(payload)? };
-                self.last_update_id = self.last_update_id.max(event.last);
-                // The fastest cadence carries levels and is logged without a variant.
-                if variant.is_empty() {
-                    if let Some(book) = self.book.as_mut().filter(|book| event.last > book.last_update_id) {
-                        book.apply(&event.bids, &event.asks);
-                        book.last_update_id = event.last;
-                    }
-                    self.depth.push(event);
-                } else {
-                    self.depth_other.entry(variant.to_owned()).or_default().push(event);
+            Read::Depth(event) => self.depth_event(variant, super::DepthEvent { wall_ns, ..event }),
+            Read::Stated => {
+                let told = stated(protocol, variant, wall_ns, payload);
+                match kind {
+                    Kind::Kline => self.klines.push(told),
+                    Kind::Ticker | Kind::MiniTicker => self.tickers.push(told),
+                    Kind::MarkPrice => self.marks.push(told),
+                    Kind::ForceOrder => self.force_orders.push(told),
+                    Kind::ContractInfo => self.status.push(told),
+                    Kind::OpenInterest => self.open_interest.push(told),
+                    _ => self.other.push(told),
                 }
             }
-            Kind::Kline => self.klines.push(stated(variant, wall_ns, payload)),
-            Kind::Ticker | Kind::MiniTicker => self.tickers.push(stated(variant, wall_ns, payload)),
-            Kind::MarkPrice => self.marks.push(stated(variant, wall_ns, payload)),
-            Kind::ForceOrder => self.force_orders.push(stated(variant, wall_ns, payload)),
-            Kind::ContractInfo => self.status.push(stated(variant, wall_ns, payload)),
-            Kind::OpenInterest => self.open_interest.push(stated(variant, wall_ns, payload)),
-            Kind::Other => self.other.push(stated(variant, wall_ns, payload)),
         }
         Ok(())
     }
+
+    fn depth_event(&mut self, variant: &str, event: super::DepthEvent) {
+        self.last_update_id = self.last_update_id.max(event.last);
+        // The fastest cadence carries levels and is logged without a variant.
+        if !variant.is_empty() {
+            self.depth_other.entry(variant.to_owned()).or_default().push(event);
+            return;
+        }
+        if let Some(book) = self.book.as_mut().filter(|book| event.last > book.last_update_id) {
+            book.apply(&event.bids, &event.asks);
+            book.last_update_id = event.last;
+        }
+        self.depth.push(event);
+    }
 }
 
-fn stated(variant: &str, wall_ns: u64, payload: &str) -> Stated {
-    // Only the time keys, by hand: `E` and `e` differ, and aliases of one field may not both occur.
-    #[derive(Deserialize, Default)]
-    struct Times {
-        #[serde(rename = "E", default)]
-        event: Option<i64>,
-        #[serde(default)]
-        time: Option<i64>,
-    }
-    let times: Times = serde_json::from_str(payload).unwrap_or_default();
-    Stated {
-        event_ms: times.event.or(times.time).unwrap_or(0),
-        wall_ns,
-        variant: variant.to_owned(),
-        payload: payload.to_owned(),
-    }
+fn stated(protocol: &dyn Protocol, variant: &str, wall_ns: u64, payload: &str) -> Stated {
+    let event_ms = protocol.time_of(payload);
+    Stated { event_ms, wall_ns, variant: variant.to_owned(), payload: payload.to_owned() }
 }

@@ -1,6 +1,7 @@
 //! The books: one of integers for the generator, one of recorded texts for captures; both print the same view.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use crate::config::Spec;
 use crate::decimal;
@@ -96,6 +97,16 @@ impl Book {
         };
         Self { bids: read(&text.bids), asks: read(&text.asks) }
     }
+}
+
+/// `[["price","size"],…]`, as JSON has it.
+pub fn push_levels(text: &mut String, levels: &[(String, String)]) {
+    text.push('[');
+    for (at, (price, size)) in levels.iter().enumerate() {
+        let comma = if at == 0 { "" } else { "," };
+        let _ = write!(text, "{comma}[\"{price}\",\"{size}\"]");
+    }
+    text.push(']');
 }
 
 /// Digits enough for every price Binance prints.

@@ -1,22 +1,22 @@
 //! The worlds that make events: [`Generator`] invents one from a seed, [`Replay`] re-tells a recording.
+//!
+//! Books, flow and figures are alike for every venue; what is said of them is the venue's ([`Voice`]).
 
 mod book;
 mod market;
-mod payload;
-mod replay;
+mod rhythm;
 mod stats;
 
-use std::sync::Arc;
+pub use book::{BookText, Side, TextBook, push_levels};
+pub use market::{Floor, Market, Print, Voice};
+pub use rhythm::Every;
+pub use stats::{Candle, Day, interval_ms};
 
-pub use book::{BookText, TextBook};
-pub use market::Market;
-pub(crate) use payload::push_levels;
-pub use replay::Replay;
-
-use crate::config::{Spec, VenueConfig, VenueKind};
-use crate::dice::Dice;
+use crate::binance::Replay;
+use crate::config::{Spec, VenueConfig};
 use crate::error::SimError;
 use crate::event::{Event, Kind, Now};
+use crate::protocol::{self, Herald};
 use crate::truth::VenueTruth;
 
 /// Where a venue's events come from.
@@ -44,14 +44,14 @@ impl World {
 
     pub fn symbols(&self) -> Vec<String> {
         match self {
-            Self::Generated(generator) => generator.markets.iter().map(|m| m.spec.config.symbol.clone()).collect(),
+            Self::Generated(generator) => generator.markets.iter().map(|m| m.symbol().to_owned()).collect(),
             Self::Recorded(replay) => replay.symbols(),
         }
     }
 
     pub fn book(&self, symbol: &str, limit: usize) -> Option<BookText> {
         match self {
-            Self::Generated(generator) => Some(generator.market(symbol)?.text(limit)),
+            Self::Generated(generator) => Some(generator.market(symbol)?.book(limit)),
             Self::Recorded(replay) => replay.book(symbol, limit),
         }
     }
@@ -74,9 +74,7 @@ impl World {
 #[derive(Debug)]
 pub struct Generator {
     pub markets: Vec<Market>,
-    kind: VenueKind,
-    dice: Dice,
-    next_info_ms: u64,
+    herald: Option<Box<dyn Herald>>,
 }
 
 impl Generator {
@@ -86,14 +84,14 @@ impl Generator {
         if venue.instruments.is_empty() {
             return Err(SimError::config(format!("{}.instruments", venue.id()), "none"));
         }
+        let protocol = protocol::of(venue.kind);
         let mut markets = Vec::new();
         for config in &venue.instruments {
             let spec = Spec::new(venue.kind, config)?;
             let before = before.and_then(|truth| truth.instruments.get(&config.symbol));
-            markets.push(Market::new(venue.kind, spec, &venue.kline_intervals, seed, before, now));
+            markets.push(Market::new(protocol, venue, spec, seed, before, now));
         }
-        let dice = Dice::new(seed, &format!("{}/info", venue.id()));
-        Ok(Self { markets, kind: venue.kind, dice, next_info_ms: now.run_ms + 3_000 })
+        Ok(Self { markets, herald: protocol.herald(venue, seed, now) })
     }
 
     /// Lives through `past_ms` from `began` on. Only the trades are told, each with its time: books, quotes and the rest of
@@ -125,26 +123,16 @@ impl Generator {
     }
 
     pub fn market(&self, symbol: &str) -> Option<&Market> {
-        self.markets.iter().find(|market| market.spec.config.symbol == symbol)
+        self.markets.iter().find(|market| market.symbol() == symbol)
     }
 
     fn advance(&mut self, now: Now, out: &mut Vec<Event>) {
         self.markets.iter_mut().for_each(|market| market.advance(now, out));
-        if !self.kind.is_spot() && now.run_ms >= self.next_info_ms {
-            self.next_info_ms = now.run_ms + self.dice.range(8_000, 14_000) as u64;
-            let at = self.dice.index(self.markets.len());
-            let symbol = self.markets[at].spec.config.symbol.clone();
-            let own = payload::contract_info(&symbol, &symbol, now.exchange_ms, 1);
-            out.push(info(symbol.as_str().into(), own));
-            // COIN-M speaks on the same all-market stream; a client filters by `st`.
-            out.push(info("".into(), payload::contract_info("BTCUSD_PERP", "BTCUSD", now.exchange_ms, 2)));
+        if let Some(herald) = &mut self.herald {
+            let symbols: Vec<&str> = self.markets.iter().map(Market::symbol).collect();
+            herald.advance(now, &symbols, out);
         }
     }
-}
-
-fn info(symbol: Arc<str>, payload: String) -> Event {
-    let streams = vec!["!contractInfo".to_owned()];
-    Event { kind: Kind::ContractInfo, symbol, variant: "".into(), streams, payload, logged: None }
 }
 
 #[cfg(test)]

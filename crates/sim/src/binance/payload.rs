@@ -3,10 +3,8 @@
 //! Spot prints eight decimals and an ignored `M`; USDⓈ-M adds transaction times, `ps` and `st` (1 = this product line, 2 =
 //! COIN-M, mixed into the all-market streams since 2026-06-30).
 
-use std::fmt::Write as _;
-
-use super::stats::{Candle, Day};
 use crate::config::{Spec, VenueKind};
+use crate::world::{Candle, Day, push_levels};
 
 /// The parts of one aggregate trade.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,16 +82,6 @@ pub fn depth_ids(kind: VenueKind, symbol: &str, at_ms: i64, [first, last, previo
             r#"{{"e":"depthUpdate","E":{at_ms},"T":{at_ms},"s":"{symbol}","ps":"{symbol}","U":{first},"u":{last},"pu":{previous}}}"#
         )
     }
-}
-
-/// `[["price","size"],…]`.
-pub fn push_levels(text: &mut String, levels: &[(String, String)]) {
-    text.push('[');
-    for (at, (price, size)) in levels.iter().enumerate() {
-        let comma = if at == 0 { "" } else { "," };
-        let _ = write!(text, "{comma}[\"{price}\",\"{size}\"]");
-    }
-    text.push(']');
 }
 
 pub fn book_ticker(kind: VenueKind, spec: &Spec, at_ms: i64, id: u64, best: [(i64, i64); 2]) -> String {

@@ -13,10 +13,10 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::book::{BookText, TextBook};
 use crate::config::{CaptureConfig, VenueKind};
 use crate::error::SimError;
 use crate::event::{Event, Kind, Now};
+use crate::world::{BookText, TextBook};
 
 #[derive(Debug)]
 struct Told {
@@ -149,7 +149,7 @@ impl Replay {
                 None => return,
             },
         };
-        let kind = Kind::of_stream(&stream);
+        let kind = super::kind_of(&stream);
         let (name, _) = stream.split_once('@').unwrap_or((stream.as_str(), ""));
         let symbol = if stream.starts_with('!') { String::new() } else { name.to_uppercase() };
         if !symbol.is_empty() && !self.symbols.contains(&symbol) {

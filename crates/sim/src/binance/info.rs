@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 
+use crate::binance::Replay;
 use crate::config::{Spec, VenueKind};
 use crate::decimal;
 use crate::event::Kind;
 use crate::venue::Inner;
-use crate::world::{Replay, World};
+use crate::world::World;
 
 /// One symbol's entry.
 struct Entry {
@@ -20,7 +21,7 @@ struct Entry {
 /// The whole body; `only` asks for one symbol.
 pub(super) fn body(inner: &Inner, kind: VenueKind, limit: u32, exchange_ms: i64, only: Option<&str>) -> String {
     let entries: Vec<Entry> = match &inner.world {
-        World::Generated(generator) => generator.markets.iter().map(|market| generated(&market.spec)).collect(),
+        World::Generated(generator) => generator.markets.iter().map(|market| generated(market.spec())).collect(),
         World::Recorded(replay) => {
             if let (Some(body), None) = (&replay.exchange_info, only) {
                 return body.clone();
