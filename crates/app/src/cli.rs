@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use wholetape_model::TradeId;
 
 /// The market's whole tape: every trade, every book update, provably complete, in order, and never silently wrong.
 #[derive(Parser)]
@@ -266,9 +267,9 @@ pub struct Trace {
     /// As `catalog ls` and `coverage` spell it: trade.BTCUSDT-PERP.BINANCE
     #[arg(value_name = "TOPIC")]
     pub topic: String,
-    /// The venue's id of a trade.
+    /// The venue's id of a trade: a number, or a UUID as it prints it.
     #[arg(value_name = "ID", required_unless_present = "seq")]
-    pub id: Option<u64>,
+    pub id: Option<TradeId>,
     /// A row or mark of any topic, by its place there.
     #[arg(long, value_name = "N", conflicts_with = "id")]
     pub seq: Option<u64>,

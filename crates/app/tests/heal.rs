@@ -46,7 +46,7 @@ fn held(dir: &Path) -> (Vec<u64>, BTreeMap<u64, GapState>) {
         for delivery in batch.drain(..) {
             let Delivery::Record(shared) = delivery else { panic!("{delivery:?}") };
             match shared.record().view().unwrap() {
-                Body::Trade(trade) => ids.push(trade.id),
+                Body::Trade(trade) => ids.extend(trade.id.number()),
                 Body::Gap(gap) => _ = gaps.insert(gap.gap, gap.state),
                 _ => {}
             }

@@ -33,7 +33,7 @@ fn topic(kind: Kind, id: &str) -> Topic {
 fn agg(a: u64) -> (i64, View<'static>) {
     let side = if a.is_multiple_of(3) { Side::Sell } else { Side::Buy };
     let trade = Trade {
-        id: a,
+        id: a.into(),
         first_id: a * 2,
         last_id: a * 2 + 1,
         price: Price(600_000 + a as i64),
@@ -131,8 +131,9 @@ fn holds_from(data: &Path, topic: &Topic, from: From) -> Holds {
             out.records += 1;
             let key = match record.view().unwrap() {
                 Body::Trade(t) => {
-                    out.prices.insert(t.id, t.price.0);
-                    t.id
+                    let id = t.id.number().unwrap_or_default();
+                    out.prices.insert(id, t.price.0);
+                    id
                 }
                 Body::Bar(b) if b.closed => b.open_ts.0 as u64,
                 Body::Gap(g) => {

@@ -235,7 +235,7 @@ fn a_day_held_in_parquet_alone_is_compared_and_made_whole() {
         let (price, size) = (Price((60_000 + id as i64) * 100 + 50), Size(25));
         let aggressor = Some(if id.is_multiple_of(2) { Side::Sell } else { Side::Buy });
         let (first_id, last_id, condition) = (id * 2, id * 2 + 1, TradeCondition::Regular);
-        let body = Body::Trade(Trade { id, first_id, last_id, price, size, aggressor, condition });
+        let body = Body::Trade(Trade { id: id.into(), first_id, last_id, price, size, aggressor, condition });
         let ts_recv = Ts(ts.0 + 4_000_000);
         lane.append(no, &Row { ts_event: ts, ts_recv, conn: 1, frame: 1, flags, scales, body }).unwrap();
     }

@@ -32,7 +32,7 @@ fn holds(dir: &Path) -> Holds {
             let Delivery::Record(shared) = delivery else { panic!("{delivery:?}") };
             match shared.record().view().unwrap() {
                 Body::Trade(trade) => {
-                    holds.ids.push(trade.id);
+                    holds.ids.extend(trade.id.number());
                     holds.late += u64::from(shared.record().flags().has(RowFlags::LATE_ARCHIVE));
                 }
                 Body::Gap(gap) => _ = holds.gaps.insert(gap.gap, (gap.state, gap.source)),

@@ -28,7 +28,7 @@ fn catalog(data: &Path) {
         ["trade.BTCUSDT.BINANCE", "quote.BTCUSDT.BINANCE"].map(|t| lane.topic(&Topic::parse(t).unwrap()).unwrap());
     let trade = |id: u64| {
         Body::Trade(Trade {
-            id,
+            id: id.into(),
             first_id: id,
             last_id: id,
             price: Price(6_000_000 + id as i64 % 7),

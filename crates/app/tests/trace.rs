@@ -29,7 +29,7 @@ fn at(ms: i64) -> Ts {
 fn trade(id: u64) -> View<'static> {
     let (price, size, aggressor) = (Price(600_000 + id as i64), Size(25), Some(Side::Buy));
     let (first_id, last_id, condition) = (id * 2, id * 2 + 1, TradeCondition::Regular);
-    Body::Trade(Trade { id, first_id, last_id, price, size, aggressor, condition })
+    Body::Trade(Trade { id: id.into(), first_id, last_id, price, size, aggressor, condition })
 }
 
 fn put(
@@ -276,7 +276,7 @@ fn every_trade_of_a_demo_has_its_story() {
             for record in batch.drain(..).filter_map(|d| if let Delivery::Record(r) = d { Some(r) } else { None }) {
                 let record = record.record();
                 if let Ok(Body::Trade(t)) = record.view() {
-                    ids.push((t.id, record.seq(), record.flags().is_late()));
+                    ids.push((t.id.number().unwrap_or_default(), record.seq(), record.flags().is_late()));
                 }
             }
         }

@@ -54,7 +54,14 @@ fn trades(dir: &Path) -> Vec<(String, u64, i64, i64, i64, u8)> {
                 let record = shared.record();
                 if let Ok(Body::Trade(t)) = record.view() {
                     let price = record.scales().price(t.price);
-                    all.push((state.topic.to_string(), t.id, price.raw, t.size.0, record.ts_event().0, price.scale));
+                    all.push((
+                        state.topic.to_string(),
+                        t.id.number().unwrap_or_default(),
+                        price.raw,
+                        t.size.0,
+                        record.ts_event().0,
+                        price.scale,
+                    ));
                 }
             }
         }

@@ -67,7 +67,7 @@ mod tests {
 
     fn trade(id: u64) -> View<'static> {
         let (price, size, condition) = (Price(1), Size(1), TradeCondition::Regular);
-        Body::Trade(Trade { id, first_id: id, last_id: id, price, size, aggressor: None, condition })
+        Body::Trade(Trade { id: id.into(), first_id: id, last_id: id, price, size, aggressor: None, condition })
     }
 
     fn gap(gap: u64, state: GapState, lo: u64, hi: u64) -> View<'static> {

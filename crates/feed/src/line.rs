@@ -39,6 +39,7 @@ mod stream_books;
 mod timers;
 pub mod topics;
 pub mod trades;
+pub mod window;
 
 use std::time::Duration;
 
@@ -103,6 +104,8 @@ pub struct LineStats {
     pub healed_redundant: u64,
     /// Rows that people brought from the venue's archive.
     pub healed_archive: u64,
+    /// Trade ids that do not count, forgotten before their time since there were too many: their repeats are kept until the day is sealed.
+    pub ids_forgotten: u64,
 }
 
 /// See the module.
@@ -419,7 +422,7 @@ impl Line {
                 self.stats.repeats += 1;
                 self.topics.get(topic).repeats += 1;
                 let trades = &self.instruments[ix].trades;
-                let first = (trades.ledger().head() == Some(trade.id)).then_some(trades.newest_at());
+                let first = trades.is_newest(trade.id).then_some(trades.newest_at());
                 self.lagged(conn, topic, first, now);
                 return;
             }
@@ -527,7 +530,7 @@ impl Line {
                     self.topics.get(topic).repeats += 1;
                     self.stats.repeats += 1;
                     let raw = &self.instruments[event.instrument as usize].raw_trades;
-                    let first = (raw.ledger().head() == Some(trade.id)).then_some(raw.newest_at());
+                    let first = raw.is_newest(trade.id).then_some(raw.newest_at());
                     self.lagged(conn, topic, first, now);
                     return;
                 }

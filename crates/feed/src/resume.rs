@@ -2,7 +2,8 @@
 //! trade (P2) nor forgets a gap (P1).
 //!
 //! Trade topics are read whole within `backlog` of their newest record: ids from before that are settled (a redelivery of
-//! them would be older than any venue's stream goes back). Of other topics the newest records are enough.
+//! them would be older than any venue's stream goes back). Where ids do not count, as far back as the window that removes their
+//! repeats reaches (`line::window`). Of other topics the newest records are enough.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +11,9 @@ use std::time::Duration;
 use wholetape_model::{Body, GapCause, GapState, Kind, Record, RowFlags, Topic, Ts, View};
 use wholetape_tape::{From, Policy, ReaderOptions, Tape, TapeError};
 
+use crate::line::overlap::Named;
 use crate::line::trades::GapMark;
+use crate::line::window::{KEPT, WINDOW};
 use crate::line::{Resume, TopicResume};
 
 const BATCH: usize = 4_096;
@@ -34,12 +37,13 @@ pub fn read(tape: &Tape, topics: &[Topic], backlog: Duration) -> Result<Resume, 
         }
         let from = match topic.kind() {
             Kind::Trade => match newest(tape, topic)? {
-                Some(ts) => From::Time(ts - backlog - MARGIN),
+                Some((ts, true)) => From::Time(ts - backlog.max(WINDOW) - MARGIN),
+                Some((ts, false)) => From::Time(ts - backlog - MARGIN),
                 None => From::Earliest,
             },
             // A hole that waits for its verdict may lie behind many rows that came since.
             Kind::TradeRaw => match newest(tape, topic)? {
-                Some(ts) => From::Time(ts - RAW_BACK),
+                Some((ts, _)) => From::Time(ts - RAW_BACK),
                 None => From::Earliest,
             },
             // What a line wrote down for itself: see `line::memory`.
@@ -48,6 +52,10 @@ pub fn read(tape: &Tape, topics: &[Topic], backlog: Duration) -> Result<Resume, 
             _ => From::Last(LAST),
         };
         let (mut state, mut late) = read_from(tape, topic, from)?;
+        if (1..KEPT).contains(&state.named.len()) {
+            // Where trades are rare the window is as many as that, however old they are.
+            (state, late) = read_from(tape, topic, From::Last(2 * KEPT as u64))?;
+        }
         let mut last = LAST;
         // Marks alone: a process that dies again and again before its streams are back leaves one each time. Or rows of an import.
         while (state.lost_since.is_some() || late) && last < LAST_MAX {
@@ -105,13 +113,15 @@ fn read_from(tape: &Tape, topic: &Topic, from: From) -> Result<(TopicResume, boo
     Ok((state, late))
 }
 
-/// When the newest record came that no import brought: before it, and not before that, the stream was followed.
-fn newest(tape: &Tape, topic: &Topic) -> Result<Option<Ts>, TapeError> {
-    let mut n = 1;
+/// When the newest record came that no import brought: before it, and not before that, the stream was followed. And whether ids are
+/// loose among the newest.
+fn newest(tape: &Tape, topic: &Topic) -> Result<Option<(Ts, bool)>, TapeError> {
+    let mut n = LAST as usize;
     loop {
         let last = tape.last_records(topic, n)?;
         if let Some(live) = last.iter().rev().map(|r| r.record()).find(|r| !is_imported(r)) {
-            return Ok(Some(live.ts_recv()));
+            let is_loose = last.iter().any(|r| r.record().flags().has(RowFlags::LOOSE_ID));
+            return Ok(Some((live.ts_recv(), is_loose)));
         }
         if last.len() < n || n as u64 >= LAST_MAX {
             return Ok(None);
@@ -148,15 +158,13 @@ fn take(record: &Record<'_>, body: View<'_>, state: &mut TopicResume, open: &mut
         Body::Validity(_) | Body::Retract(_) => return,
         Body::Raw(raw) => state.notes.push((raw.channel.to_owned(), raw.text.to_owned())),
         Body::Trade(trade) => {
-            // A late row above all others is of the tail that a probe found: its gap was opened at its first row and grew
-            // with the page, so after a crash in between the mark alone knows too little.
-            if record.flags().has(RowFlags::LATE_REST)
-                && let Some(newest) = state.held.iter().map(|h| h.1).max().filter(|newest| trade.id > *newest)
-                && let Some(tail) = open.values_mut().find(|gap| gap.to_id == newest)
-            {
-                tail.to_id = trade.id;
+            match trade.counted(record.flags()) {
+                Some(id) => hold(record, id, state, open),
+                None => {
+                    let (event, recv) = (record.ts_event(), record.ts_recv());
+                    state.named.push(Named { id: trade.id, event, recv });
+                }
             }
-            settle(state, trade.id, trade.id);
             if record.flags().has(RowFlags::LATE_ARCHIVE) {
                 // It tells what is held, and nothing of when the stream was followed.
                 return;
@@ -177,6 +185,18 @@ fn take(record: &Record<'_>, body: View<'_>, state: &mut TopicResume, open: &mut
     }
 }
 
+fn hold(record: &Record<'_>, id: u64, state: &mut TopicResume, open: &mut BTreeMap<u64, GapMark>) {
+    // A late row above all others is of the tail that a probe found: its gap was opened at its first row and grew with the page,
+    // so after a crash in between the mark alone knows too little.
+    if record.flags().has(RowFlags::LATE_REST)
+        && let Some(newest) = state.held.iter().map(|h| h.1).max().filter(|newest| id > *newest)
+        && let Some(tail) = open.values_mut().find(|gap| gap.to_id == newest)
+    {
+        tail.to_id = id;
+    }
+    settle(state, id, id);
+}
+
 /// Trades come in order but for late ones, so the last interval nearly always grows.
 fn settle(state: &mut TopicResume, lo: u64, hi: u64) {
     match state.held.last_mut() {
@@ -193,7 +213,7 @@ mod tests {
 
     fn trade(id: u64) -> Body<wholetape_model::Levels<'static>, &'static str> {
         Body::Trade(Trade {
-            id,
+            id: id.into(),
             first_id: id,
             last_id: id,
             price: Price(1),
@@ -260,6 +280,47 @@ mod tests {
         assert_eq!(ledger.runs(), &[(1, 3), (5, 8)]);
         assert_eq!(state.open_gaps.iter().map(|g| g.gap).collect::<Vec<_>>(), [9]);
         assert_eq!(state.last_recv, Ts(1_007));
+    }
+
+    /// A redelivery after a restart is no new trade: ids that do not count are read back as far as the window reaches, and where
+    /// trades are rare as many as it keeps, however old.
+    #[test]
+    fn ids_that_do_not_count_are_known_again_after_a_restart() {
+        use crate::line::ledger::Ledger;
+        use crate::line::trades::{Live, TradeFlow};
+        use wholetape_venue::TradeHistory;
+        let name = |n: u64| wholetape_model::TradeId::uuid(1 << 100 | u128::from(n)).unwrap();
+        for step in [Duration::from_millis(500), Duration::from_secs(3_600)] {
+            let dir = tempfile::tempdir().unwrap();
+            let topic = Topic::new(Kind::Trade, &InstrumentId::new("BTCUSDT-LINEAR", "BYBIT"));
+            let tape = Tape::open(dir.path(), TapeConfig::default()).unwrap();
+            let mut lane = tape.lane("t").unwrap();
+            let no = lane.topic(&topic).unwrap();
+            let start = Ts(1_790_000_000_000_000_000);
+            let ids = if step < MARGIN { 60_000 } else { 900 };
+            for n in 0..ids {
+                let Body::Trade(numbered) = trade(0) else { unreachable!() };
+                let body = Body::Trade(Trade { id: name(n), ..numbered });
+                let (ts, flags, scales) = (start + step * n as u32, RowFlags::LOOSE_ID, Scales::default());
+                lane.append(no, &Row { ts_event: ts, ts_recv: ts, conn: 1, frame: 1, flags, scales, body }).unwrap();
+            }
+            lane.commit().unwrap();
+            let resume = read(&tape, std::slice::from_ref(&topic), Duration::from_secs(6_000)).unwrap();
+            let state = &resume.topics[topic.as_str()];
+            let history = TradeHistory::Impossible { consecutive: false };
+            let mut flow =
+                TradeFlow::new(true, Ledger::from_runs(state.held.clone()), &state.open_gaps, state.last_recv)
+                    .with_history(history, Duration::ZERO, (state.oldest, state.last_event), &state.named);
+            let (now, window) = (start + step * ids as u32, WINDOW.as_millis() / step.as_millis());
+            let known = ids.saturating_sub(window as u64).min(ids.saturating_sub(KEPT as u64));
+            for n in (known..ids).rev() {
+                assert_eq!(flow.on_live(name(n), now, now, 1), Live::Repeat, "{n} of {ids}");
+            }
+            // The stream was not followed while the process was down.
+            let Live::AfterGap(gap) = flow.on_live(name(ids), now, now, 7) else { panic!("no gap") };
+            let last = start + step * (ids as u32 - 1);
+            assert_eq!((gap.cause, gap.from_id, gap.from_ts), (GapCause::Down, 0, last));
+        }
     }
 
     fn write(tape: &Tape, topic: &Topic, rows: &[(RowFlags, Body<wholetape_model::Levels<'static>, &'static str>)]) {

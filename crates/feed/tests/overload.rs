@@ -151,7 +151,7 @@ impl World {
 
     fn ids(&self, topic: &str) -> BTreeSet<u64> {
         let all = self.read(topic, |r| match r.view().unwrap() {
-            Body::Trade(t) => Some(t.id),
+            Body::Trade(t) => t.id.number(),
             _ => None,
         });
         let set: BTreeSet<u64> = all.iter().copied().collect();

@@ -77,7 +77,7 @@ impl World {
 
     fn trades(&self) -> Vec<u64> {
         self.read("trade.BTCUSDT.BINANCE", |r| match r.view().unwrap() {
-            Body::Trade(t) => Some(t.id),
+            Body::Trade(t) => t.id.number(),
             _ => None,
         })
     }

@@ -165,7 +165,7 @@ fn bare(rate: u64, time: Duration) -> Result<Histogram<u64>, Fail> {
 
 fn trade(due: u64, id: u64) -> Row<'static> {
     let body = View::Trade(Trade {
-        id: 5_266_583_935 + id,
+        id: (5_266_583_935 + id).into(),
         first_id: 5_266_583_935 + id,
         last_id: 5_266_583_935 + id,
         price: Price(6_180_030),

@@ -86,7 +86,7 @@ impl Market {
         self.trade_id += 1;
         let id = self.trade_id;
         let body = View::Trade(Trade {
-            id,
+            id: id.into(),
             first_id: id,
             last_id: id,
             price: Price(self.mid + if buy { 1 } else { -1 }),

@@ -146,7 +146,8 @@ pub fn trades_are_the_venues(view: &View<'_>) -> Result<u64, String> {
     let mut held = BTreeMap::new();
     for row in view.trades.rows {
         if let Kept::Trade(trade, scales) = &row.kept
-            && held.insert(trade.id, (*trade, *scales, row.ts_event)).is_some()
+            && let Some(id) = trade.id.number()
+            && held.insert(id, (*trade, *scales, row.ts_event)).is_some()
         {
             return Err(format!("P2: trade {} is on the tape twice", trade.id));
         }
@@ -156,7 +157,7 @@ pub fn trades_are_the_venues(view: &View<'_>) -> Result<u64, String> {
         .gone
         .iter()
         .filter_map(|(r, _)| match &r.kept {
-            Kept::Trade(t, _) => Some(t.id),
+            Kept::Trade(t, _) => t.id.number(),
             _ => None,
         })
         .collect();
@@ -183,7 +184,7 @@ pub fn trades_are_the_venues(view: &View<'_>) -> Result<u64, String> {
             }
             let seconds = (t.time_ms * 1_000_000 - crate::outside::START) as f64 / 1e9;
             let near = view.trades.story(|kept| match kept {
-                Kept::Trade(r, _) => r.id.abs_diff(t.id) <= 3,
+                Kept::Trade(r, _) => r.id.number().is_some_and(|id| id.abs_diff(t.id) <= 3),
                 Kept::Gap(g) => g.from_id <= t.id + 10 && g.to_id + 10 >= t.id,
                 _ => false,
             });
@@ -236,7 +237,7 @@ pub fn gaps_have_verdicts(topic: &TopicView<'_>) -> Result<(), String> {
     match open.values().next() {
         Some(gap) => {
             let near = topic.story(|kept| match kept {
-                Kept::Trade(t, _) => gap.from_id <= t.id + 2 && t.id <= gap.to_id + 2,
+                Kept::Trade(t, _) => t.id.number().is_some_and(|id| gap.from_id <= id + 2 && id <= gap.to_id + 2),
                 Kept::Gap(g) => g.gap == gap.gap || (g.from_id <= gap.to_id + 3 && g.to_id + 3 >= gap.from_id),
                 _ => false,
             });

@@ -47,7 +47,7 @@ fn row(id: u64) -> Row<'static> {
         flags: RowFlags::default(),
         scales: Scales::default(),
         body: Body::Trade(Trade {
-            id,
+            id: id.into(),
             first_id: id,
             last_id: id,
             price: Price(1),
@@ -66,7 +66,7 @@ fn held(tape: &Tape) -> (Vec<u64>, Vec<(u64, u64)>) {
         for d in out.drain(..) {
             match d {
                 Delivery::Record(r) => match r.record().view().unwrap() {
-                    Body::Trade(t) => ids.push(t.id),
+                    Body::Trade(t) => ids.extend(t.id.number()),
                     _ => spans.push((r.record().prev(), r.record().seq())),
                 },
                 Delivery::Missed { from, to, .. } => spans.push((from - 1, to)),

@@ -41,7 +41,7 @@ fn published(id: u64) -> Row<'static> {
     let at = day_of(id) * DAY + (id % ROWS / 5) as i64 * 7_000_000 + 3;
     let raw = if id / ROWS == DAYS - 1 { id as i64 * 10 + 1 } else { id as i64 * 100 };
     let (price, size, condition) = (Price(raw), Size(5), TradeCondition::Regular);
-    let body = Body::Trade(Trade { id, first_id: id, last_id: id, price, size, aggressor: None, condition });
+    let body = Body::Trade(Trade { id: id.into(), first_id: id, last_id: id, price, size, aggressor: None, condition });
     let (ts_event, ts_recv, scales) = (Ts(at), Ts(at + DAY), Scales { price: 3, size: 1 });
     Row { ts_event, ts_recv, conn: 0, frame: 0, flags: RowFlags::LATE_ARCHIVE, scales, body }
 }

@@ -7,7 +7,9 @@
 use crate::decimal::Decimal;
 use crate::instrument::{InstrumentDef, InstrumentIx};
 use crate::mark::{Alert, Coverage, Finding, Gap, Link, Validity};
+use crate::record::RowFlags;
 use crate::time::Ts;
+use crate::trade_id::TradeId;
 
 /// A price: `raw × 10^-price_scale` quote units; the scale is in the event's [`Scales`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
@@ -108,8 +110,8 @@ impl TradeCondition {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Trade {
     /// The venue's id in this topic's id space.
-    pub id: u64,
-    /// Raw ids covered by an aggregated trade; both equal `id` where the unit is the single match.
+    pub id: TradeId,
+    /// Raw ids covered by an aggregated trade; both equal `id` where the unit is the single match, and are 0 where it is a UUID.
     pub first_id: u64,
     pub last_id: u64,
     pub price: Price,
@@ -117,6 +119,15 @@ pub struct Trade {
     /// The side that took liquidity; `None` where the venue does not say.
     pub aggressor: Option<Side>,
     pub condition: TradeCondition,
+}
+
+impl Trade {
+    /// The id, where it counts trades one by one, so that ids show what is missing. `flags` are those of the trade's row.
+    #[inline]
+    #[must_use]
+    pub const fn counted(&self, flags: RowFlags) -> Option<u64> {
+        if flags.has(RowFlags::LOOSE_ID) { None } else { self.id.number() }
+    }
 }
 
 /// Best bid and offer. A side that is empty has size 0.

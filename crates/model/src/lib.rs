@@ -14,6 +14,7 @@ pub mod mark;
 pub mod record;
 pub mod time;
 pub mod topic;
+pub mod trade_id;
 
 pub use book_rule::{BookRule, Chain};
 pub use decimal::{Decimal, DecimalError};
@@ -29,3 +30,4 @@ pub use mark::{
 pub use record::{Record, RecordError, Row, RowFlags};
 pub use time::Ts;
 pub use topic::{Class, Kind, Period, Topic};
+pub use trade_id::TradeId;

@@ -55,6 +55,8 @@ impl RowFlags {
     pub const TS_LOCAL: Self = Self(1 << 5);
     /// Read while its line lagged: the content is right, `ts_recv` is late. No failed check, so no part of `is_flagged`.
     pub const LAGGING: Self = Self(1 << 6);
+    /// The trade's id names it and does not follow the one before: ids show no holes, and repeats are found by name alone.
+    pub const LOOSE_ID: Self = Self(1 << 7);
     /// Quality findings, one bit per check.
     pub const BAD_PRICE: Self = Self(1 << 8);
     pub const BAD_SIZE: Self = Self(1 << 9);

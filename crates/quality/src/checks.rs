@@ -209,7 +209,7 @@ mod tests {
 
     fn trade(price: i64, size: i64, condition: TradeCondition) -> Event {
         let (price, size) = (Price(price), Size(size));
-        let body = Trade { id: 1, first_id: 1, last_id: 1, price, size, aggressor: None, condition };
+        let body = Trade { id: 1.into(), first_id: 1, last_id: 1, price, size, aggressor: None, condition };
         event(Kind::Trade, Body::Trade(body))
     }
 

@@ -51,7 +51,15 @@ fn trade(v: &Value, kind: Kind, id: &str) -> Event {
         Some(_) => TradeCondition::InsuranceFund,
     };
     let (price_raw, size_raw) = (Price(price.raw), Size(size.raw));
-    let body = Trade { id, first_id: id, last_id: id, price: price_raw, size: size_raw, aggressor: None, condition };
+    let body = Trade {
+        id: id.into(),
+        first_id: id,
+        last_id: id,
+        price: price_raw,
+        size: size_raw,
+        aggressor: None,
+        condition,
+    };
     event(kind, v["T"].as_i64(), Scales { price: price.scale, size: size.scale }, Body::Trade(body))
 }
 

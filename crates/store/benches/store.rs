@@ -127,7 +127,7 @@ impl Market {
         let (id, size) = (self.id, self.size());
         let first = id * 3 - self.dice(3);
         let row = self.row(Body::Trade(Trade {
-            id,
+            id: id.into(),
             first_id: first,
             last_id: id * 3,
             price: Price(self.tick * 10),

@@ -31,7 +31,11 @@ pub fn row(table: Table, ts_init: Ts, record: &Record<'_>, out: &mut Vec<u8>) ->
     let mut w = Out(out);
     match record.view()? {
         Body::Trade(t) => {
-            w.ints(&[t.id, t.first_id, t.last_id]);
+            match t.id.number() {
+                Some(id) => w.ints(&[id, t.first_id, t.last_id]),
+                // Its upper half first; the record's kind tells the two apart.
+                None => w.ints(&[(t.id.bits() >> 64) as u64, t.id.bits() as u64]),
+            }
             w.raw(t.price.0, price);
             w.raw(t.size.0, size);
             w.ints(&[t.aggressor.map_or(0, |s| s as u64), t.condition as u64]);

@@ -1,7 +1,8 @@
 //! Several files of a topic, table and day become one; late rows find their places on the way.
 //!
 //! Write new → read it back: rows, seqs and their canonical hash → change places → the old ones go (`catalog.rs`). Doing it twice
-//! gives the same rows. What is written has the newest layout, whatever the old files have.
+//! gives the same rows. What is written has the newest layout, whatever the old files have. A day that is sealed, or was, is written
+//! without the trades that are stored already (`repeats.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -17,12 +18,14 @@ use crate::manifest::{Change, Part, State};
 use crate::merge::Late;
 use crate::names;
 use crate::part::{Of, PartWriter, Staged};
+use crate::repeats;
 use crate::rows::Rows;
 use crate::scan::{Chain, PartReader};
 use crate::seqs::Seqs;
 use crate::table::Table;
 
-/// Makes one part of all that is stored of a topic, table and day, and of `late` rows. `seal`: the day is over.
+/// Makes one part of all that is stored of a topic, table and day, and of `late` rows. `seal`: the day is over. Returns how many rows
+/// it left out, for their trades are stored by others.
 ///
 /// # Errors
 /// A file that is damaged or not there; a full disk; rows that do not add up.
@@ -33,7 +36,7 @@ pub fn day(
     day: i64,
     late: Rows,
     seal: bool,
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
     make(catalog, topic, table, day, late, seal, (false, Change::default()))
 }
 
@@ -46,7 +49,7 @@ pub(crate) fn day_and(
     late: Rows,
     seal: bool,
     change: Change,
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
     make(catalog, topic, table, day, late, seal, (false, change))
 }
 
@@ -57,7 +60,8 @@ pub(crate) fn day_and(
 pub(crate) fn anew(catalog: &mut Catalog, topic: &str, table: Table, day: i64) -> Result<(), StoreError> {
     let of = |p: &&Part| p.topic == topic && p.table == table.as_str() && p.day == day;
     let sealed = catalog.state().parts.values().filter(of).all(|p| p.sealed);
-    make(catalog, topic, table, day, Rows::default(), sealed, (true, Change::default()))
+    make(catalog, topic, table, day, Rows::default(), sealed, (true, Change::default()))?;
+    Ok(())
 }
 
 /// As [`day`]; `anyway`: even where it is one part already.
@@ -68,13 +72,13 @@ fn make(
     day: i64,
     late: Rows,
     seal: bool,
-    (anyway, change): (bool, Change),
-) -> Result<(), StoreError> {
+    (anyway, mut change): (bool, Change),
+) -> Result<u64, StoreError> {
     let of = |p: &&Part| p.topic == topic && p.table == table.as_str() && p.day == day;
     let mut parts: Vec<Part> = catalog.state().parts.values().filter(of).cloned().collect();
     parts.sort_unstable_by_key(|p| p.from);
     if !anyway && late.is_empty() && (parts.is_empty() || parts.len() == 1 && parts[0].sealed == seal) {
-        return Ok(());
+        return Ok(0);
     }
     let whole = (names::day_start(day), Ts(names::day_start(day + 1).0 - 1));
     let name = if seal { whole } else { (whole.0, Ts(parts.iter().map(|p| p.to).max().unwrap_or(whole.1.0))) };
@@ -92,11 +96,19 @@ fn make(
         expected.add_all(&part.seqs);
         rows_expected += part.rows;
     }
+    let repeats = if seal { repeats(catalog, (topic, table, day), &parts, &late)? } else { Seqs::default() };
+    if !repeats.is_empty() {
+        // Stored once: the tape is not asked for them again.
+        change.retired.entry(topic.to_owned()).or_default().add_all(&repeats);
+    }
     let of = Of { topic: topic_, table, day, name, sealed: seal };
     let mut writer = PartWriter::new(catalog.target(), of, digits, told, n);
     let mut merge = Late::new(table, late, name)?;
     let mut sum = Sum::new(table);
     let mut out = |ts: Ts, record: Record<'_>| -> Result<(), StoreError> {
+        if repeats.has(record.seq()) {
+            return Ok(());
+        }
         sum.row(ts, &record)?;
         writer.push(ts, record)
     };
@@ -107,9 +119,37 @@ fn make(
         }
     }
     merge.rest(&mut out)?;
-    let Some(staged) = writer.finish(number)? else { return Ok(()) };
-    check(catalog, &staged, &expected, rows_expected, &sum.hex())?;
-    catalog.replace(vec![staged], parts.iter().map(|p| p.part).collect(), change)
+    let staged: Vec<Staged> = writer.finish(number)?.into_iter().collect();
+    for one in &staged {
+        check(catalog, one, (&expected, rows_expected), &repeats, &sum.hex())?;
+    }
+    let is_lacking = staged.is_empty() && rows_expected > repeats.count();
+    if !is_lacking {
+        catalog.replace(staged, parts.iter().map(|p| p.part).collect(), change)?;
+    }
+    Ok(repeats.count())
+}
+
+/// Rows of a day whose trades are stored by others; the rest of what was given its own place on the tape.
+fn repeats(
+    catalog: &Catalog,
+    (topic, table, day): (&str, Table, i64),
+    parts: &[Part],
+    late: &Rows,
+) -> Result<Seqs, StoreError> {
+    let mut is_named = parts.iter().any(repeats::may_have);
+    if matches!(table, Table::Trade | Table::TradeRaw) {
+        for (_, record) in late.iter() {
+            is_named |= repeats::named(&record)?.is_some();
+        }
+    }
+    if !is_named {
+        return Ok(Seqs::default());
+    }
+    let earlier = |p: &&Part| p.topic == topic && p.table == table.as_str() && p.day < day;
+    let earlier = catalog.state().parts.values().filter(earlier).collect();
+    let (disk, data, parts) = (&*catalog.disk, catalog.data(), parts.iter().collect());
+    repeats::Among { disk, data, day, parts, late, earlier }.repeats()
 }
 
 /// Makes one part of each topic, table and day that has several, and seals those that are over. Returns how many it made.
@@ -160,13 +200,22 @@ pub fn repin(catalog: &mut Catalog, key: &str) -> Result<(), StoreError> {
 }
 
 /// Nothing is taken away before what takes its place was read back: all rows are in it, and they are those that were written.
-fn check(catalog: &Catalog, staged: &Staged, seqs: &Seqs, rows: u64, blake3: &str) -> Result<(), StoreError> {
+/// But for `repeats`.
+fn check(
+    catalog: &Catalog,
+    staged: &Staged,
+    (seqs, rows): (&Seqs, u64),
+    repeats: &Seqs,
+    blake3: &str,
+) -> Result<(), StoreError> {
     let mut part = staged.part.clone();
     for (file, (at, _)) in part.files.iter_mut().zip(&staged.files) {
         file.path = at.strip_prefix(catalog.data()).unwrap_or(at).to_string_lossy().into_owned();
     }
     let found = PartFigures::read(&*catalog.disk, catalog.data(), &part)?.table;
-    if found.rows == rows && found.seqs == *seqs && found.blake3 == blake3 {
+    let mut found_seqs = found.seqs.clone();
+    found_seqs.add_all(repeats);
+    if found.rows + repeats.count() == rows && found_seqs == *seqs && found.blake3 == blake3 {
         return Ok(());
     }
     let path = staged.files.first().map_or_else(|| catalog.staging(), |(_, place)| catalog.data().join(place));

@@ -8,10 +8,10 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{
     Decimal128Type, Int8Type, TimestampNanosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
-use arrow_array::{Array, PrimitiveArray, RecordBatch};
+use arrow_array::{Array, PrimitiveArray, RecordBatch, StringArray};
 use wholetape_model::{
     Body, Book, BookAction, Level, Levels, Price, Quote, Record, Row, RowFlags, Scales, Side, Size, Trade,
-    TradeCondition, Ts, record::encode as encode_record,
+    TradeCondition, TradeId, Ts, record::encode as encode_record,
 };
 
 use crate::StoreError;
@@ -159,6 +159,11 @@ fn cells(b: &Batch<'_>, rows: &mut Rows) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// An id that does not count stands in the main file alone.
+fn named(b: &Batch<'_>, texts: &StringArray, row: usize) -> Result<TradeId, StoreError> {
+    TradeId::parse(texts.value(row).as_bytes()).ok_or_else(|| b.wrong("trade_id", "neither a number nor a UUID"))
+}
+
 fn trades(b: &Batch<'_>, agg: &Batch<'_>, rows: &mut Rows) -> Result<(), StoreError> {
     if agg.batch.num_rows() != b.batch.num_rows() {
         return Err(agg.wrong("*", "of another length than the trades"));
@@ -170,6 +175,8 @@ fn trades(b: &Batch<'_>, agg: &Batch<'_>, rows: &mut Rows) -> Result<(), StoreEr
     let sides: Vec<Option<Side>> = (0..names.len())
         .map(|i| AGGRESSORS.iter().find(|a| a.0 == names.value(i)).and_then(|a| Side::from_u8(a.1)))
         .collect();
+    let texts = b.batch.column_by_name("trade_id").and_then(|c| c.as_string_opt::<i32>());
+    let texts = texts.ok_or_else(|| b.wrong("trade_id", "no text"))?;
     let (id, first, last) = (agg.u64("trade_id")?, agg.u64("first_id")?, agg.u64("last_id")?);
     let (condition, seq) = (agg.u8("condition")?, agg.u64("seq")?);
     let scales = Scales { price: b.scale("price_precision", &["price"])?, size: b.scale("size_precision", &["size"])? };
@@ -178,7 +185,7 @@ fn trades(b: &Batch<'_>, agg: &Batch<'_>, rows: &mut Rows) -> Result<(), StoreEr
             return Err(agg.wrong("seq", "not that of the trades"));
         }
         let trade = Trade {
-            id: id.value(i),
+            id: if id.is_valid(i) { id.value(i).into() } else { named(b, texts, i)? },
             first_id: first.value(i),
             last_id: last.value(i),
             price: Price(number(b, price.value(i), scales.price)?),

@@ -19,7 +19,7 @@ const HOT: &[(&str, &str, &str)] = &[
     ("price", "quote", "as the venue printed it"),
     ("size", "size", "as the venue printed it: base, quote or contracts, as the instrument has it; 0 in a DELETE"),
     ("aggressor_side", "", "the side that took liquidity"),
-    ("trade_id", "", "the venue's id in this topic's id space"),
+    ("trade_id", "", "the venue's id in this topic's id space; in `agg` null where ids do not count trades"),
     ("first_id", "", "first raw trade id of an aggregated trade, or first update id of a book record"),
     ("last_id", "", "last raw trade id, or last update id"),
     ("prev_id", "", "update id of the record before, where the venue links them; 0 otherwise"),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_array::builder::StringBuilder;
+use wholetape_model::trade_id::TEXT_MAX;
 use wholetape_model::{Body, BookAction, Level, Record, Scales, Side, Ts};
 
 use crate::StoreError;
@@ -96,14 +97,17 @@ pub fn trades<'a>(
     let (mut event, mut init) = (Vec::with_capacity(n), Vec::with_capacity(n));
     let mut ids = StringBuilder::with_capacity(n, n * 12);
     let mut tail = Tail::with(n);
-    let mut digits = itoa::Buffer::new();
+    let (mut digits, mut text) = (itoa::Buffer::new(), [0; TEXT_MAX]);
     for (ts_init, record) in rows {
         let Body::Trade(t) = record.view()? else { return Err(wrong(about)) };
         let scales = record.scales();
         price.push(dec(t.price.0, scales.price));
         size.push(dec(t.size.0, scales.size));
         side.push(t.aggressor.map_or(0, |s| s as i8));
-        ids.append_value(digits.format(t.id));
+        ids.append_value(match t.id.number() {
+            Some(number) => digits.format(number),
+            None => t.id.text(&mut text),
+        });
         event.push(record.ts_event().0);
         init.push(ts_init.0);
         tail.push(&record);
@@ -119,7 +123,7 @@ pub fn trades<'a>(
     Ok(columns.batch(about.metadata(dialect))?)
 }
 
-/// The companion of trades: raw ids and condition.
+/// The companion of trades: raw ids and condition, and the id once more as a number where ids count.
 pub fn agg<'a>(
     about: &About,
     rows: impl ExactSizeIterator<Item = (Ts, Record<'a>)>,
@@ -130,7 +134,7 @@ pub fn agg<'a>(
     for (ts_init, record) in rows {
         let Body::Trade(t) = record.view()? else { return Err(wrong(about)) };
         init.push(ts_init.0);
-        id.push(t.id);
+        id.push(t.counted(record.flags()));
         first.push(t.first_id);
         last.push(t.last_id);
         condition.push(t.condition as u8);
@@ -138,7 +142,7 @@ pub fn agg<'a>(
     }
     let mut columns = Columns::new(Dialect::V2);
     columns.times("ts_init", init);
-    columns.u64s("trade_id", id);
+    columns.u64s_or_null("trade_id", id.into_iter());
     columns.u64s("first_id", first);
     columns.u64s("last_id", last);
     columns.u8s("condition", condition);

@@ -35,7 +35,7 @@ const BAR_MAX: i64 = 32 * 86_400_000_000_000;
 #[must_use]
 pub fn key(record: &Record<'_>) -> Option<u64> {
     match record.view() {
-        Ok(Body::Trade(trade)) => Some(trade.id),
+        Ok(Body::Trade(trade)) => trade.id.number(),
         Ok(Body::Bar(bar)) if bar.closed => u64::try_from(bar.open_ts.0).ok(),
         _ => None,
     }
@@ -151,7 +151,7 @@ impl Stored {
             it.asked = vec![false; keys.len()];
             self.rows += keys.len() as u64;
             let single =
-                |r: &Record<'_>| matches!(r.view(), Ok(Body::Trade(t)) if t.first_id == t.id && t.last_id == t.id);
+                |r: &Record<'_>| matches!(r.view(), Ok(Body::Trade(t)) if t.id == t.first_id && t.id == t.last_id);
             self.single += rows.iter().filter(|(_, r)| single(r)).count() as u64;
         }
         self.loaded.push_back((group, rows, keys));

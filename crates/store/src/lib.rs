@@ -26,6 +26,7 @@ pub mod migrate;
 pub mod names;
 pub mod part;
 pub mod read;
+mod repeats;
 pub mod replay;
 pub mod retain;
 pub mod rows;

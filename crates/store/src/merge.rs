@@ -1,7 +1,7 @@
 //! Late rows between their neighbours: the corrected order of DESIGN §2.
 //!
 //! Rows in order come as a stream; late ones, sorted, are put in where they belong. A late trade stands before the first row with a
-//! greater id; what has no id stands before the first row of a later time. Its `ts_init` is its `ts_event`, clamped between
+//! greater id; what has none that counts stands before the first row of a later time. Its `ts_init` is its `ts_event`, clamped between
 //! those of the rows around it and to the interval that the file's name tells, so that files never overlap. The result is in the
 //! order of `(ts_init, seq)`: where the rows around it have one and the same time, the late row (its seq is higher) follows them.
 
@@ -22,7 +22,9 @@ pub(crate) enum Place {
 /// A record that cannot be read.
 pub(crate) fn place(table: Table, record: &Record<'_>) -> Result<Place, StoreError> {
     Ok(match (table, record.view()?) {
-        (Table::Trade | Table::TradeRaw, Body::Trade(t)) => Place::Id(t.id),
+        (Table::Trade | Table::TradeRaw, Body::Trade(t)) => {
+            t.counted(record.flags()).map_or(Place::Time(record.ts_event().0), Place::Id)
+        }
         _ => Place::Time(record.ts_event().0),
     })
 }
@@ -123,7 +125,7 @@ mod tests {
 
     fn add(rows: &mut Rows, id: u64, seq: u64, event: i64, init: i64) {
         let body = Body::Trade(Trade {
-            id,
+            id: id.into(),
             first_id: id,
             last_id: id,
             price: Price(1),
@@ -170,7 +172,7 @@ mod tests {
             let mut got: Vec<(i64, u64, u64)> = Vec::new();
             let mut out = |ts: Ts, r: Record<'_>| -> Result<(), StoreError> {
                 let Body::Trade(t) = r.view()? else { unreachable!() };
-                got.push((ts.0, r.seq(), t.id));
+                got.push((ts.0, r.seq(), t.id.number().unwrap_or_default()));
                 Ok(())
             };
             for (ts, record) in live.iter() {

@@ -316,8 +316,8 @@ impl<'a> PartWriter<'a> {
 
 /// Lowest and highest id of a batch of `agg`: of what is written for dialect A alone nothing is looked up by id.
 fn ends(batch: &RecordBatch) -> Option<(u64, u64)> {
-    let ids = batch.column_by_name("trade_id")?.as_primitive_opt::<UInt64Type>()?.values();
-    Some((*ids.iter().min()?, *ids.iter().max()?))
+    let ids = batch.column_by_name("trade_id")?.as_primitive_opt::<UInt64Type>()?;
+    Some((ids.iter().flatten().min()?, ids.iter().flatten().max()?))
 }
 
 /// A part whose files lie in the staging folder, and where each belongs.

@@ -139,6 +139,12 @@ impl PartReader {
         self.by_record().columns(group, names)
     }
 
+    /// The venue's time of a group's first and last rows by it, as the main file's statistics have it.
+    #[must_use]
+    pub fn events(&self, group: usize) -> Option<(i64, i64)> {
+        self.main.ends(group, "ts_event")
+    }
+
     /// The lowest and the highest value of such a column in a group, as its statistics have them.
     #[must_use]
     pub fn ends(&self, group: usize, column: &str) -> Option<(i64, i64)> {

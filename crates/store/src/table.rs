@@ -146,6 +146,7 @@ impl Table {
                 &["`onboard` and `expiry` are null where the venue tells none; they were 0, which reads as 1970"]
             }
             Self::Liquidation => &["`average_price` is null where it is not printed; it was 0"],
+            Self::Agg => &["`trade_id` is null where ids do not count trades: the id is in `trades` alone"],
             Self::Gap => &["`from_id` and `to_id` are null of a gap that is told by time; they were 0"],
             _ => &[],
         }

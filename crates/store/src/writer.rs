@@ -69,6 +69,8 @@ pub struct Counts {
     pub retired_bytes: u64,
     /// Late rows of days that retention had let go: not stored.
     pub too_late: u64,
+    /// Trades of ids that do not count, removed when their day was sealed: another row has them.
+    pub repeats: u64,
 }
 
 /// How often retention looks what may go; after a seal it does at once.
@@ -392,7 +394,8 @@ impl Follower {
             let floor = self.catalog.state().live.get(&topic).copied().unwrap_or(0);
             change.live.insert(topic.clone(), next.0.max(floor));
             let Some(table) = Table::parse(&table) else { continue };
-            compact::day_and(&mut self.catalog, &topic, table, day, Rows::default(), true, change)?;
+            self.counts.repeats +=
+                compact::day_and(&mut self.catalog, &topic, table, day, Rows::default(), true, change)?;
             if let Some(s) = self.streams.get_mut(at) {
                 s.last = s.last.max(names::day_start(day + 1));
             }
@@ -472,14 +475,16 @@ impl Follower {
         if parts.is_empty() && self.catalog.state().is_let_go(topic.as_str(), day) {
             return Ok(Some(day));
         }
-        if let Body::Trade(t) = record.view()? {
-            let after = parts.iter().position(|p| p.ids.is_some_and(|ids| ids.1 > t.id));
+        if let Body::Trade(t) = record.view()?
+            && let Some(id) = t.counted(record.flags())
+        {
+            let after = parts.iter().position(|p| p.ids.is_some_and(|ids| ids.1 > id));
             let Some(after) = after else {
                 // A sealed file's name covers its day: nothing of that day comes to lie beside it.
                 return Ok(parts.last().filter(|p| p.sealed && p.day >= day).map(|p| p.day));
             };
             let next = parts[after];
-            if next.ids.is_some_and(|ids| ids.0 < t.id) {
+            if next.ids.is_some_and(|ids| ids.0 < id) {
                 return Ok(Some(next.day));
             }
             // Between two parts, or before the first: by time, but not across either.
@@ -555,7 +560,7 @@ impl Follower {
         }
         for ((table, day), rows) in rewrite {
             let sealed = self.is_sealed(topic, table, day);
-            compact::day(&mut self.catalog, topic.as_str(), table, day, rows, sealed)?;
+            self.counts.repeats += compact::day(&mut self.catalog, topic.as_str(), table, day, rows, sealed)?;
             self.counts.rewritten += 1;
         }
         Ok(())

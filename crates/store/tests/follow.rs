@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use support::{DAY, Dice, KINDS, T0, body, held, mark, owned, topic};
-use wholetape_model::{Body, Record, Row, RowFlags, Scales, Ts};
+use wholetape_model::{Body, Record, Row, RowFlags, Scales, TradeId, Ts};
 use wholetape_store::catalog::{Catalog, CatalogConfig};
 use wholetape_store::columns::Dialect;
 use wholetape_store::rows::Rows;
@@ -195,7 +195,7 @@ fn every_row_is_stored_once_and_reads_back_through_restarts_and_midnight() {
     let mut rows = Rows::default();
     for part in before.values().filter(|p| p.table == "trades") {
         let mut reader = PartReader::open(&RealDisk, dir.path(), part).unwrap();
-        let mut last = 0;
+        let mut last = TradeId::default();
         while reader.next(&mut rows).unwrap() {
             for (_, record) in rows.iter() {
                 let Body::Trade(t) = record.view().unwrap() else { panic!() };

@@ -139,6 +139,7 @@ impl World {
                 }
                 "instrument" => w.definitions(&topic, wanted),
                 "bar-1m" | "liquidation" => w.untold(&topic),
+                "trade" | "trade-raw" => w.named(&topic),
                 _ => {}
             }
         }
@@ -207,6 +208,14 @@ impl World {
         if wanted(pair.as_str()) {
             self.row(&pair, 2, Body::Instrument(spot));
         }
+    }
+
+    /// A trade whose id is a UUID.
+    fn named(&mut self, topic: &Topic) {
+        let o = owned(&mut Dice(1));
+        let Body::Trade(trade) = body("trade", 9, &mut Dice(2), &o) else { unreachable!() };
+        let id = "20f43950-d8dd-5b31-9112-a178eb6023af".parse().unwrap();
+        self.row(topic, 2, Body::Trade(Trade { id, first_id: 0, last_id: 0, ..trade }));
     }
 
     /// A bar without ids; a forced order whose average price is not printed.

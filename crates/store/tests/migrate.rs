@@ -99,7 +99,7 @@ fn what_is_due_names_each_older_file() {
     let dir = first();
     let due = migrate::due(&Catalog::look(&RealDisk, dir.path()).unwrap());
     let tables: BTreeSet<&str> = due.iter().map(|d| d.table.as_str()).collect();
-    assert_eq!(tables, ["bar_updates", "definitions", "gaps", "liquidations"].into());
+    assert_eq!(tables, ["bar_updates", "definitions", "gaps", "liquidations", "trades", "trades_raw"].into());
     for older in due.iter().flat_map(|d| &d.older) {
         assert_eq!((older.format, older.newest), (1, 2), "{older:?}");
         assert!(dir.path().join(&older.path).is_file());
@@ -303,5 +303,5 @@ fn a_newer_certificate_in_the_place_of_another_is_named() {
     // It is not the one that was issued, which is found first; nothing was touched.
     let failed = migrate(dir.path()).unwrap_err().to_string();
     assert!(failed.contains(path.to_str().unwrap()), "{failed}");
-    assert_eq!(migrate::due(&Catalog::look(&RealDisk, dir.path()).unwrap()).len(), 6);
+    assert_eq!(migrate::due(&Catalog::look(&RealDisk, dir.path()).unwrap()).len(), 8);
 }

@@ -45,7 +45,7 @@ impl World {
 
     fn trade(&mut self, id: u64, price: i64, scales: (u8, u8), flags: RowFlags) {
         let trade = Trade {
-            id,
+            id: id.into(),
             first_id: id,
             last_id: id,
             price: Price(price),

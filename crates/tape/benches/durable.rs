@@ -42,7 +42,7 @@ fn trade(id: u64) -> Row<'static> {
         flags: RowFlags::default(),
         scales: Scales { price: 2, size: 3 },
         body: Body::Trade(Trade {
-            id,
+            id: id.into(),
             first_id: id,
             last_id: id,
             price: Price(6_000_000),

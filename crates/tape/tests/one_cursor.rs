@@ -47,7 +47,7 @@ impl Consumer {
             match record.view().unwrap() {
                 Body::Trade(t) => {
                     assert_eq!(record.prev(), self.position);
-                    let before = self.rows.insert(record.seq(), t.id);
+                    let before = self.rows.insert(record.seq(), t.id.number().unwrap_or_default());
                     assert_eq!(before, None, "seq {} was given twice", record.seq());
                 }
                 Body::Gap(g) => {

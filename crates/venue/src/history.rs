@@ -55,6 +55,17 @@ impl Default for TradeHistory {
 }
 
 impl TradeHistory {
+    /// Whether ids count trades one by one, so that they show what is missing. Where they do not, they only name them: repeats are
+    /// known for a while, and a hole is told by time.
+    #[must_use]
+    pub const fn is_consecutive(&self) -> bool {
+        match self {
+            Self::ById(_) => true,
+            Self::ByTimeWithOverlap { .. } => false,
+            Self::Impossible { consecutive } => *consecutive,
+        }
+    }
+
     #[must_use]
     pub const fn reach(&self) -> Option<Duration> {
         match self {

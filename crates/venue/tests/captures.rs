@@ -72,12 +72,12 @@ fn replay(capture: &Capture) -> (Box<dyn Session>, Seen) {
                     let all = if event.kind == Kind::Trade { &mut seen.agg_trades } else { &mut seen.trades };
                     let s = all.entry(symbol).or_default();
                     match s.first {
-                        None => s.first = Some(t.id),
+                        None => s.first = t.id.number(),
                         Some(_) if t.id == s.last => s.repeats += 1,
                         Some(_) if t.id != s.last + 1 => s.gaps += 1,
                         Some(_) => {}
                     }
-                    s.last = t.id;
+                    s.last = t.id.number().unwrap_or_default();
                     s.count += 1;
                     let (p, q) = (i128::from(t.price.0), i128::from(t.size.0));
                     s.size.add(q, u32::from(event.scales.size));

@@ -2,7 +2,8 @@
 //!
 //! This is on the latency path, so it knows no trees and makes no temporary strings.
 
-use wholetape_model::{Decimal, Ts};
+use wholetape_model::trade_id::TEXT_MAX;
+use wholetape_model::{Decimal, TradeId, Ts};
 
 use crate::NUMBER_MAX;
 
@@ -41,6 +42,14 @@ impl Json<'_> {
     /// An id: a number where every reader keeps it exactly, a string beyond.
     pub fn id(&mut self, v: u64) -> &mut Self {
         if v < NUMBER_MAX { self.u64(v) } else { self.raw("\"").u64(v).raw("\"") }
+    }
+
+    /// A trade's id: a number as [`Json::id`] has it, a UUID as the venue's own text.
+    pub fn trade_id(&mut self, id: TradeId) -> &mut Self {
+        match id.number() {
+            Some(number) => self.id(number),
+            None => self.raw("\"").raw(id.text(&mut [0; TEXT_MAX])).raw("\""),
+        }
     }
 
     /// Nanoseconds, as a string because they do not fit a double.

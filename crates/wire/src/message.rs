@@ -192,8 +192,8 @@ fn times(j: &mut Json<'_>, ts_event: Ts, ts_recv: Ts) {
 fn body(j: &mut Json<'_>, view: &View<'_>, scales: Scales, crc: Option<u32>) {
     match view {
         View::Trade(t) => {
-            j.raw("\"id\":").id(t.id);
-            if t.first_id != t.id || t.last_id != t.id {
+            j.raw("\"id\":").trade_id(t.id);
+            if !t.id.is_uuid() && (t.id != t.first_id || t.id != t.last_id) {
                 j.raw(",\"first_id\":").id(t.first_id).raw(",\"last_id\":").id(t.last_id);
             }
             j.raw(",\"price\":").decimal(scales.price(t.price)).raw(",\"size\":").decimal(scales.size(t.size));

@@ -2,6 +2,7 @@
 //!
 //! To add kinds: append the lines that the failing test prints.
 
+use serde_json::json;
 use wholetape_model::mark::{Finding, Gap, Link};
 use wholetape_model::record::{Record, encode};
 use wholetape_model::topic::Period;
@@ -23,7 +24,7 @@ fn d(text: &str) -> Decimal {
 
 fn trade(id: u64, last_id: u64) -> View<'static> {
     View::Trade(Trade {
-        id,
+        id: id.into(),
         first_id: id,
         last_id,
         price: Price(6_180_030),
@@ -203,6 +204,28 @@ fn coverage(out: &mut Vec<u8>) {
     assert_eq!(message::record(out, &cx, &record), Ok(Written::Message));
 }
 
+/// A number stays a number; a UUID is a string, letter by letter what the venue printed, and covers no other ids.
+#[test]
+fn an_id_that_is_no_number_is_a_string() {
+    let uuid = "20f43950-d8dd-5b31-9112-a178eb6023af";
+    let View::Trade(numbered) = trade(7, 7) else { unreachable!() };
+    let named = wholetape_model::Trade { id: uuid.parse().unwrap(), first_id: 0, last_id: 0, ..numbered };
+    let topic = Topic::parse("trade.BTCUSDT-LINEAR.BYBIT").unwrap();
+    for (body, want) in [(numbered, json!(7)), (named, json!(uuid))] {
+        let (ts, scales) = (Ts(1_790_000_000_000_000_123), Scales { price: 2, size: 3 });
+        let flags = RowFlags::LOOSE_ID;
+        let row = Row { ts_event: ts, ts_recv: ts, conn: 1, frame: 2, flags, scales, body: View::Trade(body) };
+        let (mut bytes, mut out) = (Vec::new(), Vec::new());
+        encode(&row, 0, 41, 1, &mut bytes);
+        let cx = Context { topic: &topic, epoch: "k3f9", prev: 40, state: None, crc: None };
+        message::record(&mut out, &cx, &Record::parse(&bytes, true).unwrap()).unwrap();
+        let message: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        let data = message["data"].as_object().unwrap();
+        assert_eq!((&data["id"], data.contains_key("first_id")), (&want, false), "{message}");
+        assert!(message.get("flags").is_none(), "no check failed");
+    }
+}
+
 /// One row of each form: an update, a late trade, the venue's snapshot, a whole state, a mark over a lost range, a hole.
 fn rows(view: &BookView) -> Vec<u8> {
     let gap = Gap {
@@ -362,7 +385,7 @@ mod properties {
         ) {
             let topic = Topic::parse("trade.A.B").unwrap();
             let scales = Scales { price: ps, size: ss };
-            let t = Trade { id, first_id: id, last_id: id, price: Price(price), size: Size(size), aggressor: None, condition: TradeCondition::Regular };
+            let t = Trade { id: id.into(), first_id: id, last_id: id, price: Price(price), size: Size(size), aggressor: None, condition: TradeCondition::Regular };
             let row = Row { ts_event: Ts(ts), ts_recv: Ts(7), conn: 0, frame: 0, flags: RowFlags::default(), scales, body: View::Trade(t) };
             let mut bytes = Vec::new();
             encode(&row, 0, seq, span, &mut bytes);

@@ -93,8 +93,15 @@ mod tests {
 
     fn event(price: i64, scale: u8, side: Side, us: i64) -> Event {
         let (size, condition) = (Size(20), TradeCondition::Regular);
-        let trade =
-            Trade { id: 7, first_id: 9, last_id: 11, price: Price(price), size, aggressor: Some(side), condition };
+        let trade = Trade {
+            id: 7.into(),
+            first_id: 9,
+            last_id: 11,
+            price: Price(price),
+            size,
+            aggressor: Some(side),
+            condition,
+        };
         let scales = Scales { price: scale, size: 3 };
         Event { instrument: 0, kind: Kind::Trade, ts_event: Ts::from_micros(us), scales, body: Body::Trade(trade) }
     }

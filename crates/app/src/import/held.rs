@@ -159,7 +159,7 @@ impl Held {
             }
             Body::Trade(trade) => {
                 self.rows += 1;
-                self.aggregated += u64::from(trade.first_id != trade.id || trade.last_id != trade.id);
+                self.aggregated += u64::from(trade.id != trade.first_id || trade.id != trade.last_id);
             }
             Body::Bar(bar) if self.bars && self.span.has(bar.open_ts) => self.rows += u64::from(bar.closed),
             _ => return Ok(()),

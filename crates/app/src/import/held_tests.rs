@@ -11,7 +11,7 @@ const T: i64 = 1_735_776_000_000_000_000;
 
 fn trade(id: u64) -> View<'static> {
     let (price, size, condition) = (Price(1), Size(1), TradeCondition::Regular);
-    Body::Trade(Trade { id, first_id: id, last_id: id, price, size, aggressor: None, condition })
+    Body::Trade(Trade { id: id.into(), first_id: id, last_id: id, price, size, aggressor: None, condition })
 }
 
 /// A day that begins so many hours later.

@@ -86,7 +86,7 @@ pub fn survey(
         if held.is_some_and(|h| h.has(row.key)) {
             held_rows += 1;
             if let Body::Trade(t) = row.event.body {
-                held_aggregated += u64::from((t.first_id, t.last_id) != (t.id, t.id));
+                held_aggregated += u64::from(t.id != t.first_id || t.id != t.last_id);
             }
             last_missing = false;
             return Ok(());

@@ -188,7 +188,7 @@ impl Inspection {
                 Body::Trade(t) => {
                     let aggregates = words.has_aggregates() && state.kind == Kind::Trade;
                     let trades = if aggregates { &mut self.agg_trades } else { &mut self.trades };
-                    of(trades, symbol).add(&t, row.scales);
+                    of(trades, symbol).add(&t, row.flags, row.scales);
                 }
                 Body::Book(b) => {
                     let rule = rule_of(line, state.instrument as usize);

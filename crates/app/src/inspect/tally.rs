@@ -1,10 +1,10 @@
 //! Exact sums over the line's rows, in the words of the truth files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::Serialize;
 use wholetape_feed::line::ledger::{Arrival, Ledger};
-use wholetape_model::{Decimal, Scales, Trade, Ts};
+use wholetape_model::{Decimal, RowFlags, Scales, Trade, TradeId, Ts};
 
 /// A sum of decimals: 128-bit mantissa, scale grows to the largest seen.
 #[derive(Debug, Clone, Copy, Default)]
@@ -39,6 +39,8 @@ impl std::fmt::Display for Sum {
 #[derive(Debug, Default)]
 pub struct Trades {
     held: Ledger,
+    /// Ids that do not count.
+    named: HashSet<TradeId>,
     last: Option<u64>,
     count: u64,
     sum_size: Sum,
@@ -61,20 +63,30 @@ pub struct TradesReport {
 }
 
 impl Trades {
-    pub fn add(&mut self, trade: &Trade, scales: Scales) {
-        if self.held.arrive(trade.id) == Arrival::Repeat {
+    pub fn add(&mut self, trade: &Trade, flags: RowFlags, scales: Scales) {
+        let is_new = match trade.counted(flags) {
+            Some(id) => self.count(id),
+            None => self.named.insert(trade.id),
+        };
+        if !is_new {
             // Another connection's copy.
             return;
         }
-        if self.last.is_some_and(|last| trade.id != last.wrapping_add(1)) {
-            self.id_gaps += 1;
-        }
-        self.last = Some(trade.id);
-        self.first_id.get_or_insert(trade.id);
         self.count += 1;
         self.sum_size.add(trade.size.0.into(), scales.size.into());
         let value = i128::from(trade.price.0) * i128::from(trade.size.0);
         self.sum_value.add(value, u32::from(scales.price) + u32::from(scales.size));
+    }
+
+    /// An id that counts: false when it was there already.
+    fn count(&mut self, id: u64) -> bool {
+        if self.held.arrive(id) == Arrival::Repeat {
+            return false;
+        }
+        self.id_gaps += u64::from(self.last.is_some_and(|last| id != last.wrapping_add(1)));
+        self.last = Some(id);
+        self.first_id.get_or_insert(id);
+        true
     }
 
     /// Repeats that the line removed before a row was made.

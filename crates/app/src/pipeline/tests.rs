@@ -52,7 +52,7 @@ impl Market {
     fn trade(&mut self, id: u64, flags: RowFlags, ts_recv: Ts) {
         let (price, size) = (Price(6_000_000 + (id % 100) as i64), Size(1 + id as i64));
         let (aggressor, condition) = (Some(Side::Buy), TradeCondition::Regular);
-        let trade = Trade { id, first_id: id, last_id: id, price, size, aggressor, condition };
+        let trade = Trade { id: id.into(), first_id: id, last_id: id, price, size, aggressor, condition };
         self.append(TRADES, View::Trade(trade), flags, self.ts(id), ts_recv);
     }
 

@@ -135,6 +135,12 @@ impl Keeper {
             "Late rows of days that retention had let go; not stored.",
             counts.too_late,
         );
+        put(
+            "store_repeats_removed_total",
+            "counter",
+            "Trades whose ids do not count, removed when their day was sealed: another row has them.",
+            counts.repeats,
+        );
         put("store_parts", "gauge", "Parts in the catalog.", get(&s.parts));
         put("store_behind_records", "gauge", "Records on the tape that the store has not read yet.", get(&s.behind));
         put("store_buffered_bytes", "gauge", "Memory of rows that wait to be stored.", get(&s.buffered));
@@ -230,6 +236,7 @@ impl Work {
             retired_rows: b.retired_rows + c.retired_rows,
             retired_bytes: b.retired_bytes + c.retired_bytes,
             too_late: b.too_late + c.too_late,
+            repeats: b.repeats + c.repeats,
         };
         *self.shared.counts.lock().unwrap_or_else(PoisonError::into_inner) = counts;
         self.shared.behind.store(follower.behind(), Ordering::Relaxed);

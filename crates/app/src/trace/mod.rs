@@ -7,7 +7,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
-use wholetape_model::{Record, RowFlags, Topic, Ts};
+use wholetape_model::{Record, RowFlags, Topic, TradeId, Ts};
 use wholetape_store::StoreError;
 use wholetape_store::catalog::Catalog;
 use wholetape_store::names;
@@ -42,7 +42,7 @@ pub fn run(args: &cli::Trace) -> anyhow::Result<ExitCode> {
     let mut trace = Trace { disk: &RealDisk, data: &config.data, tape: tape.as_ref(), state };
     let topics = trace.topics();
     let topic = Topic::parse(&args.topic).ok().filter(|t| topics.iter().any(|known| known == t.as_str()));
-    let wanted = args.seq.map(Wanted::Seq).or(args.id.map(Wanted::Id)).unwrap_or(Wanted::Id(0));
+    let wanted = args.seq.map(Wanted::Seq).or(args.id.map(Wanted::Id)).unwrap_or(Wanted::Id(TradeId::default()));
     let Some(topic) = topic else {
         return Ok(unknown(args, &near::names(&args.topic, &topics)));
     };
@@ -84,7 +84,7 @@ fn document(topic: &Topic, epoch: &str, wanted: Wanted, story: &Story, limit: us
         },
     });
     match wanted {
-        Wanted::Id(id) => out["id"] = id.into(),
+        Wanted::Id(id) => out["id"] = name(id),
         Wanted::Seq(seq) => out["seq"] = seq.into(),
     }
     if let Some(why) = story.why {
@@ -96,6 +96,11 @@ fn document(topic: &Topic, epoch: &str, wanted: Wanted, story: &Story, limit: us
     out
 }
 
+/// A number stays one.
+fn name(id: TradeId) -> Value {
+    id.number().map_or_else(|| id.to_string().into(), Value::from)
+}
+
 fn word(why: Why) -> &'static str {
     match why {
         Why::NoRows => "no_rows",
@@ -103,6 +108,7 @@ fn word(why: Why) -> &'static str {
         Why::Gone => "gone",
         Why::Outside => "outside",
         Why::Unexplained => "unexplained",
+        Why::Unplaced => "unplaced",
     }
 }
 
@@ -111,7 +117,7 @@ fn row(topic: &Topic, epoch: &str, found: &Found, limit: usize) -> Value {
     let retracts = found.retracts.iter().map(|r| json!({"seq": r.seq, "at": r.at.to_string()}));
     json!({
         "seq": record.seq(),
-        "id": found.row.id(),
+        "id": found.row.id().map(name),
         "ts_event": record.ts_event().to_string(),
         "ts_recv": record.ts_recv().to_string(),
         "ts_init": found.ts_init.map(|ts| ts.to_string()),

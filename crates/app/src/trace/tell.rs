@@ -61,8 +61,9 @@ fn reason(why: Why, wanted: Wanted, story: &Story) -> String {
         Why::Gap(G::Healed) => "not held, though a mark says that its gap was healed".into(),
         Why::Gone => "it was held once; retention let it go".into(),
         Why::Unexplained => "not held, and no mark says why".into(),
+        Why::Unplaced => "not held; this venue's ids do not tell where it would be".into(),
         Why::Outside => {
-            let first = matches!((wanted, story.around.first), (Wanted::Id(id), Some(first)) if id < first);
+            let first = matches!((wanted, story.around.first), (Wanted::Id(id), Some(first)) if id < first.into());
             let side = if first { "before" } else { "behind" };
             match wanted {
                 Wanted::Id(_) => format!("not held; it lies {side} all ids held"),
@@ -100,7 +101,7 @@ fn content(topic: &Topic, epoch: &str, record: &Record<'_>) -> String {
     let scales = record.scales();
     let (price, size) = (Decimal::new(t.price.0, scales.price), Decimal::new(t.size.0, scales.size));
     let side = t.aggressor.map_or("no side told", |s| s.as_str());
-    let covers = if t.first_id == t.id && t.last_id == t.id {
+    let covers = if t.id.is_uuid() || t.id == t.first_id && t.id == t.last_id {
         String::new()
     } else {
         format!(", single trades {} to {}", t.first_id, t.last_id)

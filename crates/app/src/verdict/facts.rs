@@ -124,7 +124,7 @@ pub fn of_record(record: &Record<'_>) -> Option<Item> {
     let at = ms(record.ts_event());
     Some(match record.view().ok()? {
         View::Trade(t) => Item::Trade(Trade {
-            id: t.id,
+            id: t.id.number()?,
             first_id: t.first_id,
             last_id: t.last_id,
             price: canon(scales.price(t.price)),

@@ -32,8 +32,8 @@ impl Line {
         out: &mut LineOut,
     ) {
         self.stats.rows += 1;
+        let flags = flags.with(self.shed.flags()).with(self.id_flags(topic, &body));
         let c = &mut self.conns[conn];
-        let flags = flags.with(self.shed.flags());
         let (ts_event, flags) =
             if ts_event == Ts::ZERO { (now, flags.with(RowFlags::TS_LOCAL)) } else { (ts_event, flags) };
         out.rows.push(Judged { topic, ts_event, ts_recv: now, conn: c.number, frame: c.frame, flags, scales, body });
@@ -41,6 +41,14 @@ impl Line {
         if c.first_data() {
             out.actions.push(LineAction::FirstData(conn));
         }
+    }
+
+    /// Whether a trade's id counts is told by its row, for whoever reads it without knowing the venue.
+    pub(super) fn id_flags(&self, topic: LineTopic, body: &Pending) -> RowFlags {
+        let Body::Trade(trade) = body else { return RowFlags::default() };
+        let ix = self.topics.list[topic as usize].instrument as usize;
+        let is_loose = trade.id.is_uuid() || self.instruments.get(ix).is_some_and(|i| i.trades.is_loose());
+        if is_loose { RowFlags::LOOSE_ID } else { RowFlags::default() }
     }
 
     /// A mark is a row of the topic it speaks of; it has no venue time.

@@ -4,7 +4,7 @@
 //! most [`BACKLOG_PAGES_MAX`] of the latter, and a host sends few of them at a time (`rest`). So a backlog of hundreds of
 //! instruments is a queue of small orders and never of bodies.
 
-use wholetape_model::{Body, InstrumentIx, Kind, RowFlags, TradeCondition, Ts};
+use wholetape_model::{Body, InstrumentIx, Kind, RowFlags, TradeCondition, TradeId, Ts};
 use wholetape_venue::{FetchId, FetchKind};
 
 use super::Line;
@@ -148,7 +148,7 @@ impl Line {
         self.next_gap = gap + GAPS_PER_ANSWER;
         let backlog = self.instruments[ix].trades.begin(id.kind, id.arg);
         let first = out.scratch.events.iter().find_map(|event| match event.body {
-            Body::Trade(trade) => Some((trade.id, event.ts_event)),
+            Body::Trade(trade) => Some((trade.id.number()?, event.ts_event)),
             _ => None,
         });
         for mark in self.instruments[ix].trades.on_edge(first, now, gap + 1) {
@@ -162,7 +162,7 @@ impl Line {
             let event = out.scratch.events[i];
             let Body::Trade(trade) = event.body else { continue };
             page.saw(trade.id, trade.condition);
-            let beyond = self.instruments[ix].trades.ledger().head().is_none_or(|head| trade.id > head);
+            let beyond = self.instruments[ix].trades.is_beyond(trade.id, event.ts_event);
             let (new, mark) = self.instruments[ix].trades.on_late(trade.id, event.ts_event, now, gap);
             if let Some(mark) = mark {
                 self.stats.gaps_opened += 1;
@@ -200,8 +200,9 @@ impl Line {
         }
     }
 
-    /// How many ids of backlogs are missing; asked once a second and after each page.
+    /// How many ids of backlogs are missing, and how many were forgotten early; asked once a second and after each page.
     pub(super) fn count_backlog(&mut self) {
+        self.stats.ids_forgotten = self.instruments.iter().map(|i| i.trades.forgotten()).sum();
         self.stats.backlog_missing = self.instruments.iter().map(|i| i.trades.backlog_missing()).sum();
     }
 }
@@ -278,8 +279,10 @@ struct Page {
 }
 
 impl Page {
-    fn saw(&mut self, id: u64, condition: TradeCondition) {
-        self.ids = Some(self.ids.map_or((id, id), |(a, b)| (a.min(id), b.max(id))));
+    fn saw(&mut self, id: TradeId, condition: TradeCondition) {
+        if let Some(id) = id.number() {
+            self.ids = Some(self.ids.map_or((id, id), |(a, b)| (a.min(id), b.max(id))));
+        }
         self.insurance += u64::from(condition == TradeCondition::InsuranceFund);
         self.adl += u64::from(condition == TradeCondition::Adl);
     }

@@ -50,7 +50,7 @@ pub struct LateDone {
 #[must_use]
 pub fn key<L, T>(body: &Body<L, T>) -> Option<u64> {
     match body {
-        Body::Trade(trade) => Some(trade.id),
+        Body::Trade(trade) => trade.id.number(),
         Body::Bar(bar) if bar.closed => u64::try_from(bar.open_ts.0).ok(),
         _ => None,
     }
@@ -138,6 +138,7 @@ impl Line {
         out: &mut LineOut,
     ) {
         self.stats.rows += 1;
+        let flags = flags.with(self.id_flags(topic, &body));
         out.rows.push(Judged { topic, ts_event, ts_recv: now, conn: 0, frame: 0, flags, scales, body });
     }
 

@@ -14,7 +14,7 @@ use super::trades::GapMark;
 
 fn row(id: u64) -> Event {
     let (price, size, condition) = (Price(100), Size(1), TradeCondition::Regular);
-    let body = Body::Trade(Trade { id, first_id: id, last_id: id, price, size, aggressor: None, condition });
+    let body = Body::Trade(Trade { id: id.into(), first_id: id, last_id: id, price, size, aggressor: None, condition });
     Event { instrument: 9, kind: Kind::Trade, ts_event: Ts(T0.0 + id as i64), scales: Scales::default(), body }
 }
 

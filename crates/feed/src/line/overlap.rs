@@ -7,16 +7,13 @@
 //! between, and the verdict is *healed, proven by overlap*. Where a page does not meet its neighbour the hole is lost, and
 //! says where. Unique ids are merged: a row that is held is not written again.
 
-use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use wholetape_model::{GapCause, GapState, HealSource, Ts};
+use wholetape_model::{GapCause, GapState, HealSource, TradeId, Ts};
 
 use super::hole::{GapMark, Hole};
 use super::trades::{FAILURES_MAX, Live};
-
-/// Repeats are known for this long, by the venue's time.
-pub const WINDOW: Duration = Duration::from_secs(2 * 3_600);
+use super::window::Window;
 
 #[derive(Debug)]
 struct TimeHole {
@@ -25,12 +22,20 @@ struct TimeHole {
     from: Ts,
     to: Ts,
     /// The trades at its edges, where known.
-    left: Option<u64>,
-    right: Option<u64>,
+    left: Option<TradeId>,
+    right: Option<TradeId>,
     /// Where the next page begins, and the trade of the last page that it must show.
     cursor: Ts,
-    bridge: Option<u64>,
+    bridge: Option<TradeId>,
     rows: u64,
+}
+
+/// A trade that the tape holds, of an id that does not count: when it happened and when it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Named {
+    pub id: TradeId,
+    pub event: Ts,
+    pub recv: Ts,
 }
 
 /// What the page that is being read has shown.
@@ -39,7 +44,7 @@ struct Page {
     gap: u64,
     rows: u64,
     first: Option<Ts>,
-    last: Option<(u64, Ts)>,
+    last: Option<(TradeId, Ts)>,
     met_left: bool,
     met_bridge: bool,
     met_right: bool,
@@ -52,9 +57,8 @@ pub struct Overlap {
     reach: Option<Duration>,
     overlap: Duration,
     span: Duration,
-    recent: HashMap<u64, Ts>,
-    order: VecDeque<(Ts, u64)>,
-    last: Option<(u64, Ts)>,
+    known: Window,
+    last: Option<(TradeId, Ts)>,
     last_recv: Ts,
     cause: Option<GapCause>,
     holes: Vec<TimeHole>,
@@ -62,11 +66,11 @@ pub struct Overlap {
 }
 
 impl Overlap {
-    /// `held` are ids of the last hours on the tape, `newest` the time of the last of them.
+    /// `held` is what the tape has of the last hours, in its order; `newest` the venue time of the newest.
     pub fn new(
         (page_max, reach, overlap): (u64, Option<Duration>, Duration),
         span: Duration,
-        held: impl Iterator<Item = u64>,
+        held: &[Named],
         newest: Ts,
         open: &[GapMark],
     ) -> Self {
@@ -75,18 +79,18 @@ impl Overlap {
             reach,
             overlap,
             span,
-            recent: HashMap::new(),
-            order: VecDeque::new(),
+            known: Window::default(),
             last: None,
             last_recv: newest,
             cause: None,
             holes: Vec::new(),
             page: Page::default(),
         };
-        for id in held {
-            this.remember(id, newest);
-            // Whichever of them was the last, its page shows all trades of that moment.
-            (this.last, this.cause) = (Some((id, newest)), Some(GapCause::Down));
+        for named in held {
+            this.known.learn(named.id, named.recv);
+            if this.last.is_none_or(|last| named.event >= last.1) {
+                (this.last, this.cause) = (Some((named.id, named.event)), Some(GapCause::Down));
+            }
         }
         for mark in open {
             let mark = Hole::resumed(mark);
@@ -105,19 +109,14 @@ impl Overlap {
         this
     }
 
-    /// False when the id is known already.
-    fn remember(&mut self, id: u64, event: Ts) -> bool {
-        if self.recent.insert(id, event).is_some() {
-            return false;
-        }
-        self.order.push_back((event, id));
-        while let Some(&(at, old)) = self.order.front()
-            && event.since(at) > WINDOW
-        {
-            self.order.pop_front();
-            self.recent.remove(&old);
-        }
-        true
+    /// The trade that came last.
+    pub fn newest(&self) -> Option<TradeId> {
+        self.last.map(|last| last.0)
+    }
+
+    /// Ids that were forgotten before their time, for there were too many.
+    pub fn forgotten(&self) -> u64 {
+        self.known.cut
     }
 
     pub fn on_closed(&mut self) {
@@ -130,8 +129,8 @@ impl Overlap {
         self.holes.len()
     }
 
-    pub fn on_live(&mut self, id: u64, event: Ts, now: Ts, gap: u64) -> Live {
-        if !self.remember(id, event) {
+    pub fn on_live(&mut self, id: TradeId, event: Ts, now: Ts, gap: u64) -> Live {
+        if !self.known.learn(id, now) {
             return Live::Repeat;
         }
         let before = std::mem::replace(&mut self.last_recv, now);
@@ -174,7 +173,7 @@ impl Overlap {
     }
 
     /// One trade of the page: is it new?
-    pub fn on_late(&mut self, id: u64, event: Ts) -> bool {
+    pub fn on_late(&mut self, id: TradeId, event: Ts, now: Ts) -> bool {
         let page = &mut self.page;
         let Some(at) = self.holes.iter().position(|h| h.mark.gap == page.gap) else { return false };
         let h = &mut self.holes[at];
@@ -184,7 +183,7 @@ impl Overlap {
         page.met_left |= h.left == Some(id);
         page.met_bridge |= h.bridge == Some(id);
         page.met_right |= h.right == Some(id) || h.right.is_none() && event > h.to;
-        if event < h.from || event > h.to || !self.remember(id, event) {
+        if event < h.from || event > h.to || !self.known.learn(id, now) {
             return false;
         }
         self.holes[at].rows += 1;

@@ -2,6 +2,7 @@
 
 use wholetape_venue::TradeHistory;
 
+use super::overlap::Named;
 use super::tests::{Bench, Script, T0, TRADES, at, bench_of};
 use super::*;
 
@@ -64,8 +65,14 @@ fn after_a_restart_the_left_edge_is_what_the_tape_held_last() {
     for (page, verdict) in [("52 60 90", "gap healed down 0-0"), ("60 90", "gap lost down 0-0")] {
         let mut resume = Resume::default();
         let newest = Ts(T0.0 + 52);
-        let held = vec![(11, 11), (52, 52)];
-        let state = TopicResume { held, last_recv: newest, last_event: newest, oldest: T0, ..TopicResume::default() };
+        let named = [11, 52].map(|id| Named { id: id.into(), event: Ts(T0.0 + id as i64), recv: Ts(T0.0 + id as i64) });
+        let state = TopicResume {
+            named: named.to_vec(),
+            last_recv: newest,
+            last_event: newest,
+            oldest: T0,
+            ..TopicResume::default()
+        };
         resume.topics.insert(TRADES.into(), state);
         let mut b = venue(LOOSE, resume);
         b.frame(at(1_100), "T 90");

@@ -10,6 +10,7 @@ use wholetape_venue::{Channel, ConnectionPlan, PlanError, Session};
 use super::books::BookFlow;
 use super::ledger::Ledger;
 use super::out::ConnIx;
+use super::overlap::Named;
 use super::topics::{Loss, Topics};
 use super::trades::{GapMark, TradeFlow};
 use super::{Line, LineTopic};
@@ -89,6 +90,8 @@ pub struct Resume {
 pub struct TopicResume {
     /// Trade ids held or settled by a verdict, as closed intervals in any order.
     pub held: Vec<(u64, u64)>,
+    /// Trades held whose ids do not count, in the tape's order.
+    pub named: Vec<Named>,
     /// Gaps without a verdict.
     pub open_gaps: Vec<GapMark>,
     pub last_recv: Ts,
@@ -166,8 +169,9 @@ impl Line {
         };
         let trade_conn = carries(self.plan.trade_source);
         let history = self.conns.get(trade_conn).map(|c| c.session.trade_history()).unwrap_or_default();
-        let (oldest, newest) = resume.map_or((Ts::ZERO, Ts::ZERO), |r| (r.oldest, r.last_event));
-        let trades = trades.with_history(history, self.plan.resume.backlog, oldest, newest);
+        let times = resume.map_or((Ts::ZERO, Ts::ZERO), |r| (r.oldest, r.last_event));
+        let named = resume.map_or(&[][..], |r| &r.named);
+        let trades = trades.with_history(history, self.plan.resume.backlog, times, named);
         let instrument = Instrument {
             trade_conn,
             book_conn: carries(Kind::Book),

@@ -27,7 +27,7 @@ pub(super) struct Script {
 
 fn trade(id: u64) -> Event {
     let body = Body::Trade(Trade {
-        id,
+        id: id.into(),
         first_id: id,
         last_id: id,
         price: Price(100),
@@ -78,7 +78,7 @@ fn status(out: &mut Out, number: u64) {
 impl Script {
     fn timed(&self, event: Event) -> Event {
         let Body::Trade(t) = event.body else { return event };
-        Event { ts_event: event.ts_event + self.tick * t.id as u32, ..event }
+        Event { ts_event: event.ts_event + self.tick * t.id.number().unwrap_or(0) as u32, ..event }
     }
 }
 

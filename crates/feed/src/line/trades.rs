@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use wholetape_model::{GapCause, GapState, HealSource, Ts};
+use wholetape_model::{GapCause, GapState, HealSource, TradeId, Ts};
 use wholetape_venue::{ById, FetchKind, TradeHistory};
 
 use super::backlog::{Backlog, Edge};
@@ -18,7 +18,7 @@ use super::heal::{Order, Progress};
 use super::hole::Hole;
 pub use super::hole::{GapMark, LIVE_IDS_MAX};
 use super::ledger::{Arrival, Ledger};
-use super::overlap::Overlap;
+use super::overlap::{Named, Overlap};
 
 /// A request this long after a hole was seen may prove that its ids were never published.
 pub const SETTLED_AFTER: Duration = Duration::from_secs(2);
@@ -177,10 +177,16 @@ impl TradeFlow {
         }
     }
 
-    /// How the venue can be asked, how far back the trades are to be whole, and the oldest and newest venue time on the
-    /// tape.
+    /// How the venue can be asked, how far back the trades are to be whole, the oldest and newest venue time on the tape, and
+    /// what it holds of ids that do not count.
     #[must_use]
-    pub fn with_history(mut self, history: TradeHistory, backlog: Duration, oldest: Ts, newest: Ts) -> Self {
+    pub fn with_history(
+        mut self,
+        history: TradeHistory,
+        backlog: Duration,
+        (oldest, newest): (Ts, Ts),
+        named: &[Named],
+    ) -> Self {
         self.by = match history {
             TradeHistory::ById(by) => Some(by),
             TradeHistory::ByTimeWithOverlap { .. } | TradeHistory::Impossible { .. } => None,
@@ -196,8 +202,7 @@ impl TradeFlow {
                 self.holes.drain(..).map(|h| h.mark(GapState::Open, HealSource::None, 0, String::new())).collect();
             self.pages = self.heal && matches!(history, TradeHistory::ByTimeWithOverlap { .. });
             let span = if self.pages { backlog } else { Duration::ZERO };
-            let held = self.ledger.runs().iter().flat_map(|(lo, hi)| *lo..=*hi);
-            self.overlap = Some(Box::new(Overlap::new(way, span, held, newest, &open)));
+            self.overlap = Some(Box::new(Overlap::new(way, span, named, newest, &open)));
         }
         if let Some(by) = self.by.filter(|_| self.heal) {
             self.backlog = Backlog::new(by, backlog, oldest);
@@ -211,6 +216,32 @@ impl TradeFlow {
 
     pub fn open_gaps(&self) -> usize {
         self.holes.len() + self.overlap.as_ref().map_or(0, |o| o.open_gaps())
+    }
+
+    /// Ids name trades here, and do not count them.
+    pub fn is_loose(&self) -> bool {
+        self.overlap.is_some()
+    }
+
+    /// It is the newest trade held.
+    pub fn is_newest(&self, id: TradeId) -> bool {
+        match &self.overlap {
+            Some(overlap) => overlap.newest() == Some(id),
+            None => self.ledger.head().is_some_and(|head| id == head),
+        }
+    }
+
+    /// It is newer than all that is held.
+    pub fn is_beyond(&self, id: TradeId, event: Ts) -> bool {
+        match id.number().filter(|_| self.overlap.is_none()) {
+            Some(id) => self.ledger.head().is_none_or(|head| id > head),
+            None => event > self.last_event,
+        }
+    }
+
+    /// Ids that were forgotten before their time, for there were too many.
+    pub fn forgotten(&self) -> u64 {
+        self.overlap.as_ref().map_or(0, |overlap| overlap.forgotten())
     }
 
     /// When the newest id came.
@@ -269,7 +300,8 @@ impl TradeFlow {
 
     /// One live trade of venue time `event`. `gap` names a hole, should it open one.
     #[inline]
-    pub fn on_live(&mut self, id: u64, event: Ts, now: Ts, gap: u64) -> Live {
+    pub fn on_live(&mut self, id: impl Into<TradeId>, event: Ts, now: Ts, gap: u64) -> Live {
+        let id = id.into();
         let before = self.last_recv;
         self.last_live = now;
         self.last_recv = now;
@@ -283,6 +315,11 @@ impl TradeFlow {
             self.stats.gaps += u64::from(matches!(live, Live::AfterGap(_)));
             return live;
         }
+        let Some(id) = id.number() else {
+            // Of a venue whose ids are said to count: kept, and nothing follows from it.
+            self.stats.live += 1;
+            return Live::Row;
+        };
         match self.ledger.arrive(id) {
             Arrival::First | Arrival::Next => {
                 self.stats.live += 1;

@@ -95,8 +95,8 @@ fn t8_an_old_hole_is_asked_for_once_and_its_evidence_names_off_book_prints() {
     let mut f = flow().with_history(
         TradeHistory::ById(ById { omits: "INSURANCE_FUND and ADL prints", ..ById::default() }),
         Duration::ZERO,
-        Ts::ZERO,
-        Ts::ZERO,
+        (Ts::ZERO, Ts::ZERO),
+        &[],
     );
     f.on_live(1, T0, T0, 1);
     f.on_live(4, after(1), after(1), 2);
@@ -264,8 +264,8 @@ fn with_backlog(held: Vec<(u64, u64)>, oldest: Ts) -> TradeFlow {
     let mut f = TradeFlow::new(true, Ledger::from_runs(held), &[], Ts::ZERO).with_history(
         TradeHistory::default(),
         Duration::from_secs(100),
-        oldest,
-        Ts::ZERO,
+        (oldest, Ts::ZERO),
+        &[],
     );
     f.on_open(T0);
     f
@@ -360,8 +360,8 @@ fn a_span_beyond_the_venues_reach_is_confessed_and_the_rest_is_searched() {
     let mut f = TradeFlow::new(true, Ledger::default(), &[], Ts::ZERO).with_history(
         TradeHistory::ById(by),
         Duration::from_secs(7_200),
-        Ts::ZERO,
-        Ts::ZERO,
+        (Ts::ZERO, Ts::ZERO),
+        &[],
     );
     let start = T0 + Duration::from_secs(100_000);
     f.on_open(start);
@@ -405,15 +405,19 @@ fn an_edge_that_cannot_be_found_is_given_up_and_tried_after_a_reconnect() {
 }
 
 fn loose(history: TradeHistory, backlog: Duration) -> TradeFlow {
-    let mut f =
-        TradeFlow::new(true, Ledger::default(), &[], Ts::ZERO).with_history(history, backlog, Ts::ZERO, Ts::ZERO);
+    let mut f = TradeFlow::new(true, Ledger::default(), &[], Ts::ZERO).with_history(
+        history,
+        backlog,
+        (Ts::ZERO, Ts::ZERO),
+        &[],
+    );
     f.on_open(T0);
     f
 }
 
 /// A trade of a venue without consecutive ids: its name says nothing of its time.
-fn name(n: u64) -> u64 {
-    n.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+fn name(n: u64) -> TradeId {
+    TradeId::uuid(u128::from(n.wrapping_mul(0x9E37_79B9_7F4A_7C15)) | 0x5000 << 76).unwrap()
 }
 
 /// Answers with trades `from..` of one every 10 ms, a page at most; returns which were new.
@@ -422,8 +426,7 @@ fn page_by_time(f: &mut TradeFlow, at: Ts, last: u64, page: u64, now: Ts) -> (Ve
     let first = at.since(T0).as_millis().div_ceil(10) as u64;
     let shown: Vec<u64> = (first..=last).take(page as usize).collect();
     let new = shown.iter().copied().filter(|n| f.on_late(name(*n), event(n * 10), now, 999).0).collect();
-    let ids = shown.first().map(|n| (name(*n), name(*n)));
-    (new, f.after_answer(ids, "", now))
+    (new, f.after_answer(None, "", now))
 }
 
 const LOOSE: TradeHistory = TradeHistory::ByTimeWithOverlap {
@@ -536,7 +539,7 @@ mod whatever_comes {
             let published: Vec<u64> = (1..=n).filter(|id| fate[*id as usize - 1] > 0 || *id == 1 || *id == n).collect();
             let history = TradeHistory::ById(ById { page_max, ..ById::default() });
             let mut f = TradeFlow::new(true, Ledger::default(), &[], Ts::ZERO)
-                .with_history(history, Duration::from_secs(3_600), Ts::ZERO, Ts::ZERO);
+                .with_history(history, Duration::from_secs(3_600), (Ts::ZERO, Ts::ZERO), &[]);
             f.on_open(T0);
             let (mut held, mut open, mut closed) = (Vec::new(), BTreeSet::new(), Vec::new());
             let mut gap = 10_000;

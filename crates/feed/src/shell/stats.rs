@@ -15,7 +15,7 @@ use crate::spec::LineSpec;
 const EVERY: Duration = Duration::from_millis(100);
 
 /// Name, help, and where the figure stands in the line's own counters.
-const COUNTERS: [(&str, &str, fn(&LineStats) -> u64); 17] = [
+const COUNTERS: [(&str, &str, fn(&LineStats) -> u64); 18] = [
     ("feed_frames_total", "frames received", |s| s.frames),
     ("feed_rows_total", "rows and marks appended to the tape", |s| s.rows),
     ("feed_errors_total", "frames that could not be read", |s| s.errors),
@@ -35,6 +35,7 @@ const COUNTERS: [(&str, &str, fn(&LineStats) -> u64); 17] = [
     ("feed_findings_total", "failed quality checks", |s| s.findings),
     ("feed_alerts_total", "alerts told in `alert.<line>`", |s| s.alerts),
     ("feed_sockets_recycled_total", "sockets given up because they were behind their siblings", |s| s.recycled),
+    ("feed_ids_forgotten_total", "trade ids forgotten before two hours were over: too many", |s| s.ids_forgotten),
 ];
 
 /// As [`COUNTERS`], with one more label.

@@ -57,7 +57,7 @@ pub fn t(name: &str) -> Topic {
 
 pub fn trade(id: u64) -> View<'static> {
     View::Trade(Trade {
-        id,
+        id: id.into(),
         first_id: id,
         last_id: id,
         price: Price(6_000_000 + (id % 100) as i64),

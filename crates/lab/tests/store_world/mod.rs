@@ -332,7 +332,7 @@ impl World {
         for bytes in held(&self.process().tape, &topic("trade")) {
             let record = Record::parse(&bytes, true).unwrap();
             if let Ok(Body::Trade(t)) = record.view() {
-                lost.remove(&t.id);
+                lost.remove(&t.id.number().unwrap_or_default());
             }
         }
         self.late = lost;

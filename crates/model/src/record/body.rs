@@ -15,6 +15,7 @@ use crate::mark::{
 use crate::record::RecordError;
 use crate::time::Ts;
 use crate::topic::Period;
+use crate::trade_id::TradeId;
 
 const TRADE: u8 = 1;
 const QUOTE: u8 = 2;
@@ -33,6 +34,8 @@ const FINDING: u8 = 14;
 const RAW: u8 = 15;
 const COVERAGE: u8 = 16;
 const ALERT: u8 = 17;
+/// A trade whose id is a UUID: 16 bytes, the upper half first, and no covered ids.
+const TRADE_UUID: u8 = 18;
 const GAP: u8 = 32;
 const VALIDITY: u8 = 33;
 const RETRACT: u8 = 34;
@@ -50,8 +53,18 @@ pub(super) fn encode(body: &View<'_>, out: &mut Vec<u8>) -> (u8, u8, u8) {
     let mut w = Writer(out);
     match body {
         Body::Trade(t) => {
-            w.u64(t.id).u64(t.first_id).u64(t.last_id).i64(t.price.0).i64(t.size.0);
-            (TRADE, t.aggressor.map_or(0, |s| s as u8), t.condition as u8)
+            let kind = match t.id.number() {
+                Some(id) => {
+                    w.u64(id).u64(t.first_id).u64(t.last_id);
+                    TRADE
+                }
+                None => {
+                    w.u64((t.id.bits() >> 64) as u64).u64(t.id.bits() as u64);
+                    TRADE_UUID
+                }
+            };
+            w.i64(t.price.0).i64(t.size.0);
+            (kind, t.aggressor.map_or(0, |s| s as u8), t.condition as u8)
         }
         Body::Quote(q) => {
             w.i64(q.bid.0).i64(q.bid_size.0).i64(q.ask.0).i64(q.ask_size.0).u64(q.update_id);
@@ -149,9 +162,19 @@ pub(super) fn decode(kind: u8, detail: u8, detail2: u8, bytes: &[u8]) -> Result<
     let cause = || GapCause::from_u8(detail2).ok_or(RecordError::Body { kind, why: "cause" });
     Ok(match kind {
         TRADE => Body::Trade(Trade {
-            id: r.u64()?,
+            id: r.u64()?.into(),
             first_id: r.u64()?,
             last_id: r.u64()?,
+            price: Price(r.i64()?),
+            size: Size(r.i64()?),
+            aggressor: Side::from_u8(detail),
+            condition: TradeCondition::from_u8(detail2),
+        }),
+        TRADE_UUID => Body::Trade(Trade {
+            id: TradeId::uuid(u128::from(r.u64()?) << 64 | u128::from(r.u64()?))
+                .ok_or(RecordError::Body { kind, why: "id" })?,
+            first_id: 0,
+            last_id: 0,
             price: Price(r.i64()?),
             size: Size(r.i64()?),
             aggressor: Side::from_u8(detail),

@@ -3,7 +3,7 @@ use crate::event::{Bar, Body, Book, BookAction, Funding, Level, Levels, Liquidat
 use crate::event::{Status, Ticker, Trade, TradeCondition, TradingStatus};
 use crate::mark::*;
 use crate::topic::Period;
-use crate::{Decimal, InstrumentDef, InstrumentKind};
+use crate::{Decimal, InstrumentDef, InstrumentKind, TradeId};
 use proptest::prelude::*;
 
 const BIDS: [Level; 2] =
@@ -16,7 +16,7 @@ fn d(text: &str) -> Decimal {
 /// One body of every kind, in the order of their numbers.
 fn one_of_each() -> Vec<View<'static>> {
     let trade = Trade {
-        id: 5_266_583_935,
+        id: 5_266_583_935.into(),
         first_id: 1,
         last_id: u64::MAX,
         price: Price(6_180_030),
@@ -220,6 +220,37 @@ fn golden_alert_reads_and_writes_the_same_bytes() {
     assert!(golden == bytes, "an alert as written today differs from the golden file");
     let record = Record::parse(&golden, true).unwrap();
     assert!(matches!(record.view().unwrap(), Body::Alert(Alert { severity: Severity::Info, code: "shape", .. })));
+}
+
+fn named_trade() -> Row<'static> {
+    let id = TradeId::parse(b"20f43950-d8dd-5b31-9112-a178eb6023af").unwrap();
+    let (price, size, condition) = (Price(1_657_850), Size(1), TradeCondition::Rpi);
+    let body = Trade { id, first_id: 0, last_id: 0, price, size, aggressor: Some(Side::Sell), condition };
+    Row { flags: RowFlags::LOOSE_ID, ..row(Body::Trade(body)) }
+}
+
+#[test]
+fn golden_trade_with_a_uuid_reads_and_writes_the_same_bytes() {
+    let mut bytes = Vec::new();
+    encode(&named_trade(), 9, 78, 1, &mut bytes);
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/records-v1-trade-uuid.bin");
+    if std::env::var_os("WRITE_GOLDEN_TRADE_UUID").is_some() {
+        std::fs::write(path, &bytes).unwrap();
+    }
+    let golden = std::fs::read(path).expect("golden/records-v1-trade-uuid.bin is part of the repository");
+    assert!(golden == bytes, "a trade with a UUID as written today differs from the golden file");
+    let record = Record::parse(&golden, true).unwrap();
+    assert_eq!(record.row().unwrap(), named_trade());
+    assert_eq!(golden.len(), 88, "no longer than one with a number");
+}
+
+#[test]
+fn only_a_number_that_is_not_loose_counts() {
+    let Body::Trade(named) = named_trade().body else { unreachable!() };
+    let numbered = Trade { id: 7.into(), ..named };
+    assert_eq!(named.counted(RowFlags::default()), None);
+    assert_eq!(numbered.counted(RowFlags::LOOSE_ID.with(RowFlags::LATE_REST)), None);
+    assert_eq!(numbered.counted(RowFlags::LATE_REST), Some(7));
 }
 
 #[test]

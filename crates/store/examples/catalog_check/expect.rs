@@ -99,7 +99,7 @@ fn placed(tape: &Tape, topic: &Topic) -> BTreeMap<Table, Vec<Placed>> {
 fn place(table: Table, rows: &mut [Placed]) {
     let is_trade = matches!(table, Table::Trade | Table::TradeRaw);
     let key = |row: &Placed| match row.record().view() {
-        Ok(Body::Trade(t)) if is_trade => (t.id as i64, 0),
+        Ok(Body::Trade(t)) if is_trade => (t.id.number().unwrap_or_default() as i64, 0),
         // What has no id stands by time: its own, or that of its receipt.
         _ if row.ts_init == 0 => (row.record().ts_event().0, row.record().seq()),
         _ => (row.ts_init, row.record().seq()),

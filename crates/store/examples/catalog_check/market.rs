@@ -102,7 +102,7 @@ impl Market {
         let steps = 1 + self.dice.below(4_000);
         let size = steps * i.step.raw * 10_i64.pow(u32::from(i.scales.size - i.step.scale));
         let trade = Trade {
-            id: i.trade,
+            id: i.trade.into(),
             first_id: i.trade * 2,
             last_id: i.trade * 2 + 1,
             price: Price(price),

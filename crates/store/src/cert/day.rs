@@ -9,7 +9,7 @@ use wholetape_tape::Disk;
 use super::book::BookFigures;
 use super::delay::Delays;
 use super::figures::{Mark, PartFigures};
-use super::{Certificate, GapFigures, IdFigures, Summary, TopicFigures};
+use super::{Certificate, GapFigures, IdFigures, NameFigures, Summary, TopicFigures};
 use crate::StoreError;
 use crate::manifest::{Part, State};
 use crate::names;
@@ -84,6 +84,8 @@ impl Day<'_> {
         if let Some((_, trades)) = parts.iter().find(|p| matches!(p.0.table.as_str(), "trades" | "trades_raw")) {
             let after = earlier.and_then(|t| t.ids.as_ref()).map(|ids| ids.last);
             out.ids = IdFigures::of(&trades.ids, trades.repeats, after, &marks);
+            out.names = (trades.named > 0)
+                .then(|| NameFigures { held: trades.named.saturating_sub(trades.repeats), repeats: trades.repeats });
         }
         if Topic::parse(name).is_ok_and(|t| t.kind() == Kind::Book) {
             let follows = self.before.is_some_and(|(day, _)| day + 1 == self.day);

@@ -11,6 +11,7 @@ use super::delay::Delays;
 use crate::StoreError;
 use crate::canon;
 use crate::manifest::Part;
+use crate::repeats::Among;
 use crate::rows::Rows;
 use crate::scan::PartReader;
 use crate::seqs::Seqs;
@@ -49,9 +50,11 @@ pub struct PartFigures {
     pub table: TableFigures,
     pub flagged_rows: u64,
     pub delays: Delays,
-    /// Trade ids, and how often one came again.
+    /// Trade ids that count, and how often an id of either kind came again.
     pub ids: Seqs,
     pub repeats: u64,
+    /// Rows whose ids do not count.
+    pub named: u64,
     pub marks: Vec<Mark>,
     pub turns: Vec<Turn>,
     pub retracted: u64,
@@ -73,7 +76,12 @@ impl PartFigures {
                 all.row(ts, &record)?;
             }
         }
-        Ok(all.finish())
+        let mut out = all.finish();
+        if out.named > 0 {
+            let (parts, late, earlier) = (vec![part], &Rows::default(), Vec::new());
+            out.repeats += Among { disk, data, day: part.day, parts, late, earlier }.repeats()?.count();
+        }
+        Ok(out)
     }
 
     /// Lowest and highest trade id, as the manifest has them.
@@ -170,10 +178,10 @@ impl Reading {
         match table {
             Table::Trade | Table::TradeRaw => {
                 if let Body::Trade(t) = record.view()? {
-                    if out.ids.has(t.id) {
-                        out.repeats += 1;
-                    } else {
-                        out.ids.add(t.id, t.id);
+                    match t.counted(record.flags()) {
+                        None => out.named += 1,
+                        Some(id) if out.ids.has(id) => out.repeats += 1,
+                        Some(id) => out.ids.add(id, id),
                     }
                 }
             }

@@ -40,6 +40,15 @@ pub struct IdFigures {
     pub holes: Vec<Hole>,
 }
 
+/// Trades of one day whose ids do not count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameFigures {
+    /// Different ids held.
+    pub held: u64,
+    /// Rows whose id another row of the day has: none once the day is sealed.
+    pub repeats: u64,
+}
+
 /// Ids `from..=to` are not held.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hole {

@@ -29,7 +29,7 @@ use crate::seqs::Seqs;
 
 pub use book::BookFigures;
 pub use delay::Delay;
-pub use holes::{GapFigures, IdFigures};
+pub use holes::{GapFigures, IdFigures, NameFigures};
 
 /// Version of the certificates that this build issues. Newer ones are named, not misread.
 pub const FORMAT: u32 = 1;
@@ -87,6 +87,9 @@ pub struct TopicFigures {
     /// Of trades.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ids: Option<IdFigures>,
+    /// Of trades whose ids name them and do not count: no id tells what is missing, gaps are told by time alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub names: Option<NameFigures>,
     pub gaps: GapFigures,
     /// Of a book.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -14,7 +14,7 @@ mod tape;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use wholetape_model::{Body, Gap, GapState, Kind, Record, Topic, Ts};
+use wholetape_model::{Body, Gap, GapState, Kind, Record, Topic, TradeId, Ts};
 use wholetape_tape::coverage::Coverage;
 use wholetape_tape::{Disk, Tape};
 
@@ -33,7 +33,7 @@ const LOOKS_MAX: u32 = 5;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
     /// A trade, by the venue's id.
-    Id(u64),
+    Id(TradeId),
     /// A row or mark of any kind, by its place in its topic.
     Seq(u64),
 }
@@ -56,14 +56,22 @@ impl Kept {
 
     /// The trade id, where it is a trade.
     #[must_use]
-    pub fn id(&self) -> Option<u64> {
+    pub fn id(&self) -> Option<TradeId> {
         id(&self.record())
     }
 }
 
-fn id(record: &Record<'_>) -> Option<u64> {
+fn id(record: &Record<'_>) -> Option<TradeId> {
     match record.view() {
         Ok(Body::Trade(t)) => Some(t.id),
+        _ => None,
+    }
+}
+
+/// The id, where it tells the trade's place among others.
+fn counted(record: &Record<'_>) -> Option<u64> {
+    match record.view() {
+        Ok(Body::Trade(t)) => t.counted(record.flags()),
         _ => None,
     }
 }
@@ -109,7 +117,7 @@ impl Said {
     }
 }
 
-/// Trades next to the id, and the ends of what is held.
+/// Trades next to the id, and the ends of what is held, where ids count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Around {
     pub first: Option<u64>,
@@ -122,7 +130,8 @@ pub struct Around {
 }
 
 impl Around {
-    fn see(&mut self, wanted: u64, id: u64, ts: Option<Ts>) {
+    fn see(&mut self, wanted: TradeId, id: u64, ts: Option<Ts>) {
+        let Some(wanted) = wanted.number() else { return };
         self.first = Some(self.first.map_or(id, |a| a.min(id)));
         self.last = Some(self.last.map_or(id, |a| a.max(id)));
         if id < wanted && self.below.is_none_or(|b| b < id || b == id && self.below_ts.is_none()) {
@@ -165,6 +174,8 @@ pub enum Why {
     Outside,
     /// Between rows that are held, and no mark speaks of it.
     Unexplained,
+    /// The topic's ids do not count, so nothing tells when it was.
+    Unplaced,
 }
 
 /// What is known.
@@ -261,7 +272,7 @@ impl Trace<'_> {
         found.retracts = said.retracts.values().filter(|r| seq > 0 && r.of == seq).copied().collect();
         // A live row stands beside gaps that only their times name, a late one lay in them.
         let late = record.flags().is_late() && !record.is_mark();
-        let id = found.row.id();
+        let id = counted(&record);
         found.gaps = gaps(said, |m| match id.filter(|_| is_named(&m.gap)) {
             Some(id) => m.gap.from_id <= id && id <= m.gap.to_id,
             None => late && !is_named(&m.gap) && m.gap.from_ts <= ts_event && ts_event <= m.gap.to_ts,
@@ -279,7 +290,7 @@ impl Trace<'_> {
         let between = around.below_ts.zip(around.above_ts);
         let gaps = gaps(said, |m| match wanted {
             Wanted::Seq(seq) => m.prev < seq && seq <= m.seq,
-            Wanted::Id(id) if is_named(&m.gap) => m.gap.from_id <= id && id <= m.gap.to_id,
+            Wanted::Id(id) if is_named(&m.gap) => id >= m.gap.from_id.into() && id <= m.gap.to_id.into(),
             // Between its neighbours, as far as times tell.
             Wanted::Id(_) => between.is_some_and(|(a, b)| m.gap.from_ts <= b && m.gap.to_ts >= a),
         });
@@ -291,8 +302,13 @@ impl Trace<'_> {
             return (Why::NoRows, gaps);
         }
         let why = match wanted {
-            Wanted::Id(id) if self.held_once(topic, id) => Why::Gone,
-            Wanted::Id(id) if around.first.is_none_or(|a| id < a) || around.last.is_none_or(|b| id > b) => Why::Outside,
+            Wanted::Id(_) if around.first.is_none() => Why::Unplaced,
+            Wanted::Id(id) if id.number().is_some_and(|id| self.held_once(topic, id)) => Why::Gone,
+            Wanted::Id(id)
+                if around.first.is_none_or(|a| id < a.into()) || around.last.is_none_or(|b| id > b.into()) =>
+            {
+                Why::Outside
+            }
             Wanted::Id(_) => Why::Unexplained,
             Wanted::Seq(seq) if story.seqs.is_some_and(|(a, b)| seq < a || seq > b) => Why::Outside,
             Wanted::Seq(_) => Why::Unexplained,

@@ -2,7 +2,7 @@
 
 use wholetape_model::{Topic, Ts};
 
-use super::{Around, Kept, Said, Trace, Wanted, has_ids, id};
+use super::{Around, Kept, Said, Trace, Wanted, counted, id};
 use crate::StoreError;
 use crate::cert::{self, Certificate};
 use crate::manifest::{Part, Role};
@@ -55,15 +55,18 @@ impl Trace<'_> {
         for part in self.parts(|p| p.topic == topic.as_str()) {
             let (column, value) = match wanted {
                 Wanted::Id(id) => {
-                    let Some((lo, hi)) = part.ids.filter(|_| has_ids(topic.kind())) else { continue };
-                    around.see(id, lo, None);
-                    around.see(id, hi, None);
-                    if id < lo || id > hi {
+                    if let Some((lo, hi)) = part.ids {
+                        around.see(id, lo, None);
+                        around.see(id, hi, None);
+                    }
+                    // Of ids that do not count the manifest tells nothing: every group is looked into.
+                    let is_there = part.ids.is_none_or(|(lo, hi)| id >= lo.into() && id <= hi.into());
+                    if !is_there || !matches!(Table::parse(&part.table), Some(Table::Trade | Table::TradeRaw)) {
                         continue;
                     }
-                    ("trade_id", id)
+                    ("trade_id", id.number())
                 }
-                Wanted::Seq(seq) if part.seqs.has(seq) => ("seq", seq),
+                Wanted::Seq(seq) if part.seqs.has(seq) => ("seq", Some(seq)),
                 Wanted::Seq(_) => continue,
             };
             let (reader, mut rows) = (PartReader::open(self.disk, self.data, part)?, Rows::default());
@@ -72,7 +75,7 @@ impl Trace<'_> {
             for row_group in 0..reader.groups() {
                 let ends = reader.ends(row_group, column).map(|(lo, hi)| (lo.cast_unsigned(), hi.cast_unsigned()));
                 if let (Some((lo, hi)), false) = (ends, covers)
-                    && !(lo..=hi).contains(&value)
+                    && !value.is_some_and(|value| (lo..=hi).contains(&value))
                 {
                     if let Wanted::Id(id) = wanted {
                         around.see(id, lo, None);
@@ -84,10 +87,12 @@ impl Trace<'_> {
                 for (ts_init, record) in rows.iter() {
                     let is = match wanted {
                         Wanted::Seq(seq) => record.prev() < seq && seq <= record.seq(),
-                        Wanted::Id(wanted) => id(&record).is_some_and(|id| {
-                            around.see(wanted, id, Some(ts_init));
-                            id == wanted
-                        }),
+                        Wanted::Id(wanted) => {
+                            if let Some(id) = counted(&record) {
+                                around.see(wanted, id, Some(ts_init));
+                            }
+                            id(&record) == Some(wanted)
+                        }
                     };
                     if is {
                         found.push((Kept::of(&record), ts_init, self.place(part, row_group)?));

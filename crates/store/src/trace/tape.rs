@@ -1,12 +1,13 @@
 //! On the tape: the row, and what its topic says about it, in what is not stored yet.
 //!
 //! Ids of live trades ascend with their seqs, so halving finds where an id was live or missing; a late row and every mark about it
-//! come behind that place. Where a venue began to count anew that does not hold: what was not found so is looked for from the start.
+//! come behind that place. Where a venue began to count anew, or its ids do not count at all, that does not hold: what was not found so
+//! is looked for from the start.
 
 use wholetape_model::{Record, Topic, Ts};
 use wholetape_tape::{Delivery, From, ReaderOptions, Tape};
 
-use super::{Around, Kept, Said, Trace, Wanted, id};
+use super::{Around, Kept, Said, Trace, Wanted, counted, id};
 use crate::StoreError;
 use crate::seqs::Seqs;
 
@@ -58,9 +59,9 @@ impl Trace<'_> {
         let known = found.first().or(row);
         let first = oldest - 1;
         let from = match (wanted, known) {
-            (Wanted::Id(id), _) => begin(tape, topic, id, oldest)?,
+            (Wanted::Id(id), _) => id.number().map_or(Ok(first), |id| begin(tape, topic, id, oldest))?,
             // Of a live row without an id only what follows it speaks.
-            (_, Some(row)) => match row.id() {
+            (_, Some(row)) => match counted(&row.record()) {
                 Some(id) => begin(tape, topic, id, oldest)?,
                 None if row.record().flags().is_late() => first,
                 None => row.record().seq().saturating_sub(1).max(first),
@@ -74,11 +75,12 @@ impl Trace<'_> {
         for from in [from, first] {
             scan(tape, topic, from, stored, &mut |record| {
                 said.take(record);
-                if let (Some(own), Some(wanted)) = (id(record), by_id) {
+                let Some(wanted) = by_id else { return };
+                if let Some(own) = counted(record) {
                     around.see(wanted, own, Some(record.ts_recv()));
-                    if own == wanted {
-                        found.push(Kept::of(record));
-                    }
+                }
+                if id(record) == Some(wanted) {
+                    found.push(Kept::of(record));
                 }
             })?;
             if !found.is_empty() || row.is_some() || from == first {
@@ -104,7 +106,7 @@ fn live(tape: &Tape, topic: &Topic, after: u64) -> Result<Option<(u64, u64, Ts)>
     let mut batch = Vec::new();
     reader.poll_next(&mut batch, PROBE);
     let mut records = batch.iter().filter_map(Delivery::record).filter(|r| !r.flags().is_late());
-    Ok(records.find_map(|r| Some((r.seq(), id(&r)?, r.ts_recv()))))
+    Ok(records.find_map(|r| Some((r.seq(), counted(&r)?, r.ts_recv()))))
 }
 
 /// The position behind which the id is, and every mark about it: before the last live trade with a smaller one.

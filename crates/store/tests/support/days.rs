@@ -164,10 +164,10 @@ pub fn verify(data: &Path, keys: Option<&Keys>) -> Result<Report, wholetape_stor
     Verify { disk: &RealDisk, data, keys, progress: &|_, _, _| {}, wait: &|_| {} }.run()
 }
 
-/// All files below a folder, but for folders that changed places a moment ago: readers may still be in them, and they go.
+/// All files below a folder (none where there is no folder), but for folders that changed places a moment ago: readers may still be in them, and they go.
 pub fn files(dir: &Path) -> Vec<PathBuf> {
     let mut all = Vec::new();
-    for entry in std::fs::read_dir(dir).unwrap() {
+    for entry in std::fs::read_dir(dir).into_iter().flatten() {
         let path = entry.unwrap().path();
         match path.is_dir() {
             true if path.ends_with(".staging") => {}

@@ -69,7 +69,7 @@ pub fn body<'a>(kind: &str, i: u64, d: &mut Dice, o: &'a Owned) -> View<'a> {
     let text = o.text.as_str();
     match kind {
         "trade" | "trade-raw" => Body::Trade(Trade {
-            id: i,
+            id: i.into(),
             first_id: i * 10,
             last_id: i * 10 + d.below(9),
             price: Price(d.below(10_000_000) as i64),

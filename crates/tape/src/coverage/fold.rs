@@ -123,8 +123,9 @@ fn id_of(tape: &Tape, topic: &Topic, seq: u64) -> Option<u64> {
     let mut reader = tape.reader(topic, From::Seq(seq.checked_sub(1)?), ReaderOptions::default()).ok()?;
     let mut out = Vec::new();
     reader.poll_next(&mut out, 1);
-    match out.first()?.record()?.view().ok()? {
-        Body::Trade(t) => Some(t.id),
+    let record = out.first()?.record()?;
+    match record.view().ok()? {
+        Body::Trade(t) => t.counted(record.flags()),
         _ => None,
     }
 }

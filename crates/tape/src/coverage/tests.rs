@@ -20,7 +20,7 @@ fn topic(kind: Kind) -> Topic {
 
 fn trade(id: u64) -> View<'static> {
     let (price, size, condition) = (Price(1), Size(1), TradeCondition::Regular);
-    Body::Trade(Trade { id, first_id: id, last_id: id, price, size, aggressor: None, condition })
+    Body::Trade(Trade { id: id.into(), first_id: id, last_id: id, price, size, aggressor: None, condition })
 }
 
 fn quote() -> View<'static> {
@@ -73,7 +73,7 @@ impl Fed {
     fn put(&mut self, ts: i64, late: Option<i64>, body: View<'_>) -> &mut Self {
         self.seq += 1;
         if let Body::Trade(t) = &body {
-            self.ids.insert(self.seq, t.id);
+            self.ids.insert(self.seq, t.id.number().unwrap());
         }
         let bytes = bytes(self.seq, 1, ts, late, 7, body);
         let record = Record::parse(&bytes, true).unwrap();
@@ -202,6 +202,30 @@ fn without_ids_the_marks_speak() {
     let s = f.summary(0);
     assert_eq!((s.proof, s.hole_ns), (Proof::LiveOnly, 0));
     assert!(s.spans.iter().any(|s| s.proof == Proof::ByOverlap && s.from == Ts(4 * S)));
+}
+
+#[test]
+fn loose_ids_prove_nothing_and_show_no_holes() {
+    let mut f = Fed::new(Kind::Trade);
+    let loose = |f: &mut Fed, at: i64, id: u64| {
+        f.seq += 1;
+        let (ts_event, ts_recv, flags, scales) = (Ts(S), Ts(at), RowFlags::LOOSE_ID, Scales::default());
+        let mut out = Vec::new();
+        encode(&Row { ts_event, ts_recv, conn: 1, frame: 1, flags, scales, body: trade(id) }, 0, f.seq, 1, &mut out);
+        f.coverage.apply(&f.topic, &Record::parse(&out, true).unwrap(), &mut |_| None);
+    };
+    loose(&mut f, S, 9_000_000_000_000_000_001);
+    loose(&mut f, 2 * S, 7);
+    loose(&mut f, 3 * S, 9_000_000_000_000_000_001);
+    let bare = |s: &Summary<'_>| (s.proof, s.ids, s.held, s.missing, s.hole_ns);
+    assert_eq!(bare(&f.summary(0)), (Proof::LiveOnly, None, 0, None, 0));
+    // A checkpoint remembers it before the next row tells.
+    let again = text::read(&text::write(&f.coverage)).unwrap();
+    assert_eq!(bare(&again.summary(&f.topic, 0).unwrap()), (Proof::LiveOnly, None, 0, None, 0));
+    // Time speaks: from the last trade before to the first after.
+    f.put(9 * S, None, gap(1, GapState::Lost, (0, 0), (3 * S, 9 * S), 0));
+    loose(&mut f, 10 * S, 11);
+    assert_eq!(bare(&f.summary(0)), (Proof::Hole, None, 0, None, 6 * S as u64));
 }
 
 #[test]
@@ -358,7 +382,7 @@ fn feed(coverage: &mut Coverage, ops: &[Op], at: usize, seqs: &mut [u64; 3], ids
         };
         seqs[which] += 1;
         if let (0, Body::Trade(t)) = (which, &body) {
-            ids.insert(seqs[0], t.id);
+            ids.insert(seqs[0], t.id.number().unwrap());
         }
         let b = bytes(seqs[which], 1, ts, late, 1 + which as u32, body);
         coverage.apply(&topics[which], &Record::parse(&b, true).unwrap(), &mut |seq| ids.get(&seq).copied());

@@ -22,6 +22,8 @@ use super::{Coverage, Rule, TopicLedger};
 
 pub(super) const MAGIC: &str = "wholetape-coverage";
 pub(super) const VERSION: u32 = 1;
+/// In the place of `linked`: the topic's trades have loose ids.
+const LOOSE: u8 = 2;
 
 pub(super) fn write(coverage: &Coverage) -> String {
     let mut out = String::with_capacity(256 + coverage.topics.len() * 512);
@@ -42,7 +44,7 @@ pub(super) fn write(coverage: &Coverage) -> String {
             t.unread,
             t.repeats,
             t.contradicted,
-            u8::from(t.linked),
+            if Rule::of(name.kind()) == Some(t.rule) { u8::from(t.linked) } else { LOOSE },
             t.ends_with_row,
             t.runs.unpublished_forgotten,
             f.open,
@@ -155,7 +157,10 @@ fn topic(rest: &str) -> Option<(Topic, TopicLedger)> {
     let mut t = TopicLedger::new(Rule::of(name.kind())?);
     (t.seq, t.first, t.last, t.conn) = (f.n()?, f.ts()?, f.ts()?, f.n()?);
     (t.unknown_to, t.unread, t.repeats, t.contradicted) = (f.n()?, f.n()?, f.n()?, f.n()?);
-    t.linked = f.n::<u8>()? == 1;
+    match f.n::<u8>()? {
+        LOOSE => t.rule = Rule::Live,
+        linked => t.linked = linked == 1,
+    }
     t.ends_with_row = f.n()?;
     t.runs.unpublished_forgotten = f.n()?;
     t.gaps.forgotten = GapCounts { open: f.n()?, healed: f.n()?, never_published: f.n()?, lost: f.n()? };

@@ -1,8 +1,8 @@
 //! One topic's ledger: a fold over its records in the order of their seqs.
 //!
 //! What proves what: ids of trades are consecutive, so held ids prove themselves; a book's updates name the ids they cover, so an
-//! unbroken chain from a snapshot proves itself; every other kind is believed as long as its connection was unbroken, and the
-//! line confesses when it was not. Verdicts are believed only as far as the rows bear them out.
+//! unbroken chain from a snapshot proves itself; every other kind, and trades whose ids are loose, are believed as long as their
+//! connection was unbroken, and the line confesses when it was not. Verdicts are believed only as far as the rows bear them out.
 
 use wholetape_model::{Body, BookAction, Gap, GapCause, GapState, HealSource, Kind, Record, Ts};
 
@@ -23,7 +23,7 @@ pub enum Rule {
     Ids,
     /// Each row names the ids it covers.
     Chain,
-    /// Nothing but an unbroken connection.
+    /// Nothing but an unbroken connection. A topic of trades comes to it with the first row whose id is loose.
     Live,
 }
 
@@ -143,8 +143,13 @@ impl TopicLedger {
             Body::Book(b) if b.action == BookAction::Checkpoint => self.heard(record.conn()),
             Body::Trade(t) => {
                 let ts = self.row(record);
-                if t.id > 0 && self.rule == Rule::Ids && self.runs.hold(t.id, ts) == Held::Repeat {
-                    self.repeats += 1;
+                match t.counted(record.flags()) {
+                    // Names prove nothing; the line confesses by time.
+                    None => self.rule = Rule::Live,
+                    Some(id) if id > 0 && self.rule == Rule::Ids && self.runs.hold(id, ts) == Held::Repeat => {
+                        self.repeats += 1;
+                    }
+                    Some(_) => {}
                 }
             }
             Body::Book(b) => {

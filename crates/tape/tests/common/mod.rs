@@ -28,7 +28,7 @@ pub fn trade(id: u64) -> Row<'static> {
         flags: RowFlags::default(),
         scales: Scales { price: 2, size: 3 },
         body: Body::Trade(Trade {
-            id,
+            id: id.into(),
             first_id: id,
             last_id: id,
             price: Price(6_000_000 + id as i64),
@@ -110,7 +110,7 @@ pub fn seen(d: &Delivery) -> Seen {
             let record = r.record();
             wholetape_model::Record::parse(r, true).expect("what is delivered has a right checksum");
             match record.view().unwrap() {
-                Body::Trade(t) => Seen::Row { seq: record.seq(), id: t.id },
+                Body::Trade(t) => Seen::Row { seq: record.seq(), id: t.id.number().unwrap_or_default() },
                 Body::Gap(g) if g.state == GapState::Lost => {
                     Seen::Lost { prev: record.prev(), seq: record.seq(), cause: g.cause }
                 }

@@ -37,14 +37,14 @@ pub fn trade(events: &mut Vec<Event>, instrument: InstrumentIx, t: &TradeParts) 
 
 #[inline]
 #[must_use]
-pub const fn trade_event(instrument: InstrumentIx, t: &TradeParts) -> Event {
+pub fn trade_event(instrument: InstrumentIx, t: &TradeParts) -> Event {
     Event {
         instrument,
         kind: t.kind,
         ts_event: venue_time(t.time),
         scales: Scales { price: t.price.scale, size: t.size.scale },
         body: Body::Trade(Trade {
-            id: t.id,
+            id: t.id.into(),
             first_id: t.first_id,
             last_id: t.last_id,
             price: Price(t.price.raw),

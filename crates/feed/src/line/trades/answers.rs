@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use wholetape_model::{GapCause, GapState, HealSource, Ts};
+use wholetape_model::{GapCause, GapState, HealSource, TradeId, Ts};
 use wholetape_venue::FetchKind;
 
 use super::super::backlog::Found;
@@ -91,12 +91,14 @@ impl TradeFlow {
 
     /// One trade of an answer: is it new? `gap` names the hole that a found tail is. The mark, if any, comes before the
     /// row. Rows fill holes, or are beyond what the stream has brought; nothing else is taken.
-    pub fn on_late(&mut self, id: u64, event: Ts, now: Ts, gap: u64) -> (bool, Option<GapMark>) {
+    pub fn on_late(&mut self, id: impl Into<TradeId>, event: Ts, now: Ts, gap: u64) -> (bool, Option<GapMark>) {
+        let id = id.into();
         if let Some(overlap) = &mut self.overlap {
-            let new = self.reading.is_some() && overlap.on_late(id, event);
+            let new = self.reading.is_some() && overlap.on_late(id, event, now);
             self.stats.late += u64::from(new);
             return (new, None);
         }
+        let Some(id) = id.number() else { return (false, None) };
         if let Some(hole) = self.holes.iter().find(|h| h.has(id) && h.gap != gap) {
             let job = hole.job;
             let new = self.ledger.arrive(id) != Arrival::Repeat;
