@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use wholetape_model::{InstrumentId, Kind};
+use wholetape_model::{InstrumentId, Kind, TradeId};
 use wholetape_sim::truth::{AggTrade, InstrumentTruth, RawTrade, Stated};
 
 use super::Wanted;
@@ -183,7 +183,7 @@ fn base(topic: &TopicSeen) -> Count {
 
 pub(super) fn of_agg(t: &AggTrade) -> Option<Trade> {
     Some(Trade {
-        id: t.id,
+        id: t.id.into(),
         first_id: t.first_id,
         last_id: t.last_id,
         price: facts::number(&t.price)?,
@@ -195,7 +195,7 @@ pub(super) fn of_agg(t: &AggTrade) -> Option<Trade> {
 
 pub(super) fn of_raw(t: &RawTrade) -> Option<Trade> {
     Some(Trade {
-        id: t.id,
+        id: t.id.into(),
         first_id: t.id,
         last_id: t.id,
         price: facts::number(&t.price)?,
@@ -206,7 +206,12 @@ pub(super) fn of_raw(t: &RawTrade) -> Option<Trade> {
 }
 
 /// `since_ns`: what was created before need not be held.
-fn trades(truth: &BTreeMap<u64, (Option<Trade>, Born)>, topic: &TopicSeen, may_confess: bool, since_ns: u64) -> Count {
+fn trades(
+    truth: &BTreeMap<TradeId, (Option<Trade>, Born)>,
+    topic: &TopicSeen,
+    may_confess: bool,
+    since_ns: u64,
+) -> Count {
     let mut count = base(topic);
     let confessed = Confessed::of(topic);
     count.held = topic.trades.len() as u64;
@@ -218,7 +223,9 @@ fn trades(truth: &BTreeMap<u64, (Option<Trade>, Born)>, topic: &TopicSeen, may_c
         match topic.trades.get(id) {
             Some(held) if Some(*held) == *trade => {}
             Some(held) => count.invent(|| format!("{id}: held {held:?}, published {trade:?}")),
-            None if may_confess && (confessed.id(*id) || confessed.time(*born)) => count.confessed += 1,
+            None if may_confess && (id.number().is_some_and(|id| confessed.id(id)) || confessed.time(*born)) => {
+                count.confessed += 1
+            }
             None => count.miss(|| id.to_string()),
         }
     }
@@ -389,12 +396,12 @@ pub fn compare(truth: &InstrumentTruth, wanted: &Wanted, seen: &Seen, tape: &See
             false => truth
                 .agg_trades
                 .values()
-                .map(|t| (t.id, (of_agg(t), Born { wall_ns: t.wall_ns, event_ms: t.event_ms })))
+                .map(|t| (t.id.into(), (of_agg(t), Born { wall_ns: t.wall_ns, event_ms: t.event_ms })))
                 .collect(),
             true => truth
                 .trades
                 .values()
-                .map(|t| (t.id, (of_raw(t), Born { wall_ns: t.wall_ns, event_ms: t.event_ms })))
+                .map(|t| (t.id.into(), (of_raw(t), Born { wall_ns: t.wall_ns, event_ms: t.event_ms })))
                 .collect(),
         };
         out.kinds.insert("trade".into(), trades(&published, topic(seen, Kind::Trade, id, &none), false, since));
@@ -403,7 +410,7 @@ pub fn compare(truth: &InstrumentTruth, wanted: &Wanted, seen: &Seen, tape: &See
         let published = truth
             .trades
             .values()
-            .map(|t| (t.id, (of_raw(t), Born { wall_ns: t.wall_ns, event_ms: t.event_ms })))
+            .map(|t| (t.id.into(), (of_raw(t), Born { wall_ns: t.wall_ns, event_ms: t.event_ms })))
             .collect();
         out.kinds.insert(
             "trade-raw".into(),

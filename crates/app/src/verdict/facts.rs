@@ -8,12 +8,12 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::Value;
-use wholetape_model::{Decimal, Kind, Levels, Record, Scales, Side, Ts, View};
+use wholetape_model::{Decimal, Kind, Levels, Record, Scales, Side, TradeId, Ts, View};
 
 /// A trade with all its fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trade {
-    pub id: u64,
+    pub id: TradeId,
     pub first_id: u64,
     pub last_id: u64,
     pub price: Decimal,
@@ -124,7 +124,7 @@ pub fn of_record(record: &Record<'_>) -> Option<Item> {
     let at = ms(record.ts_event());
     Some(match record.view().ok()? {
         View::Trade(t) => Item::Trade(Trade {
-            id: t.id.number()?,
+            id: t.id,
             first_id: t.first_id,
             last_id: t.last_id,
             price: canon(scales.price(t.price)),
@@ -195,6 +195,15 @@ pub fn int(v: &Value, key: &str) -> Option<i64> {
     }
 }
 
+/// A number, or a text where it is large or a UUID.
+fn trade_id(v: &Value) -> Option<TradeId> {
+    match v.get("id")? {
+        Value::Number(n) => n.as_u64().map(TradeId::from),
+        Value::String(s) => s.parse().ok(),
+        _ => None,
+    }
+}
+
 fn dec(v: &Value, key: &str) -> Option<Decimal> {
     number(v.get(key)?.as_str()?)
 }
@@ -226,11 +235,13 @@ pub fn of_message(kind: Kind, message: &Value) -> Option<Item> {
     let at = int(d, "ts_event").map(|ns| ns.div_euclid(1_000_000));
     Some(match kind {
         Kind::Trade | Kind::TradeRaw => {
-            let id = int(d, "id")? as u64;
+            let id = trade_id(d)?;
+            // Left out where it covers itself alone; a UUID covers no numbers.
+            let own = id.number().unwrap_or(0);
             Item::Trade(Trade {
                 id,
-                first_id: int(d, "first_id").map_or(id, |v| v as u64),
-                last_id: int(d, "last_id").map_or(id, |v| v as u64),
+                first_id: int(d, "first_id").map_or(own, |v| v as u64),
+                last_id: int(d, "last_id").map_or(own, |v| v as u64),
                 price: dec(d, "price")?,
                 size: dec(d, "size")?,
                 seller_took: d.get("side").and_then(Value::as_str).map(|side| side == "sell"),
@@ -365,6 +376,44 @@ mod tests {
         );
         let (bid, ask) = (levels(&[("1".into(), "2".into())]), Vec::new());
         assert_ne!(digest(&bid, &ask), digest(&ask, &bid));
+    }
+
+    /// Whatever names it, a trade on the tape and the message of it are the same trade.
+    #[test]
+    fn a_trade_is_itself_on_tape_and_wire_whatever_its_id_is() {
+        use wholetape_model::record::encode;
+        use wholetape_model::{Price, Row, RowFlags, Size, Topic, TradeCondition};
+        use wholetape_wire::message::{self, Context};
+        let topic = Topic::parse("trade.BTCUSDT-LINEAR.BYBIT").unwrap();
+        let mut seen = Vec::new();
+        for text in ["7", "2290000000061666327", "18446744073709551615", "20f43950-d8dd-5b31-9112-a178eb6023af"] {
+            let id: TradeId = text.parse().unwrap();
+            let own = id.number().unwrap_or(0);
+            let (aggressor, condition) = (Some(Side::Sell), TradeCondition::Regular);
+            let trade = wholetape_model::Trade {
+                id,
+                first_id: own,
+                last_id: own,
+                price: Price(12_345),
+                size: Size(5),
+                aggressor,
+                condition,
+            };
+            let (ts, scales, flags) = (Ts(1_700_000_000_123_000_000), Scales { price: 2, size: 0 }, RowFlags::LOOSE_ID);
+            let row = Row { ts_event: ts, ts_recv: ts, conn: 1, frame: 1, flags, scales, body: View::Trade(trade) };
+            let (mut bytes, mut text_of) = (Vec::new(), Vec::new());
+            encode(&row, 0, 5, 1, &mut bytes);
+            let record = Record::parse(&bytes, true).unwrap();
+            let cx = Context { topic: &topic, epoch: "e", prev: 4, state: None, crc: None };
+            message::record(&mut text_of, &cx, &record).unwrap();
+            let on_tape = of_record(&record).unwrap();
+            assert_eq!(of_message(Kind::Trade, &serde_json::from_slice(&text_of).unwrap()), Some(on_tape.clone()));
+            let Item::Trade(trade) = on_tape else { panic!("{on_tape:?}") };
+            assert_eq!(trade.id.to_string(), text);
+            seen.push(trade.id);
+        }
+        seen.dedup();
+        assert_eq!(seen.len(), 4);
     }
 
     #[test]

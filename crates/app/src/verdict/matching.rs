@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde::Serialize;
-use wholetape_model::Kind;
+use wholetape_model::{Kind, TradeId};
 use wholetape_sim::truth::InstrumentTruth;
 
 use super::compare::SLACK_MS;
@@ -94,6 +94,11 @@ fn hashed(value: impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
     hasher.finish()
+}
+
+/// A number is its own key, so that gaps which name ids confess it.
+fn key_of(id: TradeId) -> u64 {
+    id.number().unwrap_or_else(|| hashed(id))
 }
 
 fn of_trade(trade: &facts::Trade) -> u64 {
@@ -188,7 +193,7 @@ impl Matcher {
         pair.first_snapshot = pair.first_snapshot.or(seen.book.snapshots.first().copied());
         pair.jumps.extend(seen.book.jumps);
         for (id, trade) in &seen.trades {
-            meet(&mut pair.truth, &mut pair.rows, *id, of_trade(trade), born, name, sums);
+            meet(&mut pair.truth, &mut pair.rows, key_of(*id), of_trade(trade), born, name, sums);
         }
         for id in &seen.repeats {
             sums.invented += 1;
@@ -341,7 +346,7 @@ mod tests {
         let mut seen = TopicSeen::default();
         for id in ids {
             seen.take(Item::Trade(facts::Trade {
-                id: *id,
+                id: (*id).into(),
                 first_id: *id,
                 last_id: *id,
                 price: facts::number(price).unwrap(),

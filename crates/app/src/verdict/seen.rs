@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use wholetape_model::{Decimal, Kind, Topic};
+use wholetape_model::{Decimal, Kind, Topic, TradeId};
 use wholetape_tape::{Delivery, From, ReaderOptions, Tape};
 
 use super::facts::{self, Gap, Item, Level, Trade};
@@ -137,9 +137,9 @@ pub struct TopicSeen {
     /// Seqs that overlap, leave a hole or cannot be read.
     pub broken: Vec<String>,
     pub broken_count: u64,
-    pub trades: BTreeMap<u64, Trade>,
-    /// Trade ids that came more than once.
-    pub repeats: Vec<u64>,
+    pub trades: BTreeMap<TradeId, Trade>,
+    /// Ids of trades and of book updates that came more than once.
+    pub repeats: Vec<TradeId>,
     pub book: BookSeen,
     /// Fact → how often.
     pub facts: BTreeMap<String, u32>,
@@ -206,7 +206,7 @@ impl TopicSeen {
                 self.book.ladder.apply(&bids, &asks);
                 self.book.update_id = id;
                 if self.book.deltas.insert(id, facts::digest(&bids, &asks)).is_some() {
-                    self.repeats.push(id);
+                    self.repeats.push(id.into());
                 }
             }
             Item::Fact(fact) => *self.facts.entry(fact).or_default() += 1,
@@ -359,7 +359,7 @@ mod tests {
             t.covers(prev, seq);
             t.take(trade(id));
         }
-        assert_eq!((t.broken_count, t.repeats.as_slice()), (2, &[12][..]));
+        assert_eq!((t.broken_count, t.repeats.as_slice()), (2, &[12.into()][..]));
         assert!(t.broken[0].contains("(3, 4] does not follow 2"), "{:?}", t.broken);
     }
 
