@@ -415,8 +415,13 @@ impl Line {
         let state = self.topics.get(topic);
         state.received += 1;
         state.conn = Some(conn);
+        let is_losing = state.losing.is_some();
         let gap = self.next_gap.max(now.0 as u64);
-        match self.instruments[ix].trades.on_live(trade.id, event.ts_event, now, gap) {
+        let live = self.instruments[ix].trades.on_live(trade.id, event.ts_event, now, gap);
+        if is_losing && self.from_socket && live != Live::Repeat {
+            self.end_loss(topic, conn, now, out);
+        }
+        match live {
             Live::Row => self.push_trade(topic, event, conn, now, RowFlags::default(), out),
             Live::Repeat => {
                 self.stats.repeats += 1;

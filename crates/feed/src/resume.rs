@@ -43,7 +43,8 @@ pub fn read(tape: &Tape, topics: &[Topic], backlog: Duration) -> Result<Resume, 
             },
             // A hole that waits for its verdict may lie behind many rows that came since.
             Kind::TradeRaw => match newest(tape, topic)? {
-                Some((ts, _)) => From::Time(ts - RAW_BACK),
+                Some((ts, true)) => From::Time(ts - WINDOW - MARGIN),
+                Some((ts, false)) => From::Time(ts - RAW_BACK),
                 None => From::Earliest,
             },
             // What a line wrote down for itself: see `line::memory`.
@@ -53,8 +54,11 @@ pub fn read(tape: &Tape, topics: &[Topic], backlog: Duration) -> Result<Resume, 
         };
         let (mut state, mut late) = read_from(tape, topic, from)?;
         if (1..KEPT).contains(&state.named.len()) {
-            // Where trades are rare the window is as many as that, however old they are.
-            (state, late) = read_from(tape, topic, From::Last(2 * KEPT as u64))?;
+            // Where trades are rare the window is as many as that, however old they are. Many marks may stand between them.
+            let more = read_from(tape, topic, From::Last(2 * KEPT as u64))?;
+            if more.0.named.len() > state.named.len() {
+                (state, late) = more;
+            }
         }
         let mut last = LAST;
         // Marks alone: a process that dies again and again before its streams are back leaves one each time. Or rows of an import.

@@ -46,8 +46,11 @@ impl Line {
     /// Whether a trade's id counts is told by its row, for whoever reads it without knowing the venue.
     pub(super) fn id_flags(&self, topic: LineTopic, body: &Pending) -> RowFlags {
         let Body::Trade(trade) = body else { return RowFlags::default() };
-        let ix = self.topics.list[topic as usize].instrument as usize;
-        let is_loose = trade.id.is_uuid() || self.instruments.get(ix).is_some_and(|i| i.trades.is_loose());
+        let state = &self.topics.list[topic as usize];
+        let of = |i: &super::plan::Instrument| {
+            if state.kind == Kind::Trade { i.trades.is_loose() } else { i.raw_trades.is_loose() }
+        };
+        let is_loose = trade.id.is_uuid() || self.instruments.get(state.instrument as usize).is_some_and(of);
         if is_loose { RowFlags::LOOSE_ID } else { RowFlags::default() }
     }
 
@@ -99,11 +102,22 @@ impl Line {
         }
         let conn = state.conn.unwrap_or(0);
         let since = state.whole_until(since) - self.under_way(conn);
+        // One socket brings trades in their order: what is missing is from after the last.
+        if self.doubts(topic, cause, since, self.members == 1) {
+            return;
+        }
         let gap = self.new_gap(now);
         self.topics.get(topic).losing = Some(Loss { gap, since, cause });
         self.stats.gaps_opened += 1;
         let mark = unprotected(gap, GapState::Open, cause, since, now, "no id protects this stream");
         self.gap_mark(topic, &mark, conn, now, out);
+    }
+
+    /// Trades that can be asked for: their flow makes a hole of it, with the next trade. False of everything else.
+    fn doubts(&mut self, topic: LineTopic, cause: GapCause, since: Ts, in_order: bool) -> bool {
+        let state = &self.topics.list[topic as usize];
+        let (is_loose, ix) = (state.loose, state.instrument as usize);
+        is_loose && self.instruments[ix].trades.doubt(cause, since, in_order)
     }
 
     /// By how much an end of `conn` is further back than it was heard: by a clock that may have been ahead, what is younger than that
@@ -135,6 +149,9 @@ impl Line {
         now: Ts,
         out: &mut LineOut,
     ) {
+        if self.doubts(topic, cause, from, false) {
+            return;
+        }
         let gap = self.new_gap(now);
         self.stats.gaps_opened += 1;
         self.stats.gaps_lost += 1;

@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 
 use wholetape_model::{
-    Body, Event, Gap, GapState, InstrumentIx, Kind, NO_INSTRUMENT, Pending, RowFlags, Scales, Span, Topic, Ts,
+    Body, Event, Gap, GapState, InstrumentIx, Kind, NO_INSTRUMENT, Pending, RowFlags, Scales, Span, Topic, TradeId, Ts,
 };
 
 use super::Line;
@@ -32,7 +32,7 @@ pub struct Late {
 /// What the topic got since the giver looked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Since {
-    pub keys: BTreeSet<u64>,
+    pub keys: BTreeSet<TradeId>,
     /// Gaps that have a verdict now.
     pub settled: BTreeSet<u64>,
 }
@@ -46,12 +46,12 @@ pub struct LateDone {
     pub marks: u64,
 }
 
-/// What names a row in its topic: a trade's id, the open time of a closed bar.
+/// What names a row in its topic: a trade's id, the open time of a closed bar as a number.
 #[must_use]
-pub fn key<L, T>(body: &Body<L, T>) -> Option<u64> {
+pub fn key<L, T>(body: &Body<L, T>) -> Option<TradeId> {
     match body {
-        Body::Trade(trade) => trade.id.number(),
-        Body::Bar(bar) if bar.closed => u64::try_from(bar.open_ts.0).ok(),
+        Body::Trade(trade) => Some(trade.id),
+        Body::Bar(bar) if bar.closed => u64::try_from(bar.open_ts.0).ok().map(TradeId::from),
         _ => None,
     }
 }
@@ -73,7 +73,7 @@ impl Line {
         }
         for event in &late.rows {
             let Some(key) = key(&event.body) else { continue };
-            if since.keys.contains(&key) {
+            if since.keys.contains(&key) || self.knows(ix, kind, key) {
                 done.repeats += 1;
                 continue;
             }
@@ -81,7 +81,7 @@ impl Line {
             let conn = self.instruments[ix as usize].trade_conn;
             let flags = RowFlags::LATE_ARCHIVE.with(self.judge_late(conn, &event, now, out));
             self.push_late(at, event.ts_event, now, flags, event.scales, event.body, out);
-            self.held_late(ix, kind, key, event.ts_event);
+            self.held_late(ix, kind, (key, event.ts_event), now);
             self.stats.healed_archive += 1;
             done.rows += 1;
         }
@@ -104,13 +104,23 @@ impl Line {
         Ok(done)
     }
 
-    fn held_late(&mut self, ix: InstrumentIx, kind: Kind, key: u64, event: Ts) {
+    /// By its name, where ids do not count: the giver may not have looked as far back as it came.
+    fn knows(&self, ix: InstrumentIx, kind: Kind, key: TradeId) -> bool {
+        let instrument = &self.instruments[ix as usize];
+        match kind {
+            Kind::Trade => instrument.trades.knows(key),
+            Kind::TradeRaw => instrument.raw_trades.knows(key),
+            _ => false,
+        }
+    }
+
+    fn held_late(&mut self, ix: InstrumentIx, kind: Kind, (key, event): (TradeId, Ts), now: Ts) {
         let instrument = &mut self.instruments[ix as usize];
         match kind {
-            Kind::Trade => instrument.trades.on_archive(key, event),
+            Kind::Trade => instrument.trades.on_archive(key, event, now),
             // After a restart this ledger begins with the next live row: an old id in it would make a hole of all between.
-            Kind::TradeRaw if instrument.raw_trades.ledger().head().is_some() => {
-                instrument.raw_trades.on_archive(key, event);
+            Kind::TradeRaw if instrument.raw_trades.is_loose() || instrument.raw_trades.ledger().head().is_some() => {
+                instrument.raw_trades.on_archive(key, event, now);
             }
             _ => {}
         }
@@ -120,7 +130,7 @@ impl Line {
         let instrument = &mut self.instruments[ix as usize];
         match kind {
             Kind::Trade => instrument.trades.settled_by_archive(mark),
-            Kind::TradeRaw if instrument.raw_trades.ledger().head().is_some() => {
+            Kind::TradeRaw if instrument.raw_trades.is_loose() || instrument.raw_trades.ledger().head().is_some() => {
                 instrument.raw_trades.settled_by_archive(mark);
             }
             _ => {}

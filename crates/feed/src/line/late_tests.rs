@@ -3,19 +3,32 @@
 use std::time::Duration;
 
 use wholetape_model::{
-    Body, Event, Gap, GapCause, GapState, HealSource, Kind, Price, Scales, Size, Topic, Trade, TradeCondition, Ts,
+    Body, Event, Gap, GapCause, GapState, HealSource, Kind, Price, RowFlags, Scales, Size, Topic, Trade,
+    TradeCondition, TradeId, Ts,
 };
 
 use super::late::{Late, LateDone, Since};
 use super::out::LineAction;
-use super::plan::Resume;
+use super::overlap::Named;
+use super::plan::{Resume, TopicResume};
 use super::tests::{Bench, Script, T0, TRADES, at, bench_of};
 use super::trades::GapMark;
+use wholetape_venue::TradeHistory;
 
 fn row(id: u64) -> Event {
     let (price, size, condition) = (Price(100), Size(1), TradeCondition::Regular);
     let body = Body::Trade(Trade { id: id.into(), first_id: id, last_id: id, price, size, aggressor: None, condition });
     Event { instrument: 9, kind: Kind::Trade, ts_event: Ts(T0.0 + id as i64), scales: Scales::default(), body }
+}
+
+/// As [`row`], named by a UUID.
+fn named(n: u64) -> Event {
+    let Body::Trade(trade) = row(n).body else { unreachable!() };
+    Event { body: Body::Trade(Trade { id: name(n), first_id: 0, last_id: 0, ..trade }), ..row(n) }
+}
+
+fn name(n: u64) -> TradeId {
+    TradeId::uuid(1 << 100 | u128::from(n)).unwrap()
 }
 
 fn mark(gap: u64, state: GapState, from_id: u64, to_id: u64) -> GapMark {
@@ -44,7 +57,7 @@ fn a_hole_of_the_line_closes_with_the_archives_rows_and_rest_is_left_alone() {
     b.frame(at(1), "T 1");
     b.frame(at(2), "T 5");
     b.actions.clear();
-    let since = Since { keys: [3].into(), ..Since::default() };
+    let since = Since { keys: [3.into()].into(), ..Since::default() };
     let done = give(&mut b, &late(TRADES, &[2, 4]), &Since::default(), at(3));
     assert_eq!(done, LateDone { rows: 2, repeats: 0, marks: 0 });
     let done = give(&mut b, &late(TRADES, &[3]), &since, at(4));
@@ -101,4 +114,32 @@ fn an_old_raw_id_makes_no_hole_of_all_that_lies_between() {
     b.frame(at(3), "R 901");
     b.timer(at(3) + Duration::from_secs(3));
     assert_eq!(b.of(raw), ["trade 900", "trade 5 late", "trade 901"]);
+}
+
+/// An archive names its trades as the stream does: what the tape has is told by name, and the rest is taken.
+#[test]
+fn rows_named_by_uuids_are_taken_and_none_twice() {
+    let mut resume = Resume::default();
+    let (event, recv) = (Ts(T0.0 + 1), Ts(T0.0 - 5));
+    let held = TopicResume {
+        named: vec![Named { id: name(1), event, recv }],
+        last_recv: recv,
+        last_event: event,
+        ..TopicResume::default()
+    };
+    resume.topics.insert(TRADES.into(), held);
+    let script = Script { history: TradeHistory::Impossible { consecutive: false }, ..Script::default() };
+    let mut b = bench_of(script, true, resume).open(T0);
+    b.rows.clear();
+    let rows = [1, 2, 3, 4].map(named).to_vec();
+    let given = Late { rows, ..late(TRADES, &[]) };
+    // One it holds itself; of another the tape tells that it came meanwhile.
+    let since = Since { keys: [name(3)].into(), ..Since::default() };
+    b.line.take_late(&given, &since, at(2), &mut b.out).unwrap();
+    assert!(b.out.rows.iter().all(|row| row.flags.has(RowFlags::LOOSE_ID) && row.flags.has(RowFlags::LATE_ARCHIVE)));
+    b.take();
+    let want: Vec<String> = [2, 4].map(|n| format!("trade {} late", name(n))).into();
+    assert_eq!(b.of(TRADES), want);
+    // Given again, with nothing that came since: it knows them by now.
+    assert_eq!(give(&mut b, &given, &since, at(3)), LateDone { rows: 0, repeats: 4, marks: 0 });
 }

@@ -60,7 +60,8 @@ pub struct Overlap {
     known: Window,
     last: Option<(TradeId, Ts)>,
     last_recv: Ts,
-    cause: Option<GapCause>,
+    /// Why trades may be missing, and since when: what is later than the last trade says nothing.
+    doubt: Option<(GapCause, Ts)>,
     holes: Vec<TimeHole>,
     page: Page,
 }
@@ -82,14 +83,14 @@ impl Overlap {
             known: Window::default(),
             last: None,
             last_recv: newest,
-            cause: None,
+            doubt: None,
             holes: Vec::new(),
             page: Page::default(),
         };
         for named in held {
             this.known.learn(named.id, named.recv);
             if this.last.is_none_or(|last| named.event >= last.1) {
-                (this.last, this.cause) = (Some((named.id, named.event)), Some(GapCause::Down));
+                this.last = Some((named.id, named.event));
             }
         }
         for mark in open {
@@ -119,10 +120,27 @@ impl Overlap {
         self.known.cut
     }
 
-    pub fn on_closed(&mut self) {
-        if self.last.is_some() {
-            self.cause.get_or_insert(GapCause::Disconnected);
+    /// Trades may be missing from `since` on; from the last trade on, where that is earlier, or where all that came is `in_order`.
+    pub fn doubt(&mut self, cause: GapCause, since: Ts, in_order: bool) {
+        let since = if in_order && self.last.is_some() { Ts::MAX } else { since };
+        match &mut self.doubt {
+            Some((_, from)) => *from = since.min(*from),
+            None => self.doubt = Some((cause, since)),
         }
+    }
+
+    /// The trade is on the tape by another way. False when it was known.
+    pub fn learn(&mut self, id: TradeId, now: Ts) -> bool {
+        self.known.learn(id, now)
+    }
+
+    pub fn is_known(&self, id: TradeId) -> bool {
+        self.known.has(id)
+    }
+
+    /// Holes whose verdict another gave.
+    pub fn settled(&mut self, gap: u64) {
+        self.holes.retain(|h| h.mark.gap != gap);
     }
 
     pub fn open_gaps(&self) -> usize {
@@ -135,12 +153,15 @@ impl Overlap {
         }
         let before = std::mem::replace(&mut self.last_recv, now);
         let last = self.last.replace((id, event));
-        let (cause, from, left) = match (self.cause.take(), last) {
-            (Some(cause), Some((left, from))) => (cause, from, Some(left)),
+        let (cause, from, left) = match (self.doubt.take(), last) {
             (_, None) if !self.span.is_zero() => (GapCause::Backlog, event - self.span, None),
+            (Some((cause, since)), Some((left, at))) if since >= at => (cause, at, Some(left)),
+            // Another socket brought the last trade, and what is missing is from before it.
+            (Some((cause, since)), _) if since < Ts::MAX => (cause, since, None),
             _ => return Live::Row,
         };
-        let began = if before > Ts::ZERO { before } else { from };
+        let is_earlier = last.is_some() && left.is_none();
+        let began = if before > Ts::ZERO && !is_earlier { before } else { from };
         let mark = Hole::new(gap, (0, 0), cause, (began, now), now + Duration::from_millis(200));
         let open = mark.mark(GapState::Open, HealSource::None, 0, "ids do not tell how many".into());
         self.holes.push(TimeHole {

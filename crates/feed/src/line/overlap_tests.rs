@@ -86,18 +86,99 @@ fn after_a_restart_the_left_edge_is_what_the_tape_held_last() {
 
 #[test]
 fn where_nothing_can_be_asked_nothing_is_and_every_hole_is_lost() {
-    for (consecutive, ids) in [(false, "0-0"), (true, "53-89")] {
+    let by_id = ["trade 52", "gap open disconnected 53-89", "trade 90", "gap lost disconnected 53-89"];
+    // Without ids the cut itself is what is told, as of any other stream.
+    let by_time = ["trade 52", "gap open disconnected 0-0", "gap lost disconnected 0-0", "trade 90"];
+    for (consecutive, told) in [(false, by_time), (true, by_id)] {
         let mut b = venue(TradeHistory::Impossible { consecutive }, Resume::default());
         b.frame(at(2), "T 52");
-        cut(&mut b, at(10));
+        b.line.on_closed(0, at(10), LinkCause::Closed, &mut b.out);
+        b.take();
+        b.line.on_open(0, ConnMeta { number: 8 }, at(1_010), &mut b.out);
+        b.take();
+        b.frame(at(1_010), "ack 3");
         b.frame(at(1_100), "T 90");
         for s in 2..60 {
             b.timer(at(s * 1_000));
         }
-        let lost = format!("gap lost disconnected {ids}");
-        let rows = b.of(TRADES);
-        assert_eq!(rows, [lost.replace("lost", "open").as_str(), "trade 90", lost.as_str()]);
+        assert_eq!(b.of(TRADES), told);
         let asked = |a: &LineAction| matches!(a, LineAction::Fetch(_, id, ..) if id.kind != FetchKind::BookSnapshot);
         assert!(!b.actions.iter().any(asked), "{} actions", b.actions.len());
     }
+}
+
+/// What was dropped unread, and what a frame that nobody can read held, shows by no id.
+#[test]
+fn what_is_shed_or_garbled_is_told_though_no_id_tells_it() {
+    let shed = |b: &mut Bench| {
+        b.line.on_load(shed::ShedLevel::Trades, "test", at(3_000), &mut b.out);
+        b.take();
+        let dropped = b.line.sheds(0, Frame::Text(b"T 60")).expect("trades are dropped");
+        b.line.on_shed(0, at(3_010), dropped);
+        b.line.on_load(shed::ShedLevel::Normal, "test", at(3_020), &mut b.out);
+        b.take();
+    };
+    let garble = |b: &mut Bench| b.frame(at(3_000), "#");
+    for (what, cause) in [(&shed as &dyn Fn(&mut Bench), "shed"), (&garble, "malformed")] {
+        let mut b = venue(TradeHistory::Impossible { consecutive: false }, Resume::default());
+        b.frame(at(2), "T 52");
+        what(&mut b);
+        b.frame(at(3_100), "T 90");
+        for s in 4..20 {
+            b.timer(at(s * 1_000));
+        }
+        let rows = b.of(TRADES);
+        let lost = format!("gap lost {cause} 0-0");
+        assert!(rows.contains(&lost.as_str()) && b.line.instruments()[0].trades.open_gaps() == 0, "{rows:?}");
+        let mut b = venue(LOOSE, Resume::default());
+        b.frame(at(2), "T 52");
+        what(&mut b);
+        b.frame(at(3_100), "T 90");
+        b.frame(at(3_101), "T 91");
+        b.timer(at(4_000));
+        b.answer(at(4_010), FetchKind::TradesAt, "52 60 90 91");
+        for s in 5..20 {
+            b.timer(at(s * 1_000));
+        }
+        let (open, healed) = (format!("gap open {cause} 0-0"), format!("gap healed {cause} 0-0"));
+        let rows = b.of(TRADES);
+        assert_eq!(rows, ["trade 52", &open, "trade 90", "trade 91", "trade 60 late", &healed]);
+    }
+}
+
+#[test]
+fn a_stream_that_was_cut_before_its_first_trade_may_have_missed_one() {
+    let mut b = venue(LOOSE, Resume::default());
+    cut(&mut b, at(10));
+    b.frame(at(1_100), "T 90");
+    assert_eq!(b.of(TRADES), ["gap open disconnected 0-0", "trade 90"]);
+}
+
+/// The second trade source of a venue whose ids do not count: its repeats are known by name, also after a restart, and its holes are
+/// told by time.
+#[test]
+fn the_second_source_knows_its_repeats_by_name() {
+    let raw = "trade-raw.BTCUSDT.BINANCE";
+    let mut resume = Resume::default();
+    let recv = Ts(T0.0 - 1);
+    let held = Named { id: 7.into(), event: recv, recv };
+    let state = TopicResume { named: vec![held], last_recv: recv, last_event: recv, ..TopicResume::default() };
+    resume.topics.insert(raw.into(), state);
+    let script = Script { history: TradeHistory::Impossible { consecutive: false }, ..Script::default() };
+    let mut plan = super::tests::plan_of(script, true, resume);
+    plan.conns[0].expects.push((0, Kind::TradeRaw));
+    let mut b = Bench::new(plan).open(T0);
+    for (ms, frame) in [(1, "R 900"), (2, "R 5"), (3, "R 7"), (4, "R 800"), (5, "R 900"), (6, "R 5")] {
+        b.line.on_frame(0, at(ms), Frame::Text(frame.as_bytes()), &mut b.out);
+        let loose =
+            |row: &Judged| !matches!(row.body, wholetape_model::Body::Trade(_)) || row.flags.has(RowFlags::LOOSE_ID);
+        assert!(b.out.rows.iter().all(loose), "{:?}", b.out.rows);
+        b.take();
+    }
+    assert_eq!(b.of(raw), ["gap lost down 0-0", "trade 900", "trade 5", "trade 800"], "no hole by id");
+    cut(&mut b, at(10));
+    b.frame(at(2_000), "R 801");
+    b.frame(at(2_001), "R 800");
+    b.timer(at(20_000));
+    assert_eq!(b.of(raw), ["trade 801"]);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use wholetape_model::{GapCause, InstrumentId, InstrumentIx, Kind, Ts};
 use wholetape_quality::{CheckConfig, Checks};
-use wholetape_venue::{Channel, ConnectionPlan, PlanError, Session};
+use wholetape_venue::{Channel, ConnectionPlan, PlanError, Session, TradeHistory};
 
 use super::books::BookFlow;
 use super::ledger::Ledger;
@@ -167,16 +167,25 @@ impl Line {
             let wanted = (ix, kind);
             self.conns.iter().position(|c| c.expects.contains(&wanted)).unwrap_or(0)
         };
+        let history_of = |conn: ConnIx| self.conns.get(conn).map(|c| c.session.trade_history()).unwrap_or_default();
         let trade_conn = carries(self.plan.trade_source);
-        let history = self.conns.get(trade_conn).map(|c| c.session.trade_history()).unwrap_or_default();
+        let history = history_of(trade_conn);
         let times = resume.map_or((Ts::ZERO, Ts::ZERO), |r| (r.oldest, r.last_event));
         let named = resume.map_or(&[][..], |r| &r.named);
         let trades = trades.with_history(history, self.plan.resume.backlog, times, named);
+        let mut raw_trades = TradeFlow::new(false, Ledger::default(), &raw_open, Ts::ZERO);
+        let other = if self.plan.trade_source == Kind::Trade { Kind::TradeRaw } else { Kind::Trade };
+        if !history_of(carries(other)).is_consecutive() {
+            let named = raw_resume.map_or(&[][..], |r| &r.named);
+            let times = raw_resume.map_or((Ts::ZERO, Ts::ZERO), |r| (r.oldest, r.last_event));
+            let history = TradeHistory::Impossible { consecutive: false };
+            raw_trades = raw_trades.with_history(history, Duration::ZERO, times, named);
+        }
         let instrument = Instrument {
             trade_conn,
             book_conn: carries(Kind::Book),
             trades,
-            raw_trades: TradeFlow::new(false, Ledger::default(), &raw_open, Ts::ZERO),
+            raw_trades,
             book: None,
             checks: Checks::for_instrument(self.plan.checks),
             activity: 0,
@@ -237,6 +246,7 @@ impl Line {
         let learned = self.memory.cadence(name.as_str());
         let at = self.topics.add(name, ix, kind);
         self.topics.get(at).streamed = self.conns.iter().any(|c| c.streams(ix, kind));
+        self.topics.get(at).loose = kind == Kind::Trade && self.instruments[ix as usize].trades.is_loose();
         if let Some(pace) = learned {
             self.topics.get(at).pace = pace;
         }
@@ -244,7 +254,12 @@ impl Line {
             let state = self.topics.get(at);
             state.last_recv = resume.last_recv;
             state.last_event = resume.last_event;
-            if state.is_unprotected() {
+            if kind == Kind::Trade && self.instruments[ix as usize].trades.is_asked() {
+                // It goes on from the last trade held, or from before it, where a socket was left that had older ones on its way.
+                if let Some(since) = self.was_behind(ix, kind) {
+                    self.instruments[ix as usize].trades.doubt(GapCause::Down, since, false);
+                }
+            } else if state.is_unprotected() {
                 let last = self.heard_until_down(ix, kind, &resume);
                 let state = self.topics.get(at);
                 // What was published while we were down is gone; said when the stream is back. A loss that went on when we
@@ -257,6 +272,7 @@ impl Line {
             }
         } else if self.topics.get(at).is_unprotected()
             && let Some(since) = self.unheard_since(ix, kind)
+            && !(kind == Kind::Trade && self.instruments[ix as usize].trades.doubt(GapCause::Down, since, false))
         {
             self.topics.get(at).losing = Some(Loss { gap: 0, since, cause: GapCause::Down });
         }

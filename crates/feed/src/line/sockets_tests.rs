@@ -23,8 +23,21 @@ fn pair() -> Pair {
 }
 
 fn pair_of(resume: Resume) -> Pair {
+    pair_with(|| Script { live: true, ..Script::default() }, resume)
+}
+
+/// Two open sockets to a venue whose trade ids do not count, a second from one to the next.
+fn loose_pair(history: TradeHistory) -> Pair {
+    let script = || Script { history, tick: Duration::from_secs(1), ..Script::default() };
+    let mut p = pair_with(script, Resume::default());
+    p.open(0, T0);
+    p.open(1, T0);
+    p
+}
+
+fn pair_with(script: impl Fn() -> Script, resume: Resume) -> Pair {
     let conn = || ConnPlan {
-        session: Box::new(Script { live: true, ..Script::default() }),
+        session: Box::new(script()),
         expects: vec![(0, Kind::Trade), (0, Kind::Quote), (0, Kind::Book)],
         polled: Vec::new(),
         streams: 3,
@@ -422,4 +435,56 @@ fn what_a_stalled_socket_had_on_its_way_when_the_process_went_is_confessed_by_th
     p.frame(0, at(10_900), "T 10");
     p.timer(at(11_000));
     assert_eq!(behind(&p).last().map(String::as_str), Some("0 0"));
+}
+
+/// Ids that do not count tell nothing of what the other socket lacks: it is confessed, or asked for.
+#[test]
+fn trades_whose_ids_do_not_count_are_missed_like_a_stream_without_ids() {
+    // The first socket stalls at 5 s; its sibling is back at 8 s and has brought a trade since.
+    let stalled = |history| {
+        let mut p = loose_pair(history);
+        p.frame(0, at(5_000), "T 5");
+        p.frame(1, at(5_001), "T 5");
+        p.close(1, at(5_500));
+        p.open(1, at(8_000));
+        p.frame(1, at(9_000), "T 9");
+        p.close(0, at(14_000));
+        p.frame(1, at(15_000), "T 15");
+        let from = p.gap_starts.iter().find(|(topic, _)| topic == TRADES).map(|(_, from)| *from);
+        assert!(from.is_some_and(|from| from <= at(5_001)), "{from:?}");
+        p
+    };
+    let p = stalled(TradeHistory::Impossible { consecutive: false });
+    assert_eq!(p.of(TRADES), ["trade 5", "trade 9", "gap lost disconnected 0-0", "trade 15"]);
+    let overlap = Duration::from_millis(50);
+    let mut p = stalled(TradeHistory::ByTimeWithOverlap { page_max: 100, reach: None, overlap });
+    assert_eq!(p.of(TRADES), ["trade 5", "trade 9", "gap open disconnected 0-0", "trade 15"]);
+    p.timer(at(16_000));
+    let asked = p.actions.iter().find_map(|a| match a {
+        LineAction::Fetch(conn, id, ..) if id.kind == FetchKind::TradesAt => Some((*conn, *id)),
+        _ => None,
+    });
+    let (conn, id) = asked.expect("it is asked for");
+    let body = b"4 5 6 7 9 11 15 16";
+    p.line.on_fetched(conn, at(16_010), id, Reply::Answer { status: 200, body }, &mut p.out);
+    p.take();
+    let late = ["trade 6 late", "trade 7 late", "trade 11 late", "gap healed disconnected 0-0"];
+    assert_eq!(p.of(TRADES)[4..], late, "4 is older than what is doubted, and 16 younger");
+}
+
+#[test]
+fn a_sibling_that_carries_the_trades_leaves_nothing_to_confess_whatever_their_ids() {
+    for history in [
+        TradeHistory::Impossible { consecutive: false },
+        TradeHistory::ByTimeWithOverlap { page_max: 100, reach: None, overlap: Duration::ZERO },
+    ] {
+        let mut p = loose_pair(history);
+        for n in 4..9 {
+            p.frame(0, at(n * 1_000), &format!("T {n}"));
+            p.frame(1, at(n * 1_000 + 1), &format!("T {n}"));
+        }
+        p.close(0, at(9_000));
+        p.frame(1, at(10_000), "T 10");
+        assert_eq!(p.of(TRADES), ["trade 4", "trade 5", "trade 6", "trade 7", "trade 8", "trade 10"]);
+    }
 }

@@ -169,6 +169,13 @@ impl Line {
         }
         let c = &mut self.conns[conn];
         c.garbled = Some(c.garbled.map_or((from, now), |(start, _)| (start, now)));
+        for ix in 0..self.instruments.len() {
+            if self.set_of(self.instruments[ix].trade_conn) == self.set_of(conn) {
+                // Said now: the trades that follow are no left edge.
+                self.instruments[ix].trades.doubt(GapCause::Malformed, from, self.members == 1);
+            }
+        }
+        let c = &mut self.conns[conn];
         if now < c.next_resync {
             // A flood of garbage does not become a flood of snapshots: sequence ids prove the books meanwhile.
             return;
@@ -194,7 +201,10 @@ impl Line {
         let carried: Vec<LineTopic> = self.topics.of_conns(self.members_of(self.set_of(conn))).collect();
         for topic in carried {
             let state = self.topics.get(topic);
-            if state.is_unprotected() && state.losing.is_none() && state.open_since > Ts::ZERO {
+            let (is_asked, ix) = (state.loose, state.instrument as usize);
+            let is_asked = is_asked && self.instruments[ix].trades.is_asked();
+            let state = self.topics.get(topic);
+            if state.is_unprotected() && !is_asked && state.losing.is_none() && state.open_since > Ts::ZERO {
                 self.confess(
                     topic,
                     GapCause::Malformed,

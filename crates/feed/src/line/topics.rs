@@ -37,6 +37,8 @@ pub struct TopicState {
     pub kind: Kind,
     /// A stream was planned for it, not only polls.
     pub streamed: bool,
+    /// Trades whose ids do not count.
+    pub loose: bool,
     /// The connection that brought it last; its siblings may carry it as well.
     pub conn: Option<ConnIx>,
     /// Frames received, repeats included.
@@ -74,6 +76,7 @@ impl TopicState {
             instrument,
             kind,
             streamed: false,
+            loose: false,
             conn: None,
             received: 0,
             rows: 0,
@@ -185,14 +188,10 @@ impl TopicState {
         match self.kind {
             // Where it is polled only, nobody promised what was between two polls.
             Kind::Status => self.streamed,
-            Kind::Trade
-            | Kind::Book
-            | Kind::Instrument
-            | Kind::OpenInterest
-            | Kind::Link
-            | Kind::Gap
-            | Kind::Quality
-            | Kind::Raw => false,
+            Kind::Trade => self.loose,
+            Kind::Book | Kind::Instrument | Kind::OpenInterest | Kind::Link | Kind::Gap | Kind::Quality | Kind::Raw => {
+                false
+            }
             _ => true,
         }
     }

@@ -202,7 +202,13 @@ impl TradeFlow {
                 self.holes.drain(..).map(|h| h.mark(GapState::Open, HealSource::None, 0, String::new())).collect();
             self.pages = self.heal && matches!(history, TradeHistory::ByTimeWithOverlap { .. });
             let span = if self.pages { backlog } else { Duration::ZERO };
-            self.overlap = Some(Box::new(Overlap::new(way, span, named, newest, &open)));
+            // Where nothing can be asked the newest of them is the topic's loss, which goes on.
+            let open = if self.pages { &open[..] } else { &open[..open.len().saturating_sub(1)] };
+            let mut overlap = Overlap::new(way, span, named, newest, open);
+            if self.pages && !named.is_empty() {
+                overlap.doubt(GapCause::Down, Ts::MAX, true);
+            }
+            self.overlap = Some(Box::new(overlap));
         }
         if let Some(by) = self.by.filter(|_| self.heal) {
             self.backlog = Backlog::new(by, backlog, oldest);
@@ -221,6 +227,11 @@ impl TradeFlow {
     /// Ids name trades here, and do not count them.
     pub fn is_loose(&self) -> bool {
         self.overlap.is_some()
+    }
+
+    /// … and what is missing is asked for by time.
+    pub fn is_asked(&self) -> bool {
+        self.pages
     }
 
     /// It is the newest trade held.
@@ -280,10 +291,15 @@ impl TradeFlow {
         self.urgent_left = self.urgent_left.max(1);
     }
 
+    /// Where ids do not count, trades may be missing from `since` on; `in_order`: and none that is older than the last. False where
+    /// nothing can be asked: then it is a loss like that of any stream without ids.
+    pub fn doubt(&mut self, cause: GapCause, since: Ts, in_order: bool) -> bool {
+        let Some(overlap) = self.overlap.as_mut().filter(|_| self.pages) else { return false };
+        overlap.doubt(cause, since, in_order);
+        true
+    }
+
     pub fn on_closed(&mut self) {
-        if let Some(overlap) = &mut self.overlap {
-            overlap.on_closed();
-        }
         if self.ledger.head().is_some() {
             self.cause.get_or_insert(GapCause::Disconnected);
         }

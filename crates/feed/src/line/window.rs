@@ -56,11 +56,18 @@ impl Window {
         }
     }
 
+    pub fn has(&self, id: TradeId) -> bool {
+        self.finds(id, self.hasher.hash_one(id))
+    }
+
+    fn finds(&self, id: TradeId, hash: u64) -> bool {
+        self.places.find(hash, |place| at(&self.ids, self.first, *place) == id).is_some()
+    }
+
     /// Knows the id from `now` on. False when it was known.
     pub fn learn(&mut self, id: TradeId, now: Ts) -> bool {
         let hash = self.hasher.hash_one(id);
-        let at = |ids: &VecDeque<TradeId>, first: u32, place: u32| ids[place.wrapping_sub(first) as usize];
-        if self.places.find(hash, |place| at(&self.ids, self.first, *place) == id).is_some() {
+        if self.finds(id, hash) {
             return false;
         }
         if self.ids.len() == self.ids.capacity() {
@@ -103,6 +110,10 @@ impl Window {
     }
 }
 
+fn at(ids: &VecDeque<TradeId>, first: u32, place: u32) -> TradeId {
+    ids[place.wrapping_sub(first) as usize]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,7 +134,7 @@ mod tests {
         TradeId::uuid(u128::from(n.wrapping_mul(0x9e37_79b9_7f4a_7c15)) | 0x4000 << 76).unwrap()
     }
 
-    fn at(second: i64) -> Ts {
+    fn sec(second: i64) -> Ts {
         Ts(second * 1_000_000_000)
     }
 
@@ -166,7 +177,7 @@ mod tests {
             let mut second = 1_000;
             for (n, step, pause) in steps {
                 second += step + pause;
-                prop_assert_eq!(window.learn(uuid(n), at(second)), model.learn(uuid(n), second, max), "{}", n);
+                prop_assert_eq!(window.learn(uuid(n), sec(second)), model.learn(uuid(n), second, max), "{}", n);
             }
             prop_assert_eq!((window.len(), window.cut), (model.ids.len(), model.cut));
         }
@@ -176,18 +187,18 @@ mod tests {
     fn it_is_bounded_and_costs_what_it_says() {
         let mut window = Window::bounded(200_000);
         for n in 0..1_000_000 {
-            assert!(window.learn(uuid(n), at(n as i64 / 1_000)));
+            assert!(window.learn(uuid(n), sec(n as i64 / 1_000)));
             let (len, bytes) = (window.len(), window.bytes());
             assert!(len <= 200_000 && (len < 10_000 || bytes <= len * 30), "{len} ids take {bytes} bytes");
         }
         assert_eq!((window.len(), window.cut), (200_000, 800_000));
-        assert!(!window.learn(uuid(999_999), at(2_000)) && window.learn(uuid(1), at(2_000)));
+        assert!(!window.learn(uuid(999_999), sec(2_000)) && window.learn(uuid(1), sec(2_000)));
     }
 
     #[test]
     fn a_number_and_a_uuid_are_never_the_same() {
         let mut window = Window::default();
         let low = TradeId::uuid(1 << 64 | 7).unwrap();
-        assert!(window.learn(7.into(), at(1)) && window.learn(low, at(1)) && !window.learn(low, at(2)));
+        assert!(window.learn(7.into(), sec(1)) && window.learn(low, sec(1)) && !window.learn(low, sec(2)));
     }
 }
