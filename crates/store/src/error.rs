@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use wholetape_model::RecordError;
+use wholetape_model::{RecordError, Topic};
 use wholetape_tape::TapeError;
 
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +24,8 @@ pub enum StoreError {
     Newer { path: PathBuf, format: u32, newest: u32 },
     #[error("{path}: the manifest lists it, and it is not there or not what it was: {why}")]
     Changed { path: PathBuf, why: String },
+    #[error("the ids of {0} do not count its trades: no file of an archive can be held against them by id")]
+    Loose(Topic),
     #[error("another process ({0}) writes this catalog: stop it, or send the command to it")]
     Taken(String),
     #[error("{path}: no certificate that can be read: {why}")]

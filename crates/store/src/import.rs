@@ -22,6 +22,7 @@ use crate::manifest::{Change, Part};
 use crate::merge::{Place, place};
 use crate::names;
 use crate::part::{Of, PartWriter, subject};
+use crate::repeats;
 use crate::rows::Rows;
 use crate::scan::{Chain, PartReader};
 use crate::table::Table;
@@ -31,7 +32,7 @@ const LOADED_MAX: usize = 3;
 /// No bar lasts longer, ns.
 const BAR_MAX: i64 = 32 * 86_400_000_000_000;
 
-/// What a row is told apart by: a trade's id, the open time of a closed bar.
+/// What a row is told apart by: a trade's id, the open time of a closed bar. `None` of a trade whose id is a UUID: see [`Stored::open`].
 #[must_use]
 pub fn key(record: &Record<'_>) -> Option<u64> {
     match record.view() {
@@ -65,7 +66,7 @@ impl Stored {
     /// What is stored of a topic's table with keys in `[lo, hi]`.
     ///
     /// # Errors
-    /// A file that is damaged or not there.
+    /// A file that is damaged or not there; trades whose ids do not count: between two of them nothing is known to be missing.
     pub fn open(catalog: &Catalog, topic: &Topic, table: Table, (lo, hi): (u64, u64)) -> Result<Self, StoreError> {
         let of = |p: &&Part| p.topic == topic.as_str() && p.table == table.as_str();
         // A bar is received when it is over.
@@ -76,6 +77,9 @@ impl Stored {
         };
         let mut parts: Vec<Part> = catalog.state().parts.values().filter(of).filter(may).cloned().collect();
         parts.sort_unstable_by_key(|p| p.from);
+        if parts.iter().any(repeats::may_have) {
+            return Err(StoreError::Loose(topic.clone()));
+        }
         let column = if table == Table::BarUpdate { "open_ts" } else { "trade_id" };
         let mut groups = Vec::new();
         for (at, part) in parts.iter().enumerate() {

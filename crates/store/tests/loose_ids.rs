@@ -10,9 +10,11 @@ use arrow_array::cast::AsArray;
 use support::days::{FIRST, World};
 use support::{DAY, ID, held, topic};
 use wholetape_model::*;
+use wholetape_store::StoreError;
 use wholetape_store::canon;
 use wholetape_store::cert::{Certificate, NameFigures};
 use wholetape_store::file::Reader;
+use wholetape_store::import::Stored;
 use wholetape_store::manifest::{Part, Role};
 use wholetape_store::rows::Rows;
 use wholetape_store::scan::PartReader;
@@ -145,6 +147,9 @@ fn a_repeat_that_came_after_the_window_goes_when_its_day_is_sealed() {
     }
     let report = w.verify();
     assert!(report.findings.is_empty() && report.notes.is_empty(), "{:?} {:?}", report.findings, report.notes);
+    // They have no order by which a file of numbered trades could be held against them.
+    let refused = Stored::open(&w.follower().catalog, &topic("trade"), Table::Trade, (1, 9)).err();
+    assert!(matches!(&refused, Some(StoreError::Loose(t)) if *t == topic("trade")), "{refused:?}");
     // A late repeat of a sealed day is removed with the rewrite that it causes.
     put(&mut w, 5, first + 5 * HOUR, second + 23 * HOUR, RowFlags::LATE_REST);
     put(&mut w, 13, first + 5 * HOUR + 1, second + 23 * HOUR, RowFlags::LATE_REST);

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context;
-use wholetape_feed::line::late::key;
+use wholetape_feed::line::late;
 use wholetape_feed::line::trades::GapMark;
 use wholetape_model::{Body, Event, Record, Topic, Ts};
 use wholetape_tape::{Delivery, From, MissedWhy, Reader, ReaderOptions, Tape};
@@ -56,6 +56,8 @@ pub struct Held {
     pub within: u64,
     /// Rows may have been here once: retention took some.
     pub retained: bool,
+    /// Ids that do not count: between two of them nothing is known to be missing.
+    pub loose: bool,
 }
 
 impl Held {
@@ -90,6 +92,7 @@ impl Held {
             rows: 0,
             within: 0,
             retained: false,
+            loose: false,
         };
         let before = held.reader.position();
         held.read(stop)?;
@@ -159,6 +162,7 @@ impl Held {
             }
             Body::Trade(trade) => {
                 self.rows += 1;
+                self.loose |= trade.counted(record.flags()).is_none();
                 self.aggregated += u64::from(trade.id != trade.first_id || trade.id != trade.last_id);
             }
             Body::Bar(bar) if self.bars && self.span.has(bar.open_ts) => self.rows += u64::from(bar.closed),
@@ -286,6 +290,11 @@ impl Held {
         out.sort_unstable_by_key(|row| row.key);
         Ok(out)
     }
+}
+
+/// What tells a row from the others of its topic: an id that counts, the open time of a closed bar.
+pub fn key<L, T>(body: &Body<L, T>) -> Option<u64> {
+    late::key(body)?.number()
 }
 
 /// A record as rows are compared.

@@ -68,3 +68,26 @@ fn rows_are_found_wherever_they_stand() {
     assert_eq!(rows(&mut held, 12, 14), [(12, 11), (13, 6), (14, 12)]);
     assert!(Held::scan(&tape, &topic, hours(4), false, &|| false).unwrap().held(0, 99).is_empty());
 }
+
+/// Numbers in no order, or none: an archive that was held against them by id would find holes where nothing is missing.
+#[test]
+fn ids_that_do_not_count_are_told() {
+    for (id, flags) in
+        [(7.into(), RowFlags::LOOSE_ID), ("20f43950-d8dd-5b31-9112-a178eb6023af".parse().unwrap(), RowFlags::default())]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let tape = Tape::open(dir.path(), TapeConfig::default()).unwrap();
+        let topic = Topic::new(Kind::Trade, &InstrumentId::new("BTCUSDT", "BYBIT"));
+        append(&tape, &topic, &[trade(5)]);
+        let scan = || Held::scan(&tape, &topic, hours(0), false, &|| false).unwrap();
+        assert!(!scan().loose);
+        let Body::Trade(one) = trade(7) else { unreachable!() };
+        let body = Body::Trade(Trade { id, ..one });
+        let (ts, scales) = (Ts(T), Scales::default());
+        let mut lane = tape.lane("t").unwrap();
+        let no = lane.topic(&topic).unwrap();
+        lane.append(no, &Row { ts_event: ts, ts_recv: ts, conn: 1, frame: 1, flags, scales, body }).unwrap();
+        lane.commit().unwrap();
+        assert!(scan().loose);
+    }
+}

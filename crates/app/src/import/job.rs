@@ -24,7 +24,7 @@ use super::compare::{Difference, compare};
 use super::file;
 use super::find::{Found, Group, data_of, find};
 use super::gaps::{self, Carry};
-use super::held::{Held, HeldRow};
+use super::held::{self, Held, HeldRow};
 use super::report::{DETAILS_MAX, FileReport, Status, done};
 use super::survey::{Survey, survey};
 use super::write::{Put, Writer};
@@ -156,6 +156,10 @@ impl Job<'_> {
             let topic = Topic::new(kind, &found.instrument);
             if self.tape.head(&topic).is_some_and(|head| head > 0) {
                 let held = Held::scan(&self.tape, &topic, span, bars, self.stop)?;
+                anyhow::ensure!(
+                    !held.loose,
+                    "the ids of {topic} do not count its trades: no file is held against them by id"
+                );
                 let single = held.rows > 0 && held.aggregated == 0;
                 on_tape.push(OnTape { topic, within: held.within > 0, single });
                 // Single matches fill `trade` where that is the line's choice; then no row there covers others.
@@ -330,7 +334,7 @@ fn put(
     rows: Vec<Event>,
     verdicts: Vec<GapMark>,
 ) -> anyhow::Result<u64> {
-    let key = |event: &Event| wholetape_feed::line::late::key(&event.body).unwrap_or(0);
+    let key = |event: &Event| held::key(&event.body).unwrap_or(0);
     let mut late = Late { topic: held.topic().clone(), seen: held.seen(), opens, rows, verdicts };
     let mut tries = 0;
     while writer.put(&found.instrument, &late)? == Put::Behind {
