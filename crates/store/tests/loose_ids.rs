@@ -19,6 +19,7 @@ use wholetape_store::manifest::{Part, Role};
 use wholetape_store::rows::Rows;
 use wholetape_store::scan::PartReader;
 use wholetape_store::table::Table;
+use wholetape_store::trace::{Trace, Wanted, Why};
 use wholetape_tape::RealDisk;
 
 const HOUR: i64 = 3_600_000_000_000;
@@ -160,4 +161,33 @@ fn a_repeat_that_came_after_the_window_goes_when_its_day_is_sealed() {
     assert_eq!((all.len(), w.follower().counts.repeats), (11, 1));
     assert!(all.iter().any(|row| *row == (15, name(13))) && !all.iter().any(|row| row.0 == 14));
     assert!(w.verify().findings.is_empty());
+}
+
+/// By its name a trade is found on the tape and in the catalog; of one that is not held nobody can say where it would be.
+#[test]
+fn a_trade_is_found_by_its_name_wherever_it_is() {
+    let mut w = World::new(false);
+    for n in 1..=8 {
+        put(&mut w, n, FIRST * DAY + n as i64 * HOUR, FIRST * DAY + n as i64 * HOUR + 5, RowFlags::default());
+    }
+    w.lane.commit().unwrap();
+    for stored in [false, true] {
+        if stored {
+            w.tend(FIRST + 1);
+        }
+        let state = Some(w.follower().catalog.state().clone());
+        let mut trace = Trace { disk: &RealDisk, data: w.dir.path(), tape: Some(&w.tape), state };
+        for n in 1..=8 {
+            let story = trace.run(&topic("trade"), Wanted::Id(name(n))).unwrap();
+            let found: Vec<_> =
+                story.found.iter().map(|f| (f.row.record().seq(), f.row.id(), f.stored.is_some())).collect();
+            assert_eq!(found, [(n, Some(name(n)), stored)]);
+        }
+        // A UUID, and a number between two that are held.
+        for n in [9, 12] {
+            let story = trace.run(&topic("trade"), Wanted::Id(name(n))).unwrap();
+            assert!(story.found.is_empty() && story.why == Some(Why::Unplaced), "{n}: {:?}", story.why);
+        }
+        assert_eq!(trace.run(&topic("trade"), Wanted::Seq(99)).unwrap().why, Some(Why::Outside));
+    }
 }

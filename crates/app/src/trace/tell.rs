@@ -61,7 +61,7 @@ fn reason(why: Why, wanted: Wanted, story: &Story) -> String {
         Why::Gap(G::Healed) => "not held, though a mark says that its gap was healed".into(),
         Why::Gone => "it was held once; retention let it go".into(),
         Why::Unexplained => "not held, and no mark says why".into(),
-        Why::Unplaced => "not held; this venue's ids do not tell where it would be".into(),
+        Why::Unplaced => "not held; such an id does not tell where it would be".into(),
         Why::Outside => {
             let first = matches!((wanted, story.around.first), (Wanted::Id(id), Some(first)) if id < first.into());
             let side = if first { "before" } else { "behind" };

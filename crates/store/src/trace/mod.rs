@@ -124,6 +124,8 @@ pub struct Around {
     pub last: Option<u64>,
     pub below: Option<u64>,
     pub above: Option<u64>,
+    /// Trades were met whose ids do not count.
+    pub loose: bool,
     /// Times of the neighbours, where they were read.
     below_ts: Option<Ts>,
     above_ts: Option<Ts>,
@@ -174,7 +176,7 @@ pub enum Why {
     Outside,
     /// Between rows that are held, and no mark speaks of it.
     Unexplained,
-    /// The topic's ids do not count, so nothing tells when it was.
+    /// It is an id that does not count, so nothing tells when it was.
     Unplaced,
 }
 
@@ -302,8 +304,8 @@ impl Trace<'_> {
             return (Why::NoRows, gaps);
         }
         let why = match wanted {
-            Wanted::Id(_) if around.first.is_none() => Why::Unplaced,
             Wanted::Id(id) if id.number().is_some_and(|id| self.held_once(topic, id)) => Why::Gone,
+            Wanted::Id(id) if id.is_uuid() || around.loose => Why::Unplaced,
             Wanted::Id(id)
                 if around.first.is_none_or(|a| id < a.into()) || around.last.is_none_or(|b| id > b.into()) =>
             {

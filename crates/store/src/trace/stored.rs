@@ -88,8 +88,9 @@ impl Trace<'_> {
                     let is = match wanted {
                         Wanted::Seq(seq) => record.prev() < seq && seq <= record.seq(),
                         Wanted::Id(wanted) => {
-                            if let Some(id) = counted(&record) {
-                                around.see(wanted, id, Some(ts_init));
+                            match counted(&record) {
+                                Some(id) => around.see(wanted, id, Some(ts_init)),
+                                None => around.loose = true,
                             }
                             id(&record) == Some(wanted)
                         }

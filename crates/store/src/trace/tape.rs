@@ -76,8 +76,9 @@ impl Trace<'_> {
             scan(tape, topic, from, stored, &mut |record| {
                 said.take(record);
                 let Some(wanted) = by_id else { return };
-                if let Some(own) = counted(record) {
-                    around.see(wanted, own, Some(record.ts_recv()));
+                match counted(record) {
+                    Some(own) => around.see(wanted, own, Some(record.ts_recv())),
+                    None => around.loose |= id(record).is_some(),
                 }
                 if id(record) == Some(wanted) {
                     found.push(Kept::of(record));
