@@ -311,7 +311,7 @@ mod tests {
             lane.commit().unwrap();
             let resume = read(&tape, std::slice::from_ref(&topic), Duration::from_secs(6_000)).unwrap();
             let state = &resume.topics[topic.as_str()];
-            let history = TradeHistory::Impossible { consecutive: false };
+            let history = TradeHistory::ByTimeWithOverlap { page_max: 100, reach: None, overlap: Duration::ZERO };
             let mut flow =
                 TradeFlow::new(true, Ledger::from_runs(state.held.clone()), &state.open_gaps, state.last_recv)
                     .with_history(history, Duration::ZERO, (state.oldest, state.last_event), &state.named);
@@ -325,6 +325,24 @@ mod tests {
             let last = start + step * (ids as u32 - 1);
             assert_eq!((gap.cause, gap.from_id, gap.from_ts), (GapCause::Down, 0, last));
         }
+    }
+
+    /// A connection that flaps leaves more marks than rare trades: reading further back by records must not see less of them.
+    #[test]
+    fn marks_between_rare_trades_hide_none_of_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let topic = Topic::new(Kind::Trade, &InstrumentId::new("BTCUSDT-LINEAR", "BYBIT"));
+        let tape = Tape::open(dir.path(), TapeConfig::default()).unwrap();
+        let rows: Vec<_> = (1..=3)
+            .flat_map(|n| {
+                let marks = (1..=1_000).map(move |m| (RowFlags::default(), gap(n * 10_000 + m, GapState::Lost, 0, 0)));
+                std::iter::once((RowFlags::LOOSE_ID, trade(n))).chain(marks)
+            })
+            .collect();
+        write(&tape, &topic, &rows);
+        let resume = read(&tape, std::slice::from_ref(&topic), Duration::from_secs(600)).unwrap();
+        let ids: Vec<_> = resume.topics[topic.as_str()].named.iter().filter_map(|n| n.id.number()).collect();
+        assert_eq!(ids, [1, 2, 3]);
     }
 
     fn write(tape: &Tape, topic: &Topic, rows: &[(RowFlags, Body<wholetape_model::Levels<'static>, &'static str>)]) {

@@ -349,7 +349,15 @@ mod tests {
 
     fn trade(id: u64) -> Item {
         let one = Decimal::new(1, 0);
-        Item::Trade(Trade { id, first_id: id, last_id: id, price: one, size: one, seller_took: None, time_ms: 1 })
+        Item::Trade(Trade {
+            id: id.into(),
+            first_id: id,
+            last_id: id,
+            price: one,
+            size: one,
+            seller_took: None,
+            time_ms: 1,
+        })
     }
 
     #[test]

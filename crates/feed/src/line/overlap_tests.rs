@@ -84,6 +84,39 @@ fn after_a_restart_the_left_edge_is_what_the_tape_held_last() {
     }
 }
 
+/// A loss that went on when the process went goes on under its number; without one the time we were down is told.
+#[test]
+fn after_a_restart_where_nothing_can_be_asked_the_time_down_is_lost() {
+    let newest = Ts(T0.0 - 1_000_000_000);
+    let mark = trades::GapMark {
+        gap: 77,
+        state: wholetape_model::GapState::Open,
+        cause: wholetape_model::GapCause::Shed,
+        source: wholetape_model::HealSource::None,
+        from_id: 0,
+        to_id: 0,
+        from_ts: newest,
+        to_ts: newest,
+        missing: 0,
+        why: String::new(),
+    };
+    for (open, told) in [(vec![], "gap lost down 0-0"), (vec![mark], "gap lost shed 0-0")] {
+        let mut resume = Resume::default();
+        let named = vec![Named { id: 52.into(), event: newest, recv: newest }];
+        let state =
+            TopicResume { named, last_recv: newest, last_event: newest, open_gaps: open, ..TopicResume::default() };
+        resume.topics.insert(TRADES.into(), state);
+        let mut b = venue(TradeHistory::Impossible { consecutive: false }, resume);
+        b.frame(at(1), "T 52");
+        b.frame(at(2), "T 53");
+        for s in 1..20 {
+            b.timer(at(s * 1_000));
+        }
+        assert_eq!(b.of(TRADES), [told, "trade 53"]);
+        assert!(b.gap_starts.iter().any(|(topic, from)| topic == TRADES && *from <= newest), "{:?}", b.gap_starts);
+    }
+}
+
 #[test]
 fn where_nothing_can_be_asked_nothing_is_and_every_hole_is_lost() {
     let by_id = ["trade 52", "gap open disconnected 53-89", "trade 90", "gap lost disconnected 53-89"];

@@ -1,6 +1,7 @@
 //! Two sockets of one set, scripted: who brings what first, what one of them lacks, and what happens when one goes.
 
 use wholetape_model::{Body, InstrumentId};
+use wholetape_venue::TradeHistory;
 
 use super::tests::{BOOK, QUOTES, Script, T0, TRADES, at, text_of};
 use super::*;

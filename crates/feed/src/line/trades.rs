@@ -300,6 +300,9 @@ impl TradeFlow {
     }
 
     pub fn on_closed(&mut self) {
+        if let Some(overlap) = self.overlap.as_mut().filter(|o| self.pages && o.newest().is_some()) {
+            overlap.doubt(GapCause::Disconnected, Ts::MAX, true);
+        }
         if self.ledger.head().is_some() {
             self.cause.get_or_insert(GapCause::Disconnected);
         }

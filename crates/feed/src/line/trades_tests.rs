@@ -506,18 +506,27 @@ fn a_backlog_by_time_begins_at_its_first_trade() {
 
 #[test]
 fn where_nothing_can_be_asked_a_hole_is_lost_and_says_so() {
-    for consecutive in [true, false] {
-        let mut f = loose(TradeHistory::Impossible { consecutive }, Duration::from_secs(60));
-        assert_eq!(f.on_live(5, event(5), event(5), 1), Live::Row);
-        f.on_closed();
-        let Live::AfterGap(mark) = f.on_live(9, event(9), event(9), 2) else { panic!("no gap") };
-        assert_eq!(f.give_up_impossible(event(10)), [], "swapped neighbours heal themselves");
-        assert_eq!((f.poll_ask(event(5_000)), f.poll_backlog(event(5_000))), (None, None));
-        let lost = f.give_up_impossible(event(5_000));
-        assert_eq!((lost.len(), lost[0].gap, lost[0].state), (1, mark.gap, GapState::Lost));
-        assert_eq!(lost[0].why, "impossible over REST");
-        assert_eq!(f.open_gaps(), 0);
-    }
+    let mut f = loose(TradeHistory::Impossible { consecutive: true }, Duration::from_secs(60));
+    assert_eq!(f.on_live(5, event(5), event(5), 1), Live::Row);
+    f.on_closed();
+    let Live::AfterGap(mark) = f.on_live(9, event(9), event(9), 2) else { panic!("no gap") };
+    assert_eq!(f.give_up_impossible(event(10)), [], "swapped neighbours heal themselves");
+    assert_eq!((f.poll_ask(event(5_000)), f.poll_backlog(event(5_000))), (None, None));
+    let lost = f.give_up_impossible(event(5_000));
+    assert_eq!((lost.len(), lost[0].gap, lost[0].state), (1, mark.gap, GapState::Lost));
+    assert_eq!(lost[0].why, "impossible over REST");
+    assert_eq!(f.open_gaps(), 0);
+}
+
+/// Without ids that count it is the topic's loss, told like that of any stream without ids (`overlap_tests`): the flow says so.
+#[test]
+fn where_neither_ids_count_nor_anything_can_be_asked_the_topic_tells_the_loss() {
+    let mut f = loose(TradeHistory::Impossible { consecutive: false }, Duration::from_secs(60));
+    assert_eq!(f.on_live(5, event(5), event(5), 1), Live::Row);
+    f.on_closed();
+    assert!(f.is_loose() && !f.is_asked() && !f.doubt(GapCause::Disconnected, event(5), true));
+    assert_eq!((f.on_live(9, event(9), event(9), 2), f.on_live(5, event(5), event(10), 3)), (Live::Row, Live::Repeat));
+    assert_eq!((f.give_up_impossible(event(5_000)), f.open_gaps()), (Vec::new(), 0));
 }
 
 mod whatever_comes {
