@@ -88,7 +88,11 @@ fn trades_cover_ranges_of_the_ids_that_trades_all_has_one_by_one() {
     for (id, count) in [(1_001, 1), (1_004, 3), (1_005, 1), (1_015, 10)] {
         let out = frame(s.as_mut(), &group(id, count));
         let Body::Trade(t) = out.events[0].body else { panic!() };
-        assert_eq!((out.events[0].kind, t.id, t.first_id, t.last_id), (Kind::TradeRaw, id, last + 1, id), "no gap");
+        assert_eq!(
+            (out.events[0].kind, t.id.number(), t.first_id, t.last_id),
+            (Kind::TradeRaw, Some(id), last + 1, id),
+            "no gap"
+        );
         covered.extend(t.first_id..=t.last_id);
         last = t.last_id;
     }
@@ -97,7 +101,7 @@ fn trades_cover_ranges_of_the_ids_that_trades_all_has_one_by_one() {
             let out = frame(s.as_mut(), &single(id));
             let Body::Trade(t) = out.events[0].body else { panic!() };
             assert_eq!((out.events[0].kind, t.first_id, t.last_id), (Kind::Trade, id, id));
-            t.id
+            t.id.number().unwrap()
         })
         .collect();
     assert_eq!(covered, singles);
@@ -367,8 +371,11 @@ fn exclusive_cursors_lose_no_id_while_paging() {
         let body = format!(r#"{{"code":"0","msg":"","data":[{}]}}"#, rows.map(row).collect::<Vec<_>>().join(","));
         let mut out = Out::default();
         s.on_fetched(at(0), id, Reply::Answer { status: 200, body: body.as_bytes() }, &mut out).unwrap();
-        let ids: Vec<u64> =
-            out.events.iter().map(|e| if let Body::Trade(t) = e.body { t.id } else { panic!() }).collect();
+        let ids: Vec<u64> = out
+            .events
+            .iter()
+            .map(|e| if let Body::Trade(t) = e.body { t.id.number().unwrap() } else { panic!() })
+            .collect();
         assert!(ids.is_sorted() && ids.iter().all(|id| *id < after), "oldest first");
         held.extend(ids);
         from += 100;
@@ -387,7 +394,11 @@ fn an_edge_is_told_by_the_last_trade_before_it() {
     let mut out = Out::default();
     let id = fetch(FetchKind::TradesAt, 0, 1_790_000_000_001);
     s.on_fetched(at(0), id, Reply::Answer { status: 200, body: body.as_bytes() }, &mut out).unwrap();
-    let ids: Vec<_> = out.events.iter().map(|e| if let Body::Trade(t) = e.body { t.id } else { panic!() }).collect();
+    let ids: Vec<_> = out
+        .events
+        .iter()
+        .map(|e| if let Body::Trade(t) = e.body { t.id.number().unwrap() } else { panic!() })
+        .collect();
     assert_eq!(ids, [43]);
     assert!(matches!(s.trade_history(), TradeHistory::ById(by) if by.edge_before));
 }

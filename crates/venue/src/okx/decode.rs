@@ -81,7 +81,7 @@ impl TradeParts {
             ts_event: self.time,
             scales: Scales { price: self.price.scale, size: self.size.scale },
             body: Body::Trade(Trade {
-                id: self.id,
+                id: self.id.into(),
                 first_id,
                 last_id: self.id,
                 price: Price(self.price.raw),
