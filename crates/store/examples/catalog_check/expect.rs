@@ -99,8 +99,10 @@ fn placed(tape: &Tape, topic: &Topic) -> BTreeMap<Table, Vec<Placed>> {
 fn place(table: Table, rows: &mut [Placed]) {
     let is_trade = matches!(table, Table::Trade | Table::TradeRaw);
     let key = |row: &Placed| match row.record().view() {
-        Ok(Body::Trade(t)) if is_trade => (t.id.number().unwrap_or_default() as i64, 0),
-        // What has no id stands by time: its own, or that of its receipt.
+        Ok(Body::Trade(Trade { id, .. })) if is_trade && !row.record().flags().has(RowFlags::LOOSE_ID) => {
+            (id.number().expect("it counts") as i64, 0)
+        }
+        // What has no id, or one that does not count, stands by time: its own, or that of its receipt.
         _ if row.ts_init == 0 => (row.record().ts_event().0, row.record().seq()),
         _ => (row.ts_init, row.record().seq()),
     };

@@ -1,5 +1,5 @@
-//! Forty minutes around midnight of one perpetual and one spot pair, with the troubles that a real tape has: trades and a bar that
-//! came late (some of them for a day that was stored already), checkpoints, marks, a tick that changes, a trade without a side.
+//! Forty minutes around midnight of a perpetual, a spot pair and a perpetual whose trades are named by UUIDs, with the troubles that a
+//! real tape has: trades and a bar that came late (some of them for a day that was stored already), checkpoints, marks, a tick that changes, a trade without a side.
 //!
 //! The first day ends sealed, the second with several small files, so that readers meet both.
 
@@ -35,6 +35,8 @@ impl Dice {
 struct Instrument {
     id: &'static str,
     perpetual: bool,
+    /// Its trades have UUIDs.
+    named: bool,
     scales: Scales,
     /// What the venue prints of one tick and one step.
     tick: Decimal,
@@ -48,6 +50,17 @@ struct Instrument {
     /// Trades that did not come in time.
     missed: Vec<(Trade, i64)>,
     missed_bars: Vec<(Bar, i64)>,
+}
+
+impl Instrument {
+    fn id_flags(&self) -> RowFlags {
+        if self.named { RowFlags::LOOSE_ID } else { RowFlags::default() }
+    }
+}
+
+/// In no order, as a venue prints them.
+fn uuid(n: u64) -> TradeId {
+    TradeId::uuid(u128::from(n.wrapping_mul(0x9e37_79b9_7f4a_7c15)) << 64 | 0x9112_a178_eb60_23af).unwrap()
 }
 
 struct Market {
@@ -101,10 +114,14 @@ impl Market {
         let price = at * i.tick.raw * 10_i64.pow(u32::from(i.scales.price - i.tick.scale));
         let steps = 1 + self.dice.below(4_000);
         let size = steps * i.step.raw * 10_i64.pow(u32::from(i.scales.size - i.step.scale));
+        let (id, covers) = match i.named {
+            true => (uuid(i.trade), (0, 0)),
+            false => (i.trade.into(), (i.trade * 2, i.trade * 2 + 1)),
+        };
         let trade = Trade {
-            id: i.trade.into(),
-            first_id: i.trade * 2,
-            last_id: i.trade * 2 + 1,
+            id,
+            first_id: covers.0,
+            last_id: covers.1,
             price: Price(price),
             size: Size(size),
             aggressor: [Some(Side::Buy), Some(Side::Sell), Some(Side::Sell), None][self.dice.below(4) as usize],
@@ -116,17 +133,17 @@ impl Market {
         let event = self.now - self.dice.below(4_000_000);
         match self.dice.below(14) {
             0 => i.missed.push((trade, event)),
-            _ => self.put("trade", i.id, event, RowFlags::default(), i.scales, Body::Trade(trade)),
+            _ => self.put("trade", i.id, event, i.id_flags(), i.scales, Body::Trade(trade)),
         }
         if self.dice.below(3) == 0 {
-            self.put("trade-raw", i.id, event, RowFlags::default(), i.scales, Body::Trade(trade));
+            self.put("trade-raw", i.id, event, i.id_flags(), i.scales, Body::Trade(trade));
         }
     }
 
     /// What was missed comes, newest first, as a healer that reads backwards finds it.
     fn heal(&mut self, i: &mut Instrument) {
         for (trade, event) in std::mem::take(&mut i.missed).into_iter().rev() {
-            self.put("trade", i.id, event, RowFlags::LATE_REST, i.scales, Body::Trade(trade));
+            self.put("trade", i.id, event, RowFlags::LATE_REST.with(i.id_flags()), i.scales, Body::Trade(trade));
         }
         for (bar, event) in std::mem::take(&mut i.missed_bars) {
             self.put("bar-1m", i.id, event, RowFlags::LATE_REST, i.scales, Body::Bar(bar));
@@ -228,7 +245,7 @@ impl Market {
     }
 
     fn gap(&mut self, i: &Instrument, state: GapState) {
-        let (from_id, to_id) = (i.trade + 1, i.trade + 4);
+        let (from_id, to_id) = if i.named { (0, 0) } else { (i.trade + 1, i.trade + 4) };
         let gap = Gap {
             gap: i.trade,
             state,
@@ -238,7 +255,7 @@ impl Market {
             to_id,
             from_ts: Ts(self.now - SECOND),
             to_ts: Ts(self.now),
-            missing: 4,
+            missing: if i.named { 0 } else { 4 },
             why: "connection closed",
         };
         self.put("trade", i.id, self.now, RowFlags::default(), i.scales, Body::Gap(gap));
@@ -249,9 +266,10 @@ impl Market {
 pub fn make(dir: &Path) {
     let tape = Tape::open(&dir.join("tape"), TapeConfig::default()).unwrap();
     let mut market = Market { dice: Dice(11), lane: tape.lane("market").unwrap(), now: T0 };
-    let new = |id, perpetual, scales, tick, step, mid| Instrument {
+    let new = |id, (perpetual, named), scales, tick, step, mid| Instrument {
         id,
         perpetual,
+        named,
         scales,
         tick,
         step,
@@ -265,8 +283,16 @@ pub fn make(dir: &Path) {
     };
     let dec = |raw, scale| Decimal { raw, scale };
     let mut instruments = [
-        new("BTCUSDT-PERP.BINANCE", true, Scales { price: 2, size: 3 }, dec(10, 2), dec(1, 3), 900_000),
-        new("BTCUSDT.BINANCE", false, Scales { price: 8, size: 8 }, dec(1_000_000, 8), dec(1_000, 8), 9_000_000),
+        new("BTCUSDT-PERP.BINANCE", (true, false), Scales { price: 2, size: 3 }, dec(10, 2), dec(1, 3), 900_000),
+        new(
+            "BTCUSDT.BINANCE",
+            (false, false),
+            Scales { price: 8, size: 8 },
+            dec(1_000_000, 8),
+            dec(1_000, 8),
+            9_000_000,
+        ),
+        new("BTCUSDT-LINEAR.BYBIT", (true, true), Scales { price: 2, size: 3 }, dec(10, 2), dec(1, 3), 900_000),
     ];
     let config = CatalogConfig { dialects: vec![Dialect::V2, Dialect::V1], ..CatalogConfig::default() };
     let pace = Pace { budget: 1 << 20, flush_every: std::time::Duration::from_secs(400), ..Pace::default() };
