@@ -69,6 +69,9 @@ impl Stored {
     /// A file that is damaged or not there; trades whose ids do not count: between two of them nothing is known to be missing.
     pub fn open(catalog: &Catalog, topic: &Topic, table: Table, (lo, hi): (u64, u64)) -> Result<Self, StoreError> {
         let of = |p: &&Part| p.topic == topic.as_str() && p.table == table.as_str();
+        if catalog.state().parts.values().filter(of).any(repeats::may_have) {
+            return Err(StoreError::Loose(topic.clone()));
+        }
         // A bar is received when it is over.
         let over = i64::try_from(hi).unwrap_or(i64::MAX).saturating_add(BAR_MAX);
         let may = |p: &&Part| match p.ids {
@@ -77,9 +80,6 @@ impl Stored {
         };
         let mut parts: Vec<Part> = catalog.state().parts.values().filter(of).filter(may).cloned().collect();
         parts.sort_unstable_by_key(|p| p.from);
-        if parts.iter().any(repeats::may_have) {
-            return Err(StoreError::Loose(topic.clone()));
-        }
         let column = if table == Table::BarUpdate { "open_ts" } else { "trade_id" };
         let mut groups = Vec::new();
         for (at, part) in parts.iter().enumerate() {

@@ -202,7 +202,8 @@ impl Line {
 
     /// How many ids of backlogs are missing, and how many were forgotten early; asked once a second and after each page.
     pub(super) fn count_backlog(&mut self) {
-        self.stats.ids_forgotten = self.instruments.iter().map(|i| i.trades.forgotten()).sum();
+        let forgotten = |i: &super::plan::Instrument| i.trades.forgotten() + i.raw_trades.forgotten();
+        self.stats.ids_forgotten = self.instruments.iter().map(forgotten).sum();
         self.stats.backlog_missing = self.instruments.iter().map(|i| i.trades.backlog_missing()).sum();
     }
 }
