@@ -161,15 +161,18 @@ impl Overlap {
             _ => return Live::Row,
         };
         let is_earlier = last.is_some() && left.is_none();
+        // A trade may come that is older than the last one, by another socket or in a list: the hole reaches around both.
+        let from = from.min(event);
+        let (right, to) = last.filter(|last| last.1 > event).unwrap_or((id, event));
         let began = if before > Ts::ZERO && !is_earlier { before } else { from };
         let mark = Hole::new(gap, (0, 0), cause, (began, now), now + Duration::from_millis(200));
         let open = mark.mark(GapState::Open, HealSource::None, 0, "ids do not tell how many".into());
         self.holes.push(TimeHole {
             mark,
             from,
-            to: event,
+            to,
             left,
-            right: Some(id),
+            right: Some(right),
             cursor: from - self.overlap,
             bridge: None,
             rows: 0,

@@ -463,6 +463,28 @@ fn a_hole_without_consecutive_ids_is_whole_when_its_pages_overlap() {
     assert_eq!((f.open_gaps(), f.poll_ask(now)), (0, None));
 }
 
+/// Another socket brought the trade at 1.4 s; from 1.1 s on one had more on its way, of which the trade at 1.05 s comes after all.
+#[test]
+fn a_hole_reaches_around_whatever_came_out_of_order() {
+    let mut f = loose(LOOSE, Duration::ZERO);
+    for n in [100, 140] {
+        assert_eq!(f.on_live(name(n), event(n * 10), event(1_400), 1), Live::Row);
+    }
+    assert!(f.doubt(GapCause::Disconnected, event(1_100), false));
+    let Live::AfterGap(mark) = f.on_live(name(105), event(1_050), event(1_500), 7) else { panic!("no gap") };
+    assert!(mark.from_ts <= event(1_050), "{mark:?}");
+    let (mut now, mut new, mut verdict) = (event(2_000), Vec::new(), Vec::new());
+    for _ in 0..20 {
+        let Some(Ask::At(at)) = f.poll_ask(now) else { break };
+        let (rows, marks) = page_by_time(&mut f, at, 150, 10, now);
+        new.extend(rows);
+        verdict.extend(marks);
+        now = now + Duration::from_millis(20);
+    }
+    assert_eq!(new, (106..140).collect::<Vec<_>>());
+    assert_eq!((verdict.len(), verdict[0].state), (1, GapState::Healed));
+}
+
 #[test]
 fn pages_that_do_not_meet_lose_the_hole_and_say_where() {
     let mut f = loose(LOOSE, Duration::ZERO);
