@@ -41,6 +41,8 @@ pub enum Verb {
     /// The story of one row: which connection and frame brought it, or what healed it; where it is stored, and which certificate
     /// covers it. Of a row that is not there: what is known of it.
     Trace(Trace),
+    /// The venues' rules point in time: tick, step, status and the rest as they held at a time, and as they were known at one.
+    Instruments(Instruments),
     /// Simulated venues alone, for `run` and for other feed handlers.
     Sim(Sim),
     /// Stored rows once more, in their order: onto a tape of their own, served like a live one, or as JSON lines.
@@ -276,6 +278,33 @@ pub struct Trace {
     /// The whole raw frame, where frames are kept.
     #[arg(long)]
     pub raw: bool,
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Works beside the process that owns the data directory, and when none runs. Exit status 1 when nothing is shown.
+#[derive(Args)]
+pub struct Instruments {
+    #[command(flatten)]
+    pub layers: Layers,
+    /// Only these; `*` stands for any text: *USDT-PERP.BINANCE
+    #[arg(value_name = "PATTERN")]
+    pub instruments: Vec<String>,
+    /// Only this venue's: the text behind an instrument's last dot.
+    #[arg(long, value_name = "NAME")]
+    pub venue: Option<String>,
+    /// What held then: 2026-11-21T10:00:00Z, or how long ago (2h). Without it: now.
+    #[arg(long, value_name = "TIME", conflicts_with = "changes")]
+    pub at: Option<String>,
+    /// As it was known then: without what was received later.
+    #[arg(long, value_name = "TIME")]
+    pub known_at: Option<String>,
+    /// Every version, and what it changed.
+    #[arg(long)]
+    pub changes: bool,
+    /// Also what was not listed yet, or had expired.
+    #[arg(long)]
+    pub all: bool,
     #[arg(long)]
     pub json: bool,
 }

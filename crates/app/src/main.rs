@@ -20,6 +20,7 @@ mod doctor;
 mod heal;
 mod import;
 mod inspect;
+mod instruments;
 mod logging;
 mod metrics;
 mod pipeline;
@@ -79,6 +80,7 @@ fn dispatch(verb: &Verb) -> anyhow::Result<ExitCode> {
         Verb::Verdict(args) => verdict::verb::run(args),
         Verb::Verify(args) => verify::run(args),
         Verb::Trace(args) => trace::run(args),
+        Verb::Instruments(args) => instruments::run(args),
         Verb::Heal(args) => heal::run(args),
         Verb::Inspect { file, json } => {
             let report = inspect::inspect(file)?;

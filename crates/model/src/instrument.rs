@@ -118,6 +118,18 @@ impl InstrumentKind {
             _ => Self::Other,
         }
     }
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Spot => "spot",
+            Self::Perpetual => "perpetual",
+            Self::Future => "future",
+            Self::InversePerpetual => "inverse_perpetual",
+            Self::InverseFuture => "inverse_future",
+            Self::Other => "other",
+        }
+    }
 }
 
 /// A definition as the venue stated it at the event's time. A rule of `0` means that the venue states none.

@@ -353,16 +353,7 @@ fn coverage(j: &mut Json<'_>, c: &Coverage<&str>) {
 }
 
 fn instrument(j: &mut Json<'_>, i: &InstrumentDef<&str>) {
-    use wholetape_model::InstrumentKind as K;
-    let kind = match i.kind {
-        K::Spot => "spot",
-        K::Perpetual => "perpetual",
-        K::Future => "future",
-        K::InversePerpetual => "inverse_perpetual",
-        K::InverseFuture => "inverse_future",
-        K::Other => "other",
-    };
-    j.raw("\"kind\":\"").raw(kind).raw("\",\"status\":\"").raw(i.status.as_str()).raw("\",");
+    j.raw("\"kind\":\"").raw(i.kind.as_str()).raw("\",\"status\":\"").raw(i.status.as_str()).raw("\",");
     decimals(
         j,
         &[

@@ -7,7 +7,7 @@ use wholetape_gateway::coverage::Query;
 use wholetape_model::{GapState, Proof, Ts};
 use wholetape_tape::coverage::{Coverage, GapEntry, Hour, Summary};
 
-use crate::verdict::report::{Paint, thousands};
+use crate::verdict::report::{Paint, day_time, thousands};
 
 /// Gaps told per instrument; the rest are counted.
 const GAPS_SHOWN: usize = 5;
@@ -199,12 +199,6 @@ fn totals(all: &[Summary<'_>], paint: Paint, out: &mut String) {
     parts.push(bad(open, format!("{open} gaps open")));
     parts.push(bad(unexplained, format!("{unexplained} ids unexplained")));
     let _ = writeln!(out, "{}", parts.join(" · "));
-}
-
-/// `2026-11-21 14:59:03`
-fn day_time(ts: Ts) -> String {
-    let text = ts.to_string();
-    format!("{} {}", &text[..10], &text[11..19])
 }
 
 /// Without the year; without the day where it is the same.

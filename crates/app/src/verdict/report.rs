@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use wholetape_model::Ts;
+
 use super::compare::{Compared, Count};
 use super::{Figures, Instrument, Verdict};
 
@@ -33,6 +35,12 @@ impl Paint {
     pub fn bold(self, text: &str) -> String {
         self.with(BOLD, text)
     }
+}
+
+/// `2026-11-21 14:59:03`
+pub fn day_time(ts: Ts) -> String {
+    let text = ts.to_string();
+    format!("{} {}", &text[..10], &text[11..19])
 }
 
 /// 1234567 → `1 234 567`.
