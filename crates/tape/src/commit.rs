@@ -11,7 +11,6 @@ use crate::config::Fsync;
 use crate::error::TapeError;
 use crate::lane::{Lane, Special, TopicNo, Wanted};
 use crate::lock;
-use crate::steps::push_by_steps;
 use crate::wake::wake_all;
 
 /// What was committed longer ago is read from the files: by then only readers want it that are far behind, or begin in the past.
@@ -124,7 +123,7 @@ impl Lane {
                     }
                 }
             }
-            push_by_steps(&mut topic.ring, run);
+            topic.ring.push_back(run);
             shared.last_ts.store(t.last_ts, Ordering::Relaxed);
             shared.book_start.store(t.book_start, Ordering::Release);
             if shared.oldest.load(Ordering::Relaxed) == 0 {
@@ -176,7 +175,7 @@ impl Lane {
         let now = block.published;
         let is_old = |b: &Block| u128::from(now.saturating_sub(b.published)) > MEMORY_AGE.as_nanos();
         core.blocks_bytes += cost(&block);
-        push_by_steps(&mut core.blocks, (block, core.touched.clone()));
+        core.blocks.push_back((block, core.touched.clone()));
         let bound = self.tape.config.memory_bytes;
         while core.blocks.len() > 1 && core.blocks.front().is_some_and(|(b, _)| core.blocks_bytes > bound || is_old(b))
         {

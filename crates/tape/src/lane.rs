@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use wholetape_model::{Body, BookAction, Record, Row, Topic};
 
 use crate::block::Block;
+use crate::chunks::ChunkQueue;
 use crate::disk::DiskFile;
 use crate::error::TapeError;
 use crate::format::{self, TableRow};
@@ -141,7 +142,7 @@ pub(crate) struct LaneCore {
     pub offset: u64,
     /// Records in the segment.
     pub segment_records: u64,
-    pub blocks: VecDeque<(Arc<Block>, Vec<u32>)>,
+    pub blocks: ChunkQueue<(Arc<Block>, Vec<u32>)>,
     pub blocks_bytes: u64,
     /// The batch registers a topic, so it is served only when it is on the disk.
     pub registers: bool,

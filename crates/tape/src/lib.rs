@@ -14,6 +14,7 @@
 //! `format.rs` and `scan.rs` (the files).
 
 mod block;
+mod chunks;
 mod clock;
 mod commit;
 mod config;
@@ -37,7 +38,6 @@ mod roll;
 mod scan;
 mod segment;
 mod stats;
-mod steps;
 mod subscribe;
 mod sync;
 mod tape;
@@ -47,6 +47,7 @@ mod wake;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub use block::Shared;
+pub use chunks::ChunkQueue;
 pub use clock::TapeTime;
 pub use config::{Fsync, LowSpace, POWER_SPAN, Retention, TapeConfig};
 pub use disk::{Access, Disk, DiskFile, Listed, Locking, Meta, RealDisk};
@@ -55,7 +56,6 @@ pub use lane::{Lane, TopicNo};
 pub use reader::{Delivery, From, MissedWhy, Policy, Reader, ReaderOptions};
 pub use retain::DueSegment;
 pub use stats::{Durations, Histogram, LaneStats, ReaderStats, SpaceState, TapeStats};
-pub use steps::push_by_steps;
 pub use subscribe::{Filter, HandlerError, Subscription};
 pub use tape::Tape;
 pub use topic::TopicState;

@@ -266,7 +266,7 @@ impl Reader {
             let core = lock(&self.topic.core);
             if let Some(i) = core.run_after(self.position) {
                 let (mut want, mut last) = (max as u64, None);
-                for run in core.ring.range(i..) {
+                for run in core.ring.iter_from(i) {
                     if want == 0 || last.is_some_and(|l| run.prev != l) {
                         break;
                     }

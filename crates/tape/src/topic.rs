@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use wholetape_model::{Class, Topic};
 
 use crate::block::Run;
+use crate::chunks::ChunkQueue;
 use crate::index::TopicIndex;
 use crate::wake::Watch;
 
@@ -28,7 +29,7 @@ pub(crate) struct Place {
 #[derive(Debug, Default)]
 pub(crate) struct TopicCore {
     /// Newest records in memory, oldest first; may have holes after a hand-over.
-    pub ring: VecDeque<Run>,
+    pub ring: ChunkQueue<Run>,
     pub places: Vec<Place>,
     pub sleeping: Vec<Arc<Watch>>,
     /// Readers with policy `block`.

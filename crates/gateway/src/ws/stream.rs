@@ -6,7 +6,6 @@
 //! Invariants: ring messages are adjacent (`prev` of each is `seq` of the one before), and the last one ends at `at`.
 //! `at` is the seq of the last *message*: a checkpoint moves the reader, but not `at`.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -14,7 +13,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use wholetape_model::{Kind, Topic, Ts};
-use wholetape_tape::{Delivery, From, Reader, ReaderOptions, Shared, Tape, TapeError, WakeSet, push_by_steps};
+use wholetape_tape::{ChunkQueue, Delivery, From, Reader, ReaderOptions, Shared, Tape, TapeError, WakeSet};
 use wholetape_wire::message::{self, Context, Written};
 
 use crate::lock;
@@ -83,7 +82,7 @@ pub(crate) struct Inner {
     reader: Reader,
     /// Everything up to here is encoded.
     pub at: u64,
-    ring: VecDeque<Frame>,
+    ring: ChunkQueue<Frame>,
     ring_bytes: usize,
     /// `prev` of the oldest message in the ring; `at` when it is empty.
     pub ring_start: u64,
@@ -139,7 +138,7 @@ impl Stream {
         let inner = Inner {
             reader,
             at,
-            ring: VecDeque::new(),
+            ring: ChunkQueue::default(),
             ring_bytes: 0,
             ring_start: at,
             built: !is_book || at >= head,
@@ -222,7 +221,7 @@ impl Stream {
                 };
                 stats.encoded_total.fetch_add(1, Ordering::Relaxed);
                 inner.ring_bytes += text.len() + MESSAGE_COST;
-                push_by_steps(&mut inner.ring, Frame { prev: inner.at, seq, ts: record.ts_recv(), text });
+                inner.ring.push_back(Frame { prev: inner.at, seq, ts: record.ts_recv(), text });
                 inner.at = seq;
                 self.trim(inner);
             }
@@ -304,7 +303,7 @@ impl Inner {
             Some(f) if f.prev == position => {}
             _ => return Next::Behind,
         }
-        for frame in self.ring.iter().skip(i).take(max) {
+        for frame in self.ring.iter_from(i).take(max) {
             if !out(frame) {
                 break;
             }
