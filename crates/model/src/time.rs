@@ -28,6 +28,40 @@ impl Ts {
         Self(us.saturating_mul(1_000))
     }
 
+    /// Reads what most venues print, `2026-09-01T12:00:00.125Z`: UTC, with none to nine decimal places. `None` for everything else, and
+    /// for what lies before 1970.
+    #[must_use]
+    pub fn parse_utc(text: &[u8]) -> Option<Self> {
+        let (head, tail) = text.split_at_checked(19)?;
+        let shape = head.iter().zip(b"dddd-dd-ddTdd:dd:dd");
+        if shape.clone().any(|(b, s)| if *s == b'd' { !b.is_ascii_digit() } else { b != s }) {
+            return None;
+        }
+        let number = |at: std::ops::Range<usize>| head[at].iter().fold(0, |n, b| n * 10 + i64::from(b - b'0'));
+        let (year, month, day) = (number(0..4), number(5..7), number(8..10));
+        let (h, m, s) = (number(11..13), number(14..16), number(17..19));
+        let date = days(year, month, day);
+        // A day that its month does not have comes back as another one.
+        if h > 23 || m > 59 || s > 59 || !(1..=12).contains(&month) || civil(date) != (year, month, day) {
+            return None;
+        }
+        let places = match tail {
+            b"Z" => &[][..],
+            [b'.', places @ .., b'Z'] if (1..=9).contains(&places.len()) => places,
+            _ => return None,
+        };
+        let mut nanos = 0;
+        for at in 0..9 {
+            let digit = places.get(at).map_or(0, |b| b.wrapping_sub(b'0'));
+            if digit > 9 {
+                return None;
+            }
+            nanos = nanos * 10 + i64::from(digit);
+        }
+        let seconds = ((date * 24 + h) * 60 + m) * 60 + s;
+        seconds.checked_mul(1_000_000_000)?.checked_add(nanos).filter(|ns| *ns >= 0).map(Self)
+    }
+
     /// Whole milliseconds, rounded towards the past.
     #[must_use]
     pub const fn millis(self) -> i64 {
@@ -93,9 +127,60 @@ pub fn civil(days: i64) -> (i64, i64, i64) {
     (yoe + era * 400 + i64::from(month <= 2), month, doy - (153 * mp + 2) / 5 + 1)
 }
 
+/// (year, month, day) to days since 1970-01-01, the reverse of [`civil`]: Howard Hinnant's `days_from_civil`.
+#[must_use]
+pub const fn days(year: i64, month: i64, day: i64) -> i64 {
+    let y = if month <= 2 { year - 1 } else { year };
+    let era = y.div_euclid(400);
+    let yoe = y.rem_euclid(400);
+    let doy = (153 * (if month > 2 { month - 3 } else { month + 9 }) + 2) / 5 + day - 1;
+    let doe = yoe * 365 + yoe / 4 - yoe / 100 + doy;
+    era * 146_097 + doe - 719_468
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn reads_what_venues_print() {
+        let ms = |text: &str| Ts::parse_utc(text.as_bytes()).map(Ts::millis);
+        assert_eq!(ms("2024-08-08T23:54:16.322Z"), Some(1_723_161_256_322));
+        assert_eq!(ms("2000-02-29T00:00:00Z"), Some(951_782_400_000));
+        assert_eq!(Ts::parse_utc(b"1970-01-01T00:00:00.000000001Z"), Some(Ts(1)));
+        for bad in [
+            "",
+            "2024-08-08",
+            "2024-08-08T23:54:16.322",
+            "2024-08-08T23:54:16.Z",
+            "2024-08-08T23:54:16.1234567890Z",
+            "2024-08-08T23:54:16.3a2Z",
+            "2024-08-08 23:54:16Z",
+            "2023-02-29T00:00:00Z",
+            "2024-13-01T00:00:00Z",
+            "2024-00-01T00:00:00Z",
+            "2024-08-08T24:00:00Z",
+            "2024-08-08T23:60:00Z",
+            "1969-12-31T23:59:59Z",
+            "9999-12-31T23:59:59Z",
+            "2024-08-08T23:54:16+00:00",
+        ] {
+            assert_eq!(ms(bad), None, "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_printed_is_read_back(ns in 0..i64::MAX) {
+            prop_assert_eq!(Ts::parse_utc(Ts(ns).to_string().as_bytes()), Some(Ts(ns)));
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..35)) {
+            let _ = Ts::parse_utc(&bytes);
+        }
+    }
 
     #[test]
     fn prints_rfc3339() {

@@ -31,6 +31,15 @@ impl Counter {
         *self = Self { last: None, lost: None };
     }
 
+    /// The number that the next message should have; `None` before the first.
+    #[must_use]
+    pub const fn next(&self) -> Option<u64> {
+        match self.last {
+            Some(last) => last.checked_add(1),
+            None => None,
+        }
+    }
+
     /// The next message is number `n`.
     pub const fn arrive(&mut self, n: u64) -> Arrival {
         let arrival = match self.last {
@@ -65,6 +74,7 @@ mod tests {
         let mut c = Counter::default();
         for n in 0..=4 {
             assert_eq!(c.arrive(n), Arrival::Follows);
+            assert_eq!(c.next(), Some(n + 1));
         }
         // Message 2 was of this book, 3 and 4 of others.
         assert_eq!(c.link(2), 2);

@@ -23,6 +23,9 @@ pub enum ProtocolError {
     Number { channel: &'static str, field: &'static str, source: wholetape_model::DecimalError },
     #[error("subscription refused: code {code}: {text}")]
     Refused { code: i64, text: String },
+    /// The connection numbers its messages, and they do not follow each other.
+    #[error("message {got} of the connection came where {expected} was due")]
+    Lost { expected: u64, got: u64 },
     /// An error that answers no request of ours: overload, maintenance and the like.
     #[error("venue reports error {code}: {text}")]
     Venue { code: i64, text: String },
@@ -39,7 +42,8 @@ impl ProtocolError {
             // It may have been a delta or a trade.
             Self::Malformed { .. } | Self::Number { .. } => Recovery::Resync,
             Self::Refused { .. } => Recovery::Stop,
-            Self::Venue { .. } => Recovery::Reconnect,
+            // What was lost may have been of any stream of the connection.
+            Self::Venue { .. } | Self::Lost { .. } => Recovery::Reconnect,
             Self::Status { .. } | Self::BadReply { .. } => Recovery::Skip,
         }
     }

@@ -11,16 +11,9 @@ use std::time::Duration;
 pub enum TradeHistory {
     /// Ids are consecutive, and [`TradesFrom`](crate::FetchKind::TradesFrom) answers from any of them.
     ById(ById),
-    /// Ids name trades but do not follow each other: [`TradesAt`](crate::FetchKind::TradesAt) pages from a time on, oldest
-    /// first. A page is proven by the trades that it shares with its neighbours.
-    ByTimeWithOverlap {
-        /// The most rows of one answer.
-        page_max: u64,
-        /// How far back the venue answers.
-        reach: Option<Duration>,
-        /// A page begins this much before the last row known, so that it shares rows with what is held.
-        overlap: Duration,
-    },
+    /// Ids name trades but do not follow each other: [`TradesAt`](crate::FetchKind::TradesAt) pages from a time on, or down to it. A page
+    /// is proven by the trades that it shares with its neighbours.
+    ByTimeWithOverlap(ByTime),
     /// Nothing can be asked. `consecutive` tells whether ids at least show what is missing.
     Impossible { consecutive: bool },
 }
@@ -42,6 +35,20 @@ pub struct ById {
     pub omits: &'static str,
 }
 
+/// See [`TradeHistory::ByTimeWithOverlap`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ByTime {
+    /// The most rows of one answer.
+    pub page_max: u64,
+    /// How far back the venue answers.
+    pub reach: Option<Duration>,
+    /// A page begins this much beyond the last row known, so that it shares rows with what is held.
+    pub overlap: Duration,
+    /// An answer holds the newest rows up to and including the time that is asked for, not the oldest from it on: the hole is filled from
+    /// its newer end.
+    pub downwards: bool,
+}
+
 impl Default for ById {
     fn default() -> Self {
         Self { page_max: 1_000, reach: None, window: None, by_time: true, edge_before: false, omits: "" }
@@ -61,7 +68,7 @@ impl TradeHistory {
     pub const fn is_consecutive(&self) -> bool {
         match self {
             Self::ById(_) => true,
-            Self::ByTimeWithOverlap { .. } => false,
+            Self::ByTimeWithOverlap(_) => false,
             Self::Impossible { consecutive } => *consecutive,
         }
     }
@@ -70,7 +77,7 @@ impl TradeHistory {
     pub const fn reach(&self) -> Option<Duration> {
         match self {
             Self::ById(by) => by.reach,
-            Self::ByTimeWithOverlap { reach, .. } => *reach,
+            Self::ByTimeWithOverlap(by) => by.reach,
             Self::Impossible { .. } => None,
         }
     }

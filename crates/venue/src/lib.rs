@@ -40,6 +40,7 @@
 
 pub mod binance;
 pub mod counter;
+pub mod dydx;
 pub mod error;
 pub mod history;
 pub mod json;
@@ -59,7 +60,7 @@ pub use wholetape_model::{BookRule, Chain, book_rule::Checksum};
 use wholetape_model::{InstrumentDef, InstrumentId, InstrumentIx};
 
 pub use error::{ProtocolError, Recovery};
-pub use history::{ById, TradeHistory};
+pub use history::{ById, ByTime, TradeHistory};
 pub use limits::{Heartbeat, Rate, Refusal, VenueLimits};
 pub use plan::{Channel, ConnectionPlan, PlanError, Route, SessionPlan, SplitLimits};
 pub use registry::{Endpoints, Venue, names, of_address, venue, venues};
@@ -69,7 +70,7 @@ pub use session::{
 };
 
 /// Every folder.
-pub const FOLDERS: [&[&dyn Venue]; 2] = [&binance::VENUES, &okx::VENUES];
+pub const FOLDERS: [&[&dyn Venue]; 3] = [&binance::VENUES, &okx::VENUES, &dydx::VENUES];
 
 /// The session of one connection.
 ///

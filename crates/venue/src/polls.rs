@@ -15,11 +15,38 @@ pub struct Polls {
     instruments: Option<Every>,
 }
 
+/// One poll after another in turns, each instrument once in an interval.
 #[derive(Debug)]
-struct Spread {
+pub struct Spread {
     spacing: Duration,
     next: Ts,
     cursor: usize,
+}
+
+impl Spread {
+    /// The first is due at `from`; `None` where there is nobody to poll.
+    #[must_use]
+    pub fn new(from: Ts, count: usize, interval: Duration) -> Option<Self> {
+        let spacing = (interval / u32::try_from(count).unwrap_or(u32::MAX).max(1)).max(Duration::from_millis(1));
+        (count > 0).then_some(Self { spacing, next: from, cursor: 0 })
+    }
+
+    /// Which of `count` is to be asked for now.
+    pub fn poll(&mut self, now: Ts, count: usize) -> Option<usize> {
+        if count == 0 || now < self.next {
+            return None;
+        }
+        let at = self.cursor % count;
+        self.cursor = at + 1;
+        // After a stall polls are skipped, not made up for.
+        self.next = (self.next + self.spacing).max(now + self.spacing.min(Duration::from_millis(100)));
+        Some(at)
+    }
+
+    #[must_use]
+    pub const fn next(&self) -> Ts {
+        self.next
+    }
 }
 
 #[derive(Debug)]
@@ -32,11 +59,7 @@ struct Every {
 impl Polls {
     /// `open_interest` and `instruments`: intervals, where they are to be polled at all.
     pub fn open(&mut self, now: Ts, count: usize, open_interest: Option<Duration>, instruments: Option<Duration>) {
-        self.open_interest = open_interest.filter(|_| count > 0).map(|interval| Spread {
-            spacing: (interval / u32::try_from(count).unwrap_or(u32::MAX)).max(Duration::from_millis(1)),
-            next: now,
-            cursor: 0,
-        });
+        self.open_interest = open_interest.and_then(|interval| Spread::new(now, count, interval));
         self.instruments = instruments.map(|interval| Every {
             interval: interval.max(Duration::from_secs(1)),
             next: now,
@@ -46,12 +69,7 @@ impl Polls {
 
     /// Which of `count` instruments to ask for its open interest now.
     pub fn open_interest(&mut self, now: Ts, count: usize) -> Option<usize> {
-        let spread = self.open_interest.as_mut().filter(|s| count > 0 && now >= s.next)?;
-        let at = spread.cursor % count;
-        spread.cursor = at + 1;
-        // After a stall polls are skipped, not made up for.
-        spread.next = (spread.next + spread.spacing).max(now + spread.spacing.min(Duration::from_millis(100)));
-        Some(at)
+        self.open_interest.as_mut()?.poll(now, count)
     }
 
     /// Whether to ask for the definitions now.
@@ -71,7 +89,7 @@ impl Polls {
 
     #[must_use]
     pub fn next(&self) -> Option<Ts> {
-        let a = self.open_interest.as_ref().map(|s| s.next);
+        let a = self.open_interest.as_ref().map(Spread::next);
         let b = self.instruments.as_ref().map(|e| e.next);
         [a, b].into_iter().flatten().min()
     }

@@ -6,10 +6,15 @@
 //! further one the last trade of the one before, and some page the trade at the right edge; then nothing can be missing
 //! between, and the verdict is *healed, proven by overlap*. Where a page does not meet its neighbour the hole is lost, and
 //! says where. Unique ids are merged: a row that is held is not written again.
+//!
+//! A venue that answers with the newest rows up to a time (dYdX) is asked from the newer end: the first page must show the trade at the
+//! right edge, each further one the *oldest* trade of the one before, down to the trade at the left edge and past its moment, since an
+//! answer may cut the trades of one moment (a block's) in two.
 
 use std::time::Duration;
 
 use wholetape_model::{GapCause, GapState, HealSource, TradeId, Ts};
+use wholetape_venue::ByTime;
 
 use super::hole::{GapMark, Hole};
 use super::trades::{FAILURES_MAX, Live};
@@ -43,7 +48,7 @@ pub struct Named {
 struct Page {
     gap: u64,
     rows: u64,
-    first: Option<Ts>,
+    first: Option<(TradeId, Ts)>,
     last: Option<(TradeId, Ts)>,
     met_left: bool,
     met_bridge: bool,
@@ -53,9 +58,7 @@ struct Page {
 /// See the module.
 #[derive(Debug)]
 pub struct Overlap {
-    page_max: u64,
-    reach: Option<Duration>,
-    overlap: Duration,
+    by: ByTime,
     span: Duration,
     known: Window,
     last: Option<(TradeId, Ts)>,
@@ -68,17 +71,9 @@ pub struct Overlap {
 
 impl Overlap {
     /// `held` is what the tape has of the last hours, in its order; `newest` the venue time of the newest.
-    pub fn new(
-        (page_max, reach, overlap): (u64, Option<Duration>, Duration),
-        span: Duration,
-        held: &[Named],
-        newest: Ts,
-        open: &[GapMark],
-    ) -> Self {
+    pub fn new(by: ByTime, span: Duration, held: &[Named], newest: Ts, open: &[GapMark]) -> Self {
         let mut this = Self {
-            page_max,
-            reach,
-            overlap,
+            by,
             span,
             known: Window::default(),
             last: None,
@@ -97,7 +92,7 @@ impl Overlap {
             let mark = Hole::resumed(mark);
             let (from, to) = (mark.from_ts, mark.to_ts);
             this.holes.push(TimeHole {
-                cursor: from - overlap,
+                cursor: this.first_cursor(from, to),
                 mark,
                 from,
                 to,
@@ -108,6 +103,11 @@ impl Overlap {
             });
         }
         this
+    }
+
+    /// Where the first page of a hole begins.
+    fn first_cursor(&self, from: Ts, to: Ts) -> Ts {
+        if self.by.downwards { to + self.by.overlap } else { from - self.by.overlap }
     }
 
     /// The trade that came last.
@@ -173,7 +173,7 @@ impl Overlap {
             to,
             left,
             right: Some(right),
-            cursor: from - self.overlap,
+            cursor: self.first_cursor(from, to),
             bridge: None,
             rows: 0,
         });
@@ -202,7 +202,7 @@ impl Overlap {
         let Some(at) = self.holes.iter().position(|h| h.mark.gap == page.gap) else { return false };
         let h = &mut self.holes[at];
         page.rows += 1;
-        page.first.get_or_insert(event);
+        page.first.get_or_insert((id, event));
         page.last = Some((id, event));
         page.met_left |= h.left == Some(id);
         page.met_bridge |= h.bridge == Some(id);
@@ -218,14 +218,29 @@ impl Overlap {
     pub fn after_page(&mut self, now: Ts) -> Vec<GapMark> {
         let page = std::mem::take(&mut self.page);
         let Some(at) = self.holes.iter().position(|h| h.mark.gap == page.gap) else { return Vec::new() };
-        let h = &mut self.holes[at];
-        let (Some((last_id, last_ts)), Some(first)) = (page.last, page.first) else {
+        let (Some(last), Some(first)) = (page.last, page.first) else {
             return self.fail(page.gap, "the venue answered without any trade", now);
         };
+        if self.by.downwards {
+            self.after_page_down(at, &page, first, now)
+        } else {
+            self.after_page_up(at, &page, first, last, now)
+        }
+    }
+
+    fn after_page_up(
+        &mut self,
+        at: usize,
+        page: &Page,
+        (_, first): (TradeId, Ts),
+        last: (TradeId, Ts),
+        now: Ts,
+    ) -> Vec<GapMark> {
+        let h = &self.holes[at];
         let began = h.bridge.is_some();
         let met = if began { page.met_bridge } else { h.left.is_none() || page.met_left };
         if !met {
-            let why = match self.reach {
+            let why = match self.by.reach {
                 _ if began => "two pages do not overlap".to_owned(),
                 Some(reach) if now.since(h.from) > reach => {
                     format!("beyond the venue's reach: its history begins {} ms later", first.since(h.from).as_millis())
@@ -235,21 +250,55 @@ impl Overlap {
             return self.lose(at, why);
         }
         if page.met_right {
-            let h = self.holes.remove(at);
-            let left = h.left.map_or("the left edge by time".into(), |id| format!("id {id}"));
-            let right = h.right.map_or("what followed".into(), |id| format!("id {id}"));
-            let why = format!("{} rows, proven by overlap: pages meet {left} and {right}", h.rows);
-            return vec![h.mark.mark(GapState::Healed, HealSource::Rest, 0, why)];
+            return self.whole(at);
         }
-        if page.rows < self.page_max {
+        if page.rows < self.by.page_max {
             return self.fail(page.gap, "the venue's history does not reach the right edge yet", now);
         }
-        if super::trades::millis(last_ts) <= super::trades::millis(h.cursor) {
-            return self.lose(at, format!("more than {} trades in one moment", self.page_max));
+        self.go_on(at, last, last.1 > h.cursor, page.rows, now)
+    }
+
+    fn after_page_down(&mut self, at: usize, page: &Page, first: (TradeId, Ts), now: Ts) -> Vec<GapMark> {
+        let h = &self.holes[at];
+        let began = h.bridge.is_some();
+        if began && !page.met_bridge {
+            return self.lose(at, "two pages do not overlap".to_owned());
         }
-        (h.cursor, h.bridge) = (last_ts, Some(last_id));
+        if !began && h.right.is_some() && !page.met_right {
+            return self.fail(page.gap, "the venue's history does not reach the right edge yet", now);
+        }
+        // All of the left edge's own moment is shown only where something older is, or nothing is left out.
+        let all = page.rows < self.by.page_max;
+        if (h.left.is_none() || page.met_left) && (all || first.1 < h.from) {
+            return self.whole(at);
+        }
+        if all || first.1 < h.from {
+            let why = match self.by.reach {
+                Some(reach) if now.since(h.from) > reach => "beyond the venue's reach".to_owned(),
+                _ => "no page shows the trade at the left edge".to_owned(),
+            };
+            return self.lose(at, why);
+        }
+        self.go_on(at, first, first.1 < h.cursor, page.rows, now)
+    }
+
+    /// The next page begins at the last trade of this one.
+    fn go_on(&mut self, at: usize, (id, ts): (TradeId, Ts), moved: bool, rows: u64, now: Ts) -> Vec<GapMark> {
+        let h = &mut self.holes[at];
+        if !moved || super::trades::millis(ts) == super::trades::millis(h.cursor) {
+            return self.lose(at, format!("{rows} trades and more in one moment"));
+        }
+        (h.cursor, h.bridge) = (ts, Some(id));
         (h.mark.failures, h.mark.next_at) = (0, now);
         Vec::new()
+    }
+
+    fn whole(&mut self, at: usize) -> Vec<GapMark> {
+        let h = self.holes.remove(at);
+        let left = h.left.map_or("the left edge by time".into(), |id| format!("id {id}"));
+        let right = h.right.map_or("what followed".into(), |id| format!("id {id}"));
+        let why = format!("{} rows, proven by overlap: pages meet {left} and {right}", h.rows);
+        vec![h.mark.mark(GapState::Healed, HealSource::Rest, 0, why)]
     }
 
     fn lose(&mut self, at: usize, why: String) -> Vec<GapMark> {

@@ -1,16 +1,17 @@
 //! Healing where ids do not follow each other, and where nothing can be asked, through the whole line: what stands on the tape.
 
-use wholetape_venue::TradeHistory;
+use wholetape_venue::{ByTime, TradeHistory};
 
 use super::overlap::Named;
 use super::tests::{Bench, Script, T0, TRADES, at, bench_of};
 use super::*;
 
-const LOOSE: TradeHistory = TradeHistory::ByTimeWithOverlap {
+const LOOSE: TradeHistory = TradeHistory::ByTimeWithOverlap(ByTime {
     page_max: 100,
     reach: Some(Duration::from_secs(3_600)),
     overlap: Duration::from_millis(50),
-};
+    downwards: false,
+});
 
 fn venue(history: TradeHistory, resume: Resume) -> Bench {
     let script = Script { history, ..Script::default() };

@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use wholetape_model::{GapCause, GapState, HealSource, TradeId, Ts};
-use wholetape_venue::{ById, FetchKind, TradeHistory};
+use wholetape_venue::{ById, ByTime, FetchKind, TradeHistory};
 
 use super::backlog::{Backlog, Edge};
 use super::heal::{Order, Progress};
@@ -189,18 +189,20 @@ impl TradeFlow {
     ) -> Self {
         self.by = match history {
             TradeHistory::ById(by) => Some(by),
-            TradeHistory::ByTimeWithOverlap { .. } | TradeHistory::Impossible { .. } => None,
+            TradeHistory::ByTimeWithOverlap(_) | TradeHistory::Impossible { .. } => None,
         };
         self.last_event = newest;
         let loose = match history {
-            TradeHistory::ByTimeWithOverlap { page_max, reach, overlap } => Some((page_max, reach, overlap)),
-            TradeHistory::Impossible { consecutive: false } => Some((1, None, Duration::ZERO)),
+            TradeHistory::ByTimeWithOverlap(by) => Some(by),
+            TradeHistory::Impossible { consecutive: false } => {
+                Some(ByTime { page_max: 1, reach: None, overlap: Duration::ZERO, downwards: false })
+            }
             _ => None,
         };
         if let Some(way) = loose {
             let open: Vec<GapMark> =
                 self.holes.drain(..).map(|h| h.mark(GapState::Open, HealSource::None, 0, String::new())).collect();
-            self.pages = self.heal && matches!(history, TradeHistory::ByTimeWithOverlap { .. });
+            self.pages = self.heal && matches!(history, TradeHistory::ByTimeWithOverlap(_));
             let span = if self.pages { backlog } else { Duration::ZERO };
             // Where nothing can be asked the newest of them is the topic's loss, which goes on.
             let open = if self.pages { &open[..] } else { &open[..open.len().saturating_sub(1)] };

@@ -429,11 +429,12 @@ fn page_by_time(f: &mut TradeFlow, at: Ts, last: u64, page: u64, now: Ts) -> (Ve
     (new, f.after_answer(None, "", now))
 }
 
-const LOOSE: TradeHistory = TradeHistory::ByTimeWithOverlap {
+const LOOSE: TradeHistory = TradeHistory::ByTimeWithOverlap(ByTime {
     page_max: 10,
     reach: Some(Duration::from_secs(3_600)),
     overlap: Duration::from_millis(50),
-};
+    downwards: false,
+});
 
 #[test]
 fn a_hole_without_consecutive_ids_is_whole_when_its_pages_overlap() {
@@ -524,6 +525,106 @@ fn a_backlog_by_time_begins_at_its_first_trade() {
         }
     }
     assert_eq!(new, (200..400).collect::<Vec<_>>());
+}
+
+/// dYdX: an answer holds the newest trades up to a time, both of a block or one of them where the limit cuts it.
+const DOWN: TradeHistory = TradeHistory::ByTimeWithOverlap(ByTime {
+    page_max: 7,
+    reach: None,
+    overlap: Duration::from_millis(50),
+    downwards: true,
+});
+
+/// Two trades in each moment of 20 ms; `first` is the oldest that the venue has, and the newest come first.
+fn page_down(f: &mut TradeFlow, at: Ts, shown: (u64, u64), now: Ts) -> (Vec<u64>, Vec<GapMark>) {
+    page_up_to(f, at, at, shown, now)
+}
+
+/// As [`page_down`], of a venue that reads another time in the question.
+fn page_up_to(f: &mut TradeFlow, at: Ts, to: Ts, (first, last): (u64, u64), now: Ts) -> (Vec<u64>, Vec<GapMark>) {
+    f.begin(FetchKind::TradesAt, millis(at));
+    let moment = |n: u64| event(n / 2 * 20);
+    let mut shown: Vec<u64> = (first..=last).rev().filter(|n| moment(*n) <= to).take(7).collect();
+    shown.reverse();
+    let new = shown.iter().copied().filter(|n| f.on_late(name(*n), moment(*n), now, 999).0).collect();
+    (new, f.after_answer(None, "", now))
+}
+
+fn cut_at_100(backlog: Duration) -> TradeFlow {
+    let mut f = loose(DOWN, backlog);
+    f.on_live(name(100), event(1_000), event(1_000), 1);
+    f.on_closed();
+    let Live::AfterGap(_) = f.on_live(name(131), event(1_300), event(1_300), 7) else { panic!("no gap") };
+    f
+}
+
+fn all_pages(f: &mut TradeFlow, shown: (u64, u64)) -> (Vec<u64>, Vec<GapMark>) {
+    let (mut now, mut new, mut verdict) = (event(2_000), Vec::new(), Vec::new());
+    for _ in 0..20 {
+        let Some(Ask::At(at)) = f.poll_ask(now).or_else(|| f.poll_backlog(now)) else { break };
+        let (rows, marks) = page_down(f, at, shown, now);
+        new.extend(rows);
+        verdict.extend(marks);
+        now = now + Duration::from_millis(20);
+    }
+    new.sort_unstable();
+    (new, verdict)
+}
+
+#[test]
+fn a_venue_that_pages_downwards_is_asked_from_the_newer_end() {
+    let mut f = cut_at_100(Duration::ZERO);
+    let (new, verdict) = all_pages(&mut f, (0, 140));
+    // 101 is of the same moment as 100, 130 of the same as 131.
+    assert_eq!(new, (101..131).collect::<Vec<_>>(), "blocks that a page cuts are completed by the next");
+    assert_eq!((verdict.len(), verdict[0].gap, verdict[0].state), (1, 7, GapState::Healed), "{verdict:?}");
+    assert!(verdict[0].why.contains("30 rows, proven by overlap"), "{}", verdict[0].why);
+}
+
+#[test]
+fn a_page_downwards_that_never_meets_the_left_edge_loses_the_hole() {
+    let mut f = cut_at_100(Duration::ZERO);
+    let (new, verdict) = all_pages(&mut f, (110, 140));
+    assert_eq!(new, (110..131).collect::<Vec<_>>(), "what came is kept");
+    assert_eq!((verdict.len(), verdict[0].state), (1, GapState::Lost));
+    assert!(verdict[0].why.contains("left edge"), "{}", verdict[0].why);
+}
+
+/// An unknown parameter is not refused but ignored: each answer is the newest page.
+#[test]
+fn a_page_that_is_not_older_than_the_one_before_heals_nothing() {
+    let mut f = cut_at_100(Duration::ZERO);
+    let now = event(2_000);
+    let newest = |f: &mut TradeFlow| {
+        let Some(Ask::At(at)) = f.poll_ask(now) else { panic!("not asked") };
+        page_up_to(f, at, event(9_000), (0, 140), now).1
+    };
+    assert_eq!(newest(&mut f), []);
+    let lost = newest(&mut f);
+    assert_eq!(lost[0].state, GapState::Lost);
+    assert!(lost[0].why.contains("in one moment"), "{}", lost[0].why);
+}
+
+#[test]
+fn a_right_edge_that_rest_does_not_show_yet_is_waited_for() {
+    let mut f = cut_at_100(Duration::ZERO);
+    let now = event(2_000);
+    let Some(Ask::At(at)) = f.poll_ask(now) else { panic!("not asked") };
+    assert_eq!(page_down(&mut f, at, (0, 125), now).1, []);
+    assert_eq!((f.open_gaps(), f.poll_ask(now)), (1, None), "asked again later");
+    let Some(Ask::At(at)) = f.poll_ask(now + Duration::from_secs(60)) else { panic!("not asked again") };
+    assert!(at >= event(1_300), "from the newer end");
+}
+
+#[test]
+fn a_backlog_downwards_ends_at_its_span_or_at_the_first_trade_ever() {
+    for (first, expected) in [(0, 100), (110, 110)] {
+        let mut f = loose(DOWN, Duration::from_millis(500));
+        let Live::AfterGap(_) = f.on_live(name(150), event(1_500), event(1_500), 7) else { panic!("no gap") };
+        let (new, verdict) = all_pages(&mut f, (first, 160));
+        assert_eq!(new, (expected..150).chain([151]).collect::<Vec<_>>());
+        assert_eq!((verdict.len(), verdict[0].state), (1, GapState::Healed));
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use wholetape_model::time::days;
 use wholetape_model::{Kind, Period, Ts};
 
 use super::ArchiveError;
@@ -171,16 +172,6 @@ fn span_of(date: &str) -> Option<Span> {
         None => (first, next),
     };
     Some(Span { from: Ts(from * DAY), to: Ts(to * DAY) })
-}
-
-/// Days since 1970-01-01: Howard Hinnant's `days_from_civil` (<https://howardhinnant.github.io/date_algorithms.html>).
-const fn days(year: i64, month: i64, day: i64) -> i64 {
-    let y = if month <= 2 { year - 1 } else { year };
-    let era = y.div_euclid(400);
-    let yoe = y.rem_euclid(400);
-    let doy = (153 * (if month > 2 { month - 3 } else { month + 9 }) + 2) / 5 + day - 1;
-    let doe = yoe * 365 + yoe / 4 - yoe / 100 + doy;
-    era * 146_097 + doe - 719_468
 }
 
 #[cfg(test)]
