@@ -10,7 +10,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use wholetape_model::Ts;
-use wholetape_venue::{Frame, Out, Session, SessionPlan, open};
+use wholetape_venue::{Channel, Frame, Out, Session, SessionPlan, open};
 
 struct Counting;
 
@@ -127,6 +127,52 @@ fn our_own_frames_cost_no_allocation() {
         assert!(frames.len() >= 5, "{}", frames.len());
         check(venue, &frames);
     }
+}
+
+/// Messages are counted, so a second round is a second connection.
+#[test]
+fn dydx_data_costs_no_allocation() {
+    const CONNECTION: &str = "7d0f6c9e-0000-4000-8000-000000000001";
+    let channels = ["trade", "book", "quote", "bar-1m", "mark"].map(|c| Channel::parse(c).unwrap()).to_vec();
+    let instruments = vec![(0, "AAA-USD".to_owned())];
+    let mut session = open(&SessionPlan { channels, instruments, ..SessionPlan::new("dydx") }).unwrap();
+    let data = |n: u64, channel: &str, contents: &str| {
+        format!(
+            r#"{{"type":"channel_data","connection_id":"{CONNECTION}","message_id":{n},"id":"AAA-USD","channel":"{channel}","version":"1.0.0","contents":{contents}}}"#
+        )
+    };
+    let mut frames = vec![format!(r#"{{"type":"connected","connection_id":"{CONNECTION}","message_id":0}}"#)];
+    for n in 1..2_000_u64 {
+        let (price, size) = (100 + n * 7 % 90, n % 4);
+        frames.push(match n % 4 {
+            0 => data(n, "v4_trades", &format!(
+                r#"{{"trades":[{{"id":"0151a2b1{n:016x}","side":"BUY","size":"1","price":"{price}.5","type":"LIMIT","createdAt":"2026-09-01T12:00:00.125Z"}}]}}"#
+            )),
+            1 => data(n, "v4_orderbook", &format!(r#"{{"bids":[["{price}.5","{size}"]]}}"#)),
+            2 => data(n, "v4_orderbook", &format!(r#"{{"asks":[["{price}","{size}.25"],["{price}.75","0"]]}}"#)),
+            _ => data(n, "v4_candles", &format!(
+                r#"{{"startedAt":"2026-09-01T12:{:02}:00.000Z","ticker":"AAA-USD","resolution":"1MIN","low":"1","high":"9","open":"2","close":"{price}","baseTokenVolume":"3","usdVolume":"6","trades":2,"startingOpenInterest":"1"}}"#,
+                n / 40
+            )),
+        });
+    }
+    let snapshot = r#"{"bids":[{"price":"100","size":"1"}],"asks":[{"price":"101","size":"3"}]}"#;
+    frames.insert(1, data(1, "v4_orderbook", snapshot).replace("channel_data", "subscribed"));
+    frames.remove(2);
+    let frames: Vec<&[u8]> = frames.iter().map(|f| f.as_bytes()).collect();
+    let mut out = Out::default();
+    let mut round = || {
+        session.on_open(Ts(1), &mut out);
+        out.clear();
+        // The greeting asks for the streams, which is text.
+        session.on_frame(Ts(1), Frame::Text(frames[0]), &mut out).unwrap();
+        session.on_frame(Ts(1), Frame::Text(frames[1]), &mut out).unwrap();
+        allocations(session.as_mut(), &mut out, &frames[2..])
+    };
+    round();
+    let (allocated, events) = round();
+    assert!(events > 2_000, "{events}");
+    assert_eq!(allocated, 0, "{allocated} allocations for {events} events");
 }
 
 #[test]

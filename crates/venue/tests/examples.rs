@@ -135,3 +135,26 @@ fn okx_answers() {
     let paths: Vec<(&str, &str)> = paths.iter().map(|(name, path)| (*name, path.as_str())).collect();
     insta::assert_snapshot!(answers(session.as_mut(), &lines, &paths));
 }
+
+#[test]
+fn dydx_streams() {
+    let Some(lines) = support::examples("dydx-v4", "schema_examples") else { return };
+    let mut session = session("dydx", &["BTC-USD", "ETH-USD"]);
+    insta::assert_snapshot!(streams(session.as_mut(), &lines));
+}
+
+/// Of private channels nothing is ours but one message of public trades.
+#[test]
+fn dydx_private_streams() {
+    let Some(lines) = support::examples("dydx-v4", "private_examples") else { return };
+    let mut session = session("dydx", &["ETH-USD"]);
+    insta::assert_snapshot!(streams(session.as_mut(), &lines));
+}
+
+#[test]
+fn dydx_answers() {
+    let Some(lines) = support::examples("dydx-v4", "rest_examples") else { return };
+    let mut session = session("dydx", &["BTC-USD", "ETH-USD", "AAVE-USD", "1INCH-USD"]);
+    let paths = [("list_perpetual_markets", "https://indexer.dydx.trade/v4/perpetualMarkets")];
+    insta::assert_snapshot!(answers(session.as_mut(), &lines, &paths));
+}

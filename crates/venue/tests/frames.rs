@@ -79,3 +79,10 @@ fn okx_frames_give_these_events() {
     let mut session = session("okx", &["AAA-BBB", "AAA-BBB-SWAP", "AAA-CCC-270326"]);
     insta::assert_snapshot!(play(session.as_mut(), include_str!("../frames/okx/okx.jsonl")));
 }
+
+#[test]
+fn dydx_frames_give_these_events() {
+    let symbols = ["AAA-USD", "BBB,RAYDIUM,9BB6NFEcjBCtnNLFko2FqVQBq8HHM13kCyYcdQbgpump-USD"];
+    let mut session = session("dydx", &symbols);
+    insta::assert_snapshot!(play(session.as_mut(), include_str!("../frames/dydx/dydx.jsonl")));
+}

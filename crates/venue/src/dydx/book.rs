@@ -288,9 +288,9 @@ mod tests {
         // A newer ask crosses the old bid: the bid is hidden.
         b.apply(&[], &pairs(&[("99.5", "5")]), stamp(2, 0), Ts(2));
         check(&b, ("99", "2"), ("99.5", "5"));
-        // A still newer bid at the same price hides the ask.
+        // A still newer bid at the same price hides the ask, which had its turn with the bid at 100.
         b.apply(&pairs(&[("99.5", "1")]), &[], stamp(3, 0), Ts(3));
-        check(&b, ("100", "1"), ("101", "3"));
+        check(&b, ("99.5", "1"), ("101", "3"));
         // Both go: what was hidden is there again.
         b.apply(&pairs(&[("99.5", "0.0")]), &pairs(&[("99.5", "0")]), stamp(4, 0), Ts(4));
         check(&b, ("100", "1"), ("101", "3"));
@@ -300,8 +300,8 @@ mod tests {
     fn of_one_message_the_smaller_size_goes_and_the_larger_keeps_the_rest() {
         let mut b = book(&[("100", "1")], &[("101", "3")]);
         b.apply(&pairs(&[("105", "2.5")]), &pairs(&[("104", "1")]), stamp(2, 0), Ts(2));
-        // 101 was told before the bid at 105.
-        check(&b, ("105", "2.5"), ("0", "0"));
+        // 101 was told before the bid at 105; 104 with it.
+        check(&b, ("105", "1.5"), ("0", "0"));
         let mut b = book(&[("105", "2.5"), ("100", "1")], &[("104", "1"), ("106", "7")]);
         check(&b, ("105", "1.5"), ("106", "7"));
         b.apply(&[], &[], stamp(3, 0), Ts(3));
