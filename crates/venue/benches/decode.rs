@@ -19,6 +19,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use serde::Deserialize;
 use wholetape_model::Ts;
 use wholetape_venue::binance::{Binance, limits::Variant};
+use wholetape_venue::dydx::Dydx;
 use wholetape_venue::okx::Okx;
 use wholetape_venue::{Frame, Out, Session, SessionPlan, open};
 
@@ -131,6 +132,56 @@ struct OkxBook<'a> {
     prev_seq_id: i64,
 }
 
+/// dYdX numbers the messages of a connection, and wraps what they hold by channel.
+#[derive(Deserialize)]
+#[allow(dead_code)]
+struct Message<'a, T> {
+    connection_id: &'a str,
+    message_id: u64,
+    id: &'a str,
+    channel: &'a str,
+    contents: T,
+}
+
+#[derive(Deserialize)]
+struct DydxTrades<'a> {
+    #[serde(borrow)]
+    #[allow(dead_code)]
+    trades: Vec<DydxTrade<'a>>,
+}
+
+#[derive(Deserialize)]
+#[allow(dead_code)]
+#[serde(rename_all = "camelCase")]
+struct DydxTrade<'a> {
+    id: &'a str,
+    side: &'a str,
+    size: &'a str,
+    price: &'a str,
+    created_at: &'a str,
+    #[serde(rename = "type")]
+    kind: &'a str,
+}
+
+#[derive(Deserialize)]
+#[allow(dead_code)]
+struct DydxBook<'a> {
+    #[serde(borrow, default)]
+    bids: Vec<(&'a str, &'a str)>,
+    #[serde(borrow, default)]
+    asks: Vec<(&'a str, &'a str)>,
+}
+
+fn parse_message<'a, T: Deserialize<'a>>(frame: &'a [u8]) {
+    let m: Message<'a, T> = sonic_rs::from_slice(frame).expect("a good frame");
+    black_box(&m.contents);
+}
+
+fn parse_message_serde<'a, T: Deserialize<'a>>(frame: &'a [u8]) {
+    let m: Message<'a, T> = serde_json::from_slice(frame).expect("a good frame");
+    black_box(&m.contents);
+}
+
 fn parse_rows<'a, T: Deserialize<'a>>(frame: &'a [u8]) {
     let w: Rows<'a, T> = sonic_rs::from_slice(frame).expect("a recorded frame");
     black_box(&w.data);
@@ -154,6 +205,8 @@ fn sonic(channel: &str, frame: &[u8]) {
         "bookTicker" => parse::<BookTicker<'_>>(frame),
         "trades" | "trades-all" => parse_rows::<OkxTrade<'_>>(frame),
         "bbo-tbt" | "books" | "books-l2-tbt" => parse_rows::<OkxBook<'_>>(frame),
+        "v4_trades" => parse_message::<DydxTrades<'_>>(frame),
+        "v4_orderbook" => parse_message::<DydxBook<'_>>(frame),
         _ => parse::<Depth<'_>>(frame),
     }
 }
@@ -171,6 +224,8 @@ fn serde(channel: &str, frame: &[u8]) {
         "bookTicker" => parse_serde::<BookTicker<'_>>(frame),
         "trades" | "trades-all" => parse_rows_serde::<OkxTrade<'_>>(frame),
         "bbo-tbt" | "books" | "books-l2-tbt" => parse_rows_serde::<OkxBook<'_>>(frame),
+        "v4_trades" => parse_message_serde::<DydxTrades<'_>>(frame),
+        "v4_orderbook" => parse_message_serde::<DydxBook<'_>>(frame),
         _ => parse_serde::<Depth<'_>>(frame),
     }
 }
@@ -188,6 +243,10 @@ impl Set {
     }
 
     fn decode_all(&self, session: &mut dyn Session, out: &mut Out) {
+        if self.venue == DYDX {
+            // Messages are counted: the same ones again are another connection's.
+            session.on_open(Ts(1), out);
+        }
         for frame in &self.frames {
             out.clear();
             session.on_frame(Ts(1), Frame::Text(frame), out).expect("a good frame");
@@ -200,6 +259,7 @@ impl Set {
         let plan = SessionPlan::capture(&self.venue);
         match Variant::by_name(&self.venue) {
             Some(variant) => Box::new(Binance::new(variant, &plan).expect("an empty plan").typed_only()),
+            None if self.venue == DYDX => Box::new(Dydx::new(&plan).expect("an empty plan").typed_only()),
             None => Box::new(Okx::new(&plan).expect("an empty plan").typed_only()),
         }
     }
@@ -209,8 +269,8 @@ impl Set {
         for frame in &self.frames {
             let peeked = black_box(session.peek(Frame::Text(frame)));
             assert!(
-                peeked.is_some() || self.venue == "okx",
-                "a plain head is recognised (a snapshot is never dropped)"
+                peeked.is_some() || self.venue == "okx" || self.venue == DYDX,
+                "a plain head is recognised (a snapshot is never dropped, and none of dYdX)"
             );
         }
     }
@@ -220,6 +280,37 @@ impl Set {
             parse(self.channel, frame);
         }
     }
+}
+
+const DYDX: &str = "dydx";
+
+/// Messages of a connection, as many as a set has: the recordings have none of this venue.
+fn dydx_sets() -> Vec<Set> {
+    let message = |n: u64, channel: &str, contents: &str| {
+        format!(
+            r#"{{"type":"channel_data","connection_id":"7d0f6c9e-0000-4000-8000-000000000001","message_id":{n},"id":"AAA-USD","channel":"{channel}","version":"1.0.0","contents":{contents}}}"#
+        )
+    };
+    let book = |n: u64| {
+        let side = if n.is_multiple_of(2) { "bids" } else { "asks" };
+        format!(r#"{{"{side}":[["{}.{}","{}.{:03}"]]}}"#, 3_300 + n * 7 % 190, n % 10, n % 4, n * 31 % 1_000)
+    };
+    let trade = |n: u64| {
+        let one = |i: u64| {
+            format!(
+                r#"{{"id":"0151a2b1{:016x}","side":"BUY","size":"{}.25","price":"{}.5","type":"LIMIT","createdAt":"2026-09-01T12:{:02}:{:02}.{:03}Z"}}"#,
+                n * 3 + i, n % 9, 3_300 + n % 90, n / 60 % 60, n % 60, n % 1_000
+            )
+        };
+        format!(r#"{{"trades":[{}]}}"#, (0..=n % 3).map(one).collect::<Vec<_>>().join(","))
+    };
+    let made = |channel: &'static str, contents: &dyn Fn(u64) -> String| Set {
+        name: "made".into(),
+        venue: DYDX.into(),
+        channel,
+        frames: (0..FRAMES_MAX as u64).map(|n| message(n, channel, &contents(n)).into_bytes()).collect(),
+    };
+    vec![made("v4_orderbook", &book), made("v4_trades", &trade)]
 }
 
 const HOT: [(&str, &str); 9] = [
@@ -290,6 +381,7 @@ fn sets() -> Vec<Set> {
             }
         }
     }
+    sets.extend(dydx_sets());
     sets
 }
 

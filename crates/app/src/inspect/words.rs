@@ -7,26 +7,33 @@ use wholetape_model::Kind;
 pub enum Words {
     Binance,
     Okx,
+    Dydx,
 }
 
 impl Words {
     pub fn of(venue: &str) -> Self {
-        if venue == "okx" { Self::Okx } else { Self::Binance }
+        match venue {
+            "okx" => Self::Okx,
+            "dydx" => Self::Dydx,
+            _ => Self::Binance,
+        }
     }
 
     /// Which depth channel a message is of; empty for all else. Binance: `depth@100ms` of `{"stream":"btcusdt@depth@100ms",…`, `depth` of
-    /// an unwrapped depth update. OKX: `books` of `{"arg":{"channel":"books",…`.
+    /// an unwrapped depth update. OKX: `books` of `{"arg":{"channel":"books",…`. dYdX has one such channel, and its messages are counted with
+    /// all others of the connection: they stay together.
     pub fn depth_channel(self, data: &str) -> &str {
         let (head, is_depth): (_, fn(&str) -> bool) = match self {
             Self::Okx => ("{\"arg\":{\"channel\":\"", |channel| channel.starts_with("books")),
             Self::Binance => ("{\"stream\":\"", |channel| channel.starts_with("depth")),
+            Self::Dydx => return "",
         };
         let Some(rest) = data.strip_prefix(head) else {
             return if data.contains("\"e\":\"depthUpdate\"") { "depth" } else { "" };
         };
         let stream = rest.split('"').next().unwrap_or("");
         let channel = match self {
-            Self::Okx => stream,
+            Self::Okx | Self::Dydx => stream,
             Self::Binance => stream.split_once('@').map_or("", |(_, channel)| channel),
         };
         if is_depth(channel) { channel } else { "" }
@@ -35,7 +42,7 @@ impl Words {
     /// The name of a book.
     pub fn book(self, depth: &str, symbol: String) -> String {
         match self {
-            Self::Binance => symbol,
+            Self::Binance | Self::Dydx => symbol,
             Self::Okx => format!("{depth}:{symbol}"),
         }
     }
@@ -49,7 +56,7 @@ impl Words {
     pub fn ticker(self) -> Kind {
         match self {
             Self::Binance => Kind::Quote,
-            Self::Okx => Kind::Ticker,
+            Self::Okx | Self::Dydx => Kind::Ticker,
         }
     }
 }
@@ -71,6 +78,8 @@ mod tests {
         );
         assert_eq!(okx.depth_channel(r#"{"arg":{"channel":"trades","instId":"A-B"},"data":[]}"#), "");
         assert_eq!(okx.depth_channel(r#"{"event":"subscribe","arg":{"channel":"books","instId":"A-B"}}"#), "");
+        let dydx = Words::of("dydx");
+        assert_eq!(dydx.depth_channel(r#"{"type":"channel_data","channel":"v4_orderbook","contents":{}}"#), "");
     }
 
     #[test]
