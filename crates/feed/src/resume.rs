@@ -292,7 +292,7 @@ mod tests {
     fn ids_that_do_not_count_are_known_again_after_a_restart() {
         use crate::line::ledger::Ledger;
         use crate::line::trades::{Live, TradeFlow};
-        use wholetape_venue::TradeHistory;
+        use wholetape_venue::{ByTime, TradeHistory};
         let name = |n: u64| wholetape_model::TradeId::uuid(1 << 100 | u128::from(n)).unwrap();
         for step in [Duration::from_millis(500), Duration::from_secs(3_600)] {
             let dir = tempfile::tempdir().unwrap();
@@ -311,7 +311,12 @@ mod tests {
             lane.commit().unwrap();
             let resume = read(&tape, std::slice::from_ref(&topic), Duration::from_secs(6_000)).unwrap();
             let state = &resume.topics[topic.as_str()];
-            let history = TradeHistory::ByTimeWithOverlap { page_max: 100, reach: None, overlap: Duration::ZERO };
+            let history = TradeHistory::ByTimeWithOverlap(ByTime {
+                page_max: 100,
+                reach: None,
+                overlap: Duration::ZERO,
+                downwards: false,
+            });
             let mut flow =
                 TradeFlow::new(true, Ledger::from_runs(state.held.clone()), &state.open_gaps, state.last_recv)
                     .with_history(history, Duration::ZERO, (state.oldest, state.last_event), &state.named);

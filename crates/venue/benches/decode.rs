@@ -299,7 +299,12 @@ fn dydx_sets() -> Vec<Set> {
         let one = |i: u64| {
             format!(
                 r#"{{"id":"0151a2b1{:016x}","side":"BUY","size":"{}.25","price":"{}.5","type":"LIMIT","createdAt":"2026-09-01T12:{:02}:{:02}.{:03}Z"}}"#,
-                n * 3 + i, n % 9, 3_300 + n % 90, n / 60 % 60, n % 60, n % 1_000
+                n * 3 + i,
+                n % 9,
+                3_300 + n % 90,
+                n / 60 % 60,
+                n % 60,
+                n % 1_000
             )
         };
         format!(r#"{{"trades":[{}]}}"#, (0..=n % 3).map(one).collect::<Vec<_>>().join(","))

@@ -121,6 +121,19 @@ fn our_own_okx_frames_read_the_same_both_ways() {
     assert!(pair.fast.stats().fallbacks <= 3, "{}", pair.fast.stats().fallbacks);
 }
 
+/// Found by the test of broken frames: no parser takes `-0` for a whole number.
+#[test]
+fn a_negative_zero_of_okx_reads_the_same_both_ways() {
+    let mut pair = Pair::okx();
+    let frames = okx_own().into_iter().filter(|f| f.contains("\"prevSeqId\":15"));
+    for frame in frames {
+        pair.check(frame.replace("\"prevSeqId\":15", "\"prevSeqId\":-0").as_bytes());
+        pair.check(frame.replace("\"checksum\":0", "\"checksum\":-0").as_bytes());
+    }
+    pair.check_stats();
+    assert!(pair.typed.stats().errors > 0);
+}
+
 fn dydx_own() -> Vec<&'static str> {
     include_str!("../frames/dydx/dydx.jsonl").lines().collect()
 }

@@ -28,6 +28,7 @@ fn every_venue_can_be_planned() {
         ("binance-coinm", "BTCUSD_PERP"),
         ("binance-us", "BTCUSDT"),
         ("okx", "BTC-USDT-SWAP"),
+        ("dydx", "BTC-USD"),
     ] {
         let plan = plan(&format!("[[line]]\nvenue = \"{venue}\"\ninstruments = [\"{symbol}\"]\n")).unwrap();
         assert!(!plan.lines[0].connections.is_empty(), "{venue}");

@@ -1,7 +1,7 @@
 //! Two sockets of one set, scripted: who brings what first, what one of them lacks, and what happens when one goes.
 
 use wholetape_model::{Body, InstrumentId};
-use wholetape_venue::TradeHistory;
+use wholetape_venue::{ByTime, TradeHistory};
 
 use super::tests::{BOOK, QUOTES, Script, T0, TRADES, at, text_of};
 use super::*;
@@ -458,7 +458,8 @@ fn trades_whose_ids_do_not_count_are_missed_like_a_stream_without_ids() {
     let p = stalled(TradeHistory::Impossible { consecutive: false });
     assert_eq!(p.of(TRADES), ["trade 5", "trade 9", "gap lost disconnected 0-0", "trade 15"]);
     let overlap = Duration::from_millis(50);
-    let mut p = stalled(TradeHistory::ByTimeWithOverlap { page_max: 100, reach: None, overlap });
+    let mut p =
+        stalled(TradeHistory::ByTimeWithOverlap(ByTime { page_max: 100, reach: None, overlap, downwards: false }));
     assert_eq!(p.of(TRADES), ["trade 5", "trade 9", "gap open disconnected 0-0", "trade 15"]);
     p.timer(at(16_000));
     let asked = p.actions.iter().find_map(|a| match a {
@@ -477,7 +478,12 @@ fn trades_whose_ids_do_not_count_are_missed_like_a_stream_without_ids() {
 fn a_sibling_that_carries_the_trades_leaves_nothing_to_confess_whatever_their_ids() {
     for history in [
         TradeHistory::Impossible { consecutive: false },
-        TradeHistory::ByTimeWithOverlap { page_max: 100, reach: None, overlap: Duration::ZERO },
+        TradeHistory::ByTimeWithOverlap(ByTime {
+            page_max: 100,
+            reach: None,
+            overlap: Duration::ZERO,
+            downwards: false,
+        }),
     ] {
         let mut p = loose_pair(history);
         for n in 4..9 {

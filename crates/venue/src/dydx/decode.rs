@@ -186,7 +186,9 @@ impl Dydx {
     /// Counts a message of the connection; `None` where it has no number.
     fn arrives(&mut self, head: &Head<'_>) -> Result<Option<u64>, ProtocolError> {
         let (Some(connection), Some(n)) = (&head.connection_id, head.message_id) else { return Ok(None) };
-        if self.connection != connection.as_str() {
+        // The greeting is the first message of a connection, whatever was before.
+        let greets = head.kind.as_ref().is_some_and(|kind| kind.as_str() == "connected");
+        if greets || self.connection != connection.as_str() {
             self.begin(connection.as_str());
         }
         let due = self.counter.next();

@@ -54,7 +54,12 @@ fn time(c: &mut Cursor<'_>) -> Option<Ts> {
 fn int(c: &mut Cursor<'_>) -> Option<i64> {
     let negative = c.eat(b"-").is_some();
     let n = i64::try_from(c.uint()?).ok()?;
-    Some(if negative { -n } else { n })
+    match negative {
+        // A parser takes it for a fraction.
+        true if n == 0 => None,
+        true => Some(-n),
+        false => Some(n),
+    }
 }
 
 impl Okx {
