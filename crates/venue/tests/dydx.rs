@@ -111,12 +111,11 @@ fn text(out: &Out) -> Vec<String> {
             format!("{:?} {}<-{} [{}] [{}]", b.action, b.last_id, b.prev_id, side(b.bids), side(b.asks))
         }
         View::Quote(q) => format!(
-            "quote {}x{} {}x{} @{}",
+            "quote {}x{} {}x{}",
             event.scales.price(q.bid),
             event.scales.size(q.bid_size),
             event.scales.price(q.ask),
-            event.scales.size(q.ask_size),
-            q.update_id
+            event.scales.size(q.ask_size)
         ),
         View::Trade(t) => format!("trade {} {}", t.id, event.scales.price(t.price)),
         View::Liquidation(l) => format!("liquidation {:?} {} {}", l.side, l.price, l.size),
@@ -155,22 +154,22 @@ fn a_crossed_feed_is_recorded_as_it_comes_and_uncrossed_in_the_view_alone() {
     let mut b = Bench::new(&[Channel::Book, Channel::Quote]);
     assert_eq!(
         text(&b.subscribed("v4_orderbook", A, SNAPSHOT)),
-        ["Snapshot 1<-0 [100.0x1 99.5x2] [101.0x3 102.0x4]", "quote 100x1 101x3 @1"]
+        ["Snapshot 1<-0 [100.0x1 99.5x2] [101.0x3 102.0x4]", "quote 100x1 101x3"]
     );
     // A newer ask below the older bid.
     assert_eq!(
         text(&b.data("v4_orderbook", A, r#"{"asks":[["99.8","5"]]}"#)),
-        ["Delta 2<-1 [] [99.8x5]", "quote 99.5x2 99.8x5 @2"]
+        ["Delta 2<-1 [] [99.8x5]", "quote 99.5x2 99.8x5"]
     );
     // A newer bid again: now the ask is the older one.
     assert_eq!(
         text(&b.data("v4_orderbook", A, r#"{"bids":[["99.9","1"]]}"#)),
-        ["Delta 3<-2 [99.9x1] []", "quote 99.9x1 101.0x3 @3"]
+        ["Delta 3<-2 [99.9x1] []", "quote 99.9x1 101.0x3"]
     );
     // Both are told gone, and what was hidden is there again: it was never taken out of the book.
     assert_eq!(
         text(&b.data("v4_orderbook", A, r#"{"bids":[["99.9","0"]],"asks":[["99.8","0.0"]]}"#)),
-        ["Delta 4<-3 [99.9x0.0] [99.8x0.0]", "quote 100x1 101x3 @4"]
+        ["Delta 4<-3 [99.9x0.0] [99.8x0.0]", "quote 100x1 101x3"]
     );
     // Nothing new at the top: no quote.
     assert_eq!(text(&b.data("v4_orderbook", A, r#"{"bids":[["90","1"]]}"#)), ["Delta 5<-4 [90x1] []"]);
@@ -179,7 +178,7 @@ fn a_crossed_feed_is_recorded_as_it_comes_and_uncrossed_in_the_view_alone() {
 #[test]
 fn a_book_that_nobody_asked_for_is_still_the_source_of_quotes() {
     let mut b = Bench::new(&[Channel::Quote]);
-    assert_eq!(text(&b.subscribed("v4_orderbook", A, SNAPSHOT)), ["quote 100x1 101x3 @1"]);
+    assert_eq!(text(&b.subscribed("v4_orderbook", A, SNAPSHOT)), ["quote 100x1 101x3"]);
     let mut b = booked(&[Channel::Book]);
     assert_eq!(text(&b.data("v4_orderbook", A, r#"{"asks":[["99.8","5"]]}"#)), ["Delta 2<-1 [] [99.8x5]"]);
 }
@@ -307,9 +306,33 @@ fn an_answer_mends_ghosts_and_keeps_what_the_stream_told_since_the_question() {
     // The bid at 100 was a ghost. The snapshot stands where the stream's book stands, so that the next update follows it.
     assert_eq!(text(&out), ["Snapshot 2<-0 [99.5x7.0 98.0x6.0] [101.0x2.5]"]);
     let (_, told) = b.run(at(60_101));
-    assert_eq!(told, ["quote 99.5x7.0 101.0x2.5 @2"]);
+    assert_eq!(told, ["quote 99.5x7.0 101.0x2.5"]);
     assert_eq!(text(&b.data("v4_orderbook", A, r#"{"bids":[["97","1"]]}"#)), ["Delta 3<-2 [97x1] []"]);
     assert!(b.answer(id, body).is_err(), "one answer to a question");
+}
+
+/// T6: REST shows a hundred levels a side. What lies deeper is not gone.
+#[test]
+fn a_level_that_leaves_the_best_hundred_and_returns_is_kept() {
+    let levels = |prices: std::ops::RangeInclusive<u32>| {
+        let rows: Vec<String> = prices.rev().map(|p| format!(r#"{{"price":"{p}","size":"1"}}"#)).collect();
+        format!(r#"{{"bids":[{}],"asks":[]}}"#, rows.join(","))
+    };
+    let mut b = Bench::new(&[Channel::Book]);
+    b.subscribed("v4_orderbook", A, &levels(1_001..=1_100));
+    b.data("v4_orderbook", A, r#"{"bids":[["1101","1"]]}"#);
+    let mut answer = |until: i64, update: &str, shown| {
+        b.data("v4_orderbook", A, update);
+        b.run(at(until));
+        let out = b.answer(fetch(FetchKind::BookSnapshot, 0, 0), &levels(shown)).unwrap();
+        let Body::Book(book) = out.events[0].body else { panic!() };
+        let bids = out.arena.level_slice(book.bids);
+        (bids.len(), bids[0].price.0, bids[bids.len() - 1].price.0)
+    };
+    assert_eq!(answer(60_000, "{}", 1_002..=1_101), (101, 1_101, 1_001), "1001 is deeper than the answer");
+    assert_eq!(answer(120_000, r#"{"bids":[["1101","0"]]}"#, 1_001..=1_100), (100, 1_100, 1_001));
+    // An answer of fewer than a hundred is all that there is.
+    assert_eq!(answer(180_000, r#"{"bids":[["1050","2"]]}"#, 1_010..=1_100), (91, 1_100, 1_010));
 }
 
 #[test]

@@ -377,8 +377,8 @@ impl Dydx {
         let Some(book) = self.books.get_mut(ix as usize) else { return };
         let Some(best) = book.news() else { return };
         let ((bid, bid_size), (ask, ask_size)) = (best.bid, best.ask);
-        let update_id = book.last().unwrap_or(0);
-        let parts = QuoteParts { bid, bid_size, ask, ask_size, update_id, ts_event: Ts::ZERO };
+        // A message's number names nothing beyond its connection: redundant sockets tell the same best prices.
+        let parts = QuoteParts { bid, bid_size, ask, ask_size, update_id: 0, ts_event: Ts::ZERO };
         // The levels were told; that two of them have no common scale in 64 bits is nothing to lose them for.
         let done = levels::quote(&mut out.events, ix, &parts);
         self.stats.filtered += u64::from(done.is_err());
