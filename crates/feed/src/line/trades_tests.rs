@@ -597,7 +597,7 @@ fn a_page_that_is_not_older_than_the_one_before_heals_nothing() {
     let now = event(2_000);
     let newest = |f: &mut TradeFlow| {
         let Some(Ask::At(at)) = f.poll_ask(now) else { panic!("not asked") };
-        page_up_to(f, at, event(9_000), (0, 140), now).1
+        page_up_to(f, at, event(9_000), (0, 133), now).1
     };
     assert_eq!(newest(&mut f), []);
     let lost = newest(&mut f);
