@@ -62,7 +62,8 @@ impl Ring {
         }
         let end = self.next + bytes.len();
         while self.frames.len() >= RING_FRAMES
-            || self.frames.front().is_some_and(|f| f.start < end && f.start + f.len > self.next)
+            // An empty frame lies nowhere, but what is behind it does.
+            || self.frames.front().is_some_and(|f| f.start < end && f.start + f.len.max(1) > self.next)
         {
             self.frames.pop_front();
         }
@@ -294,6 +295,16 @@ mod tests {
         assert!((0..5).any(|_| r.minute(2.0, Some(1.0)) == Pace::Told), "dried up");
         let mut r = Rate { typical: 600.0, minutes: 30, ..Rate::default() };
         assert!((0..5).all(|_| r.minute(2.0, None) == Pace::Usual), "alone: it may be asleep");
+    }
+
+    #[test]
+    fn an_empty_frame_keeps_no_place_in_the_ring() {
+        let mut ring = Ring::default();
+        ring.keep(0, Ts(0), &[]);
+        for i in 1..=(RING_BYTES / FRAME_MAX + 1) as u32 {
+            ring.keep(i, Ts(0), &vec![i as u8; FRAME_MAX]);
+        }
+        assert!(ring.iter().all(|(frame, _, bytes)| bytes.iter().all(|b| *b == frame as u8)));
     }
 
     proptest! {
