@@ -63,7 +63,7 @@ impl Ring {
         let end = self.next + bytes.len();
         while self.frames.len() >= RING_FRAMES
             // An empty frame lies nowhere, but what is behind it does.
-            || self.frames.front().is_some_and(|f| f.start < end && f.start + f.len.max(1) > self.next)
+            || self.frames.iter().find(|f| f.len > 0).is_some_and(|f| f.start < end && f.start + f.len > self.next)
         {
             self.frames.pop_front();
         }
