@@ -121,26 +121,6 @@ fn every_okx_recording_equals_its_truth() {
     assert!(checked >= 2, "only {checked} recordings");
 }
 
-/// These are examples of many connections and no recording, so there is no truth: every message is one, and each is read or counted.
-#[test]
-fn dydx_examples_are_read() {
-    let Some(dir) = captures() else { return };
-    let Ok(files) = std::fs::read_dir(dir.join("dydx-v4")) else { return };
-    let mut streams = Value::Null;
-    for path in files.map(|f| f.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "jsonl")) {
-        let ours = inspect(&path);
-        let lines = std::fs::read_to_string(&path).unwrap().lines().count();
-        assert_eq!(ours["lines"], json!(lines), "{}", path.display());
-        if path.ends_with("schema_examples.jsonl") {
-            streams = ours;
-        }
-    }
-    // Two matches of one block; a snapshot of 100 and 100 levels, less those of size 0.
-    assert_eq!(only(&streams["trades"]["ETH-USD"], &["count", "sum_size"]), json!({"count": 2, "sum_size": "1.748"}));
-    assert!(streams["books"]["ETH-USD"]["final_bids_top10"].as_array().is_some_and(|top| top.len() == 10), "{streams}");
-    assert_eq!(streams["unknown_frames"], json!(0), "{streams}");
-}
-
 #[test]
 fn without_a_snapshot_no_book_is_published() {
     let Some(dir) = captures() else { return };
