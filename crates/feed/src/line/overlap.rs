@@ -32,6 +32,8 @@ struct TimeHole {
     /// Where the next page begins, and the trade of the last page that it must show.
     cursor: Ts,
     bridge: Option<TradeId>,
+    /// Some page has shown the trade at the left edge.
+    seen_left: bool,
     rows: u64,
 }
 
@@ -99,6 +101,7 @@ impl Overlap {
                 left: None,
                 right: None,
                 bridge: None,
+                seen_left: false,
                 rows: 0,
             });
         }
@@ -175,6 +178,7 @@ impl Overlap {
             right: Some(right),
             cursor: self.first_cursor(from, to),
             bridge: None,
+            seen_left: false,
             rows: 0,
         });
         Live::AfterGap(open)
@@ -259,6 +263,7 @@ impl Overlap {
     }
 
     fn after_page_down(&mut self, at: usize, page: &Page, first: (TradeId, Ts), now: Ts) -> Vec<GapMark> {
+        self.holes[at].seen_left |= page.met_left;
         let h = &self.holes[at];
         let began = h.bridge.is_some();
         if began && !page.met_bridge {
@@ -269,7 +274,7 @@ impl Overlap {
         }
         // All of the left edge's own moment is shown only where something older is, or nothing is left out.
         let all = page.rows < self.by.page_max;
-        if (h.left.is_none() || page.met_left) && (all || first.1 < h.from) {
+        if (h.left.is_none() || h.seen_left) && (all || first.1 < h.from) {
             return self.whole(at);
         }
         if all || first.1 < h.from {
