@@ -19,6 +19,7 @@ pub enum VenueKind {
     BinanceCoinm,
     /// Served from recordings only.
     BinanceUs,
+    Okx,
 }
 
 impl VenueKind {
@@ -28,6 +29,7 @@ impl VenueKind {
             Self::BinanceUsdm => "binance-usdm",
             Self::BinanceCoinm => "binance-coinm",
             Self::BinanceUs => "binance-us",
+            Self::Okx => "okx",
         }
     }
 
@@ -38,12 +40,12 @@ impl VenueKind {
 
     /// Whether the generator knows it.
     pub const fn is_generated(self) -> bool {
-        matches!(self, Self::BinanceSpot | Self::BinanceUsdm)
+        matches!(self, Self::BinanceSpot | Self::BinanceUsdm | Self::Okx)
     }
 
     /// The venue of a truth file.
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::BinanceSpot, Self::BinanceUsdm, Self::BinanceCoinm, Self::BinanceUs]
+        [Self::BinanceSpot, Self::BinanceUsdm, Self::BinanceCoinm, Self::BinanceUs, Self::Okx]
             .into_iter()
             .find(|k| k.name() == name)
     }
@@ -260,6 +262,20 @@ impl VenueConfig {
         venue
     }
 
+    /// A spot pair, a linear and an inverse swap. Each swap stands on an index of its own.
+    pub fn okx() -> Self {
+        let mut venue = Self::bare(VenueKind::Okx);
+        let inverse = InstrumentConfig::new("BTC-USD-SWAP", "BTC", ["0.1", "1", "61790.4", "120"], 50.0);
+        venue.instruments = vec![
+            InstrumentConfig::new("BTC-USDT", "BTC", ["0.1", "0.0001", "61837.6", "0.35"], 100.0),
+            InstrumentConfig::new("ETH-USDT-SWAP", "ETH", ["0.01", "0.01", "2686.91", "3"], 100.0),
+            InstrumentConfig { quote: "USD".into(), ..inverse },
+        ];
+        // More than the 400 that are told.
+        venue.instruments[0].levels = 450;
+        venue
+    }
+
     /// `count` invented instruments of one pace and unlike prices, with small books: many of them cost little.
     pub fn many(kind: VenueKind, count: usize, events_per_s: f64) -> Self {
         let mut venue = Self::bare(kind);
@@ -268,7 +284,11 @@ impl VenueConfig {
             .map(|at| {
                 let base = format!("X{at:03}");
                 let numbers = ["0.01", "0.001", prices[at % prices.len()], "2.5"];
-                let one = InstrumentConfig::new(&format!("{base}USDT"), &base, numbers, events_per_s);
+                let symbol = match kind {
+                    VenueKind::Okx => format!("{base}-USDT-SWAP"),
+                    _ => format!("{base}USDT"),
+                };
+                let one = InstrumentConfig::new(&symbol, &base, numbers, events_per_s);
                 InstrumentConfig { levels: 60, ..one }
             })
             .collect();
@@ -292,6 +312,8 @@ pub struct Spec {
     pub step_units: i64,
     pub start_ticks: i64,
     pub usual_steps: i64,
+    /// Numbers are printed without trailing zeros.
+    trimmed: bool,
 }
 
 impl Spec {
@@ -324,20 +346,30 @@ impl Spec {
         if !(config.events_per_s.is_finite() && (0.0..=100_000.0).contains(&config.events_per_s)) {
             return Err(wrong("events_per_s", "not between 0 and 100000"));
         }
-        Ok(Self { config: config.clone(), price_scale, tick_units, size_scale, step_units, start_ticks, usual_steps })
+        let trimmed = kind == VenueKind::Okx;
+        let config = config.clone();
+        Ok(Self { config, price_scale, tick_units, size_scale, step_units, start_ticks, usual_steps, trimmed })
     }
 
+    fn print(&self, text: String) -> String {
+        if self.trimmed { decimal::trimmed(&text).to_owned() } else { text }
+    }
     pub fn price(&self, ticks: i64) -> String {
-        decimal::fixed(i128::from(ticks) * i128::from(self.tick_units), self.price_scale)
+        self.print(decimal::fixed(i128::from(ticks) * i128::from(self.tick_units), self.price_scale))
     }
     pub fn size(&self, steps: i64) -> String {
-        decimal::fixed(i128::from(steps) * i128::from(self.step_units), self.size_scale)
+        self.volume(steps.into())
+    }
+    pub fn volume(&self, steps: i128) -> String {
+        self.print(decimal::fixed(steps * i128::from(self.step_units), self.size_scale))
     }
     /// Exact quote amount of `notional` tick·steps, cut to eight decimals at most.
     pub fn quote_amount(&self, notional: i128) -> String {
         let units = notional * i128::from(self.tick_units) * i128::from(self.step_units);
         let scale = self.price_scale + self.size_scale;
-        if scale > 8 { decimal::fixed(units / 10i128.pow(scale - 8), 8) } else { decimal::fixed(units, scale) }
+        let text =
+            if scale > 8 { decimal::fixed(units / 10i128.pow(scale - 8), 8) } else { decimal::fixed(units, scale) };
+        self.print(text)
     }
 }
 
@@ -351,12 +383,14 @@ mod tests {
         assert_eq!((spot.price(spot.start_ticks), spot.size(1)), ("61837.63000000".into(), "0.00001000".into()));
         let usdm = Spec::new(VenueKind::BinanceUsdm, &VenueConfig::usdm().instruments[0]).unwrap();
         assert_eq!((usdm.price(usdm.start_ticks), usdm.size(1)), ("61800.20".into(), "0.001".into()));
-        for venue in [VenueConfig::spot(), VenueConfig::usdm()] {
+        let okx = Spec::new(VenueKind::Okx, &VenueConfig::okx().instruments[1]).unwrap();
+        assert_eq!((okx.price(268_700), okx.size(150)), ("2687".into(), "1.5".into()));
+        for venue in [VenueConfig::spot(), VenueConfig::usdm(), VenueConfig::okx()] {
             for instrument in &venue.instruments {
                 Spec::new(venue.kind, instrument).unwrap();
             }
         }
-        for kind in [VenueKind::BinanceSpot, VenueKind::BinanceUsdm] {
+        for kind in [VenueKind::BinanceSpot, VenueKind::BinanceUsdm, VenueKind::Okx] {
             let many = VenueConfig::many(kind, 500, 2.0);
             assert!(many.instruments.iter().all(|instrument| Spec::new(kind, instrument).is_ok()));
         }

@@ -38,6 +38,11 @@ pub fn parse(text: &str, scale: u32) -> Option<i64> {
     Some(sign * units)
 }
 
+/// The text without zeros that say nothing: `1.50` is `1.5`.
+pub fn trimmed(text: &str) -> &str {
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { text }
+}
+
 /// Decimals that the text needs, trailing zeros not counted.
 pub fn decimals(text: &str) -> u32 {
     text.split_once('.').map_or(0, |(_, part)| part.trim_end_matches('0').len() as u32)
@@ -69,5 +74,12 @@ mod tests {
         }
         assert_eq!(decimals("0.00100"), 3);
         assert!(is_zero("0.000") && !is_zero("0.001") && !is_zero(""));
+    }
+
+    #[test]
+    fn zeros_that_say_nothing_go() {
+        for (text, short) in [("1.50", "1.5"), ("1.00", "1"), ("0.00", "0"), ("100", "100"), ("0.05", "0.05")] {
+            assert_eq!(trimmed(text), short);
+        }
     }
 }

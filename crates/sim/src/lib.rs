@@ -1,6 +1,6 @@
-//! Simulated Binance venues as real WebSocket and REST servers on loopback, with seeded faults and the whole truth on disk.
+//! Simulated venues (Binance, OKX) as real WebSocket and REST servers on loopback, with seeded faults and the whole truth on disk.
 //!
-//! Two worlds: a seeded generator (spot and USDⓈ-M), or a recording told again on its own clock. Written from the venues'
+//! Two worlds: a seeded generator (Binance spot and USDⓈ-M, OKX spot and swaps), or a recording told again on its own clock. Written from the venues'
 //! documents and independent of every other crate of this project: it is what the pipeline is judged against, so it
 //! must not share the pipeline's mistakes. Ships as `wholetape sim` and inside `wholetape demo`.
 //!
@@ -16,6 +16,7 @@ mod event;
 pub mod faults;
 mod handle;
 mod history;
+mod okx;
 mod protocol;
 mod serve;
 pub mod truth;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::binance::Binance;
 use crate::config::{VenueConfig, VenueKind};
 use crate::event::{Event, Kind, Now};
+use crate::okx::Okx;
 use crate::serve::{Answer, Asked, Query};
 use crate::truth::{AggTrade, DepthEvent, InstrumentTruth, Quote, RawTrade};
 use crate::venue::{Inner, Venue};
@@ -22,6 +23,7 @@ pub(crate) enum Route {
     Any,
     Public,
     Market,
+    Business,
     /// Where the venue wants a route and none was given.
     Unrouted,
 }
@@ -117,6 +119,11 @@ pub(crate) trait Protocol: fmt::Debug + Send + Sync {
     /// The text of an event on one of its streams.
     fn frame(&self, combined: bool, stream: &str, event: &Event) -> String;
 
+    /// What a new subscriber gets before any other frame, of the rows that the markets have for it.
+    fn welcome(&self, _stream: &str, rows: &[String]) -> String {
+        rows.join("")
+    }
+
     /// Does what a client's message asks for; what is to be answered at once.
     fn hear(&self, venue: &Venue, conn: u64, text: &str) -> Vec<String>;
 
@@ -173,5 +180,6 @@ pub(crate) fn of(kind: VenueKind) -> &'static dyn Protocol {
         VenueKind::BinanceUsdm => &Binance(VenueKind::BinanceUsdm),
         VenueKind::BinanceCoinm => &Binance(VenueKind::BinanceCoinm),
         VenueKind::BinanceUs => &Binance(VenueKind::BinanceUs),
+        VenueKind::Okx => &Okx,
     }
 }

@@ -44,8 +44,10 @@ struct Sub {
 
 #[derive(Debug)]
 pub(crate) struct Conn {
-    route: Route,
+    pub route: Route,
     pub combined: bool,
+    /// When it subscribed and unsubscribed, by the machine's clock, ms; as far as the protocol counts that.
+    pub operations: Vec<u64>,
     subs: BTreeMap<String, Sub>,
     tx: mpsc::Sender<Out>,
     kill: CancellationToken,
@@ -451,7 +453,7 @@ impl Inner {
         let id = self.next_conn;
         self.next_conn += 1;
         let &Target { route, combined, .. } = target;
-        self.conns.insert(id, Conn { route, combined, subs: BTreeMap::new(), tx, kill });
+        self.conns.insert(id, Conn { route, combined, operations: Vec::new(), subs: BTreeMap::new(), tx, kill });
         id
     }
 
@@ -478,6 +480,10 @@ impl Inner {
         if let Some(conn) = self.conns.get_mut(&id) {
             conn.subs.insert(stream.to_owned(), Sub { silent, met: false });
         }
+        let rows = if silent.is_none() { self.world.welcome(stream) } else { Vec::new() };
+        if !rows.is_empty() {
+            self.push(id, Out::Text(self.protocol.welcome(stream, &rows)));
+        }
     }
 
     pub fn unsubscribe(&mut self, id: u64, stream: &str) {
@@ -494,6 +500,12 @@ impl Inner {
         self.gate.inject(injection);
         if injection.kind == FaultKind::ClockStep {
             self.step_clock();
+        }
+        if injection.kind == FaultKind::IdReset
+            && self.gate.take(FaultKind::IdReset).is_some()
+            && self.world.reset_ids()
+        {
+            self.happened(FaultKind::IdReset, self.now(), None, None, String::new());
         }
         self.trouble_connections(self.now());
     }

@@ -50,6 +50,7 @@ pub(super) fn delivers(route: Route, stream: &str) -> bool {
         // Without a route, since 2026-04-23: public streams only.
         Route::Public | Route::Unrouted => public,
         Route::Market => !public,
+        Route::Business => false,
     }
 }
 

@@ -57,6 +57,8 @@ pub enum FaultKind {
     GoSilent,
     /// `serverShutdown`, then a clean close. By injection only.
     PlannedClose,
+    /// Maintenance: the ids of all books begin anew at a smaller number. By injection only, and OKX alone.
+    IdReset,
 }
 
 impl FaultKind {
@@ -100,6 +102,7 @@ impl FaultKind {
             Self::Blackhole => "blackhole",
             Self::GoSilent => "go_silent",
             Self::PlannedClose => "planned_close",
+            Self::IdReset => "id_reset",
         }
     }
 }

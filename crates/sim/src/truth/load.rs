@@ -293,7 +293,9 @@ impl InstrumentTruth {
             self.depth_other.entry(variant.to_owned()).or_default().push(event);
             return;
         }
-        if let Some(book) = self.book.as_mut().filter(|book| event.last > book.last_update_id) {
+        // A reset goes to a smaller id, and still follows.
+        let follows = |book: &&mut TextBook| event.last > book.last_update_id || event.previous == book.last_update_id;
+        if let Some(book) = self.book.as_mut().filter(follows) {
             book.apply(&event.bids, &event.asks);
             book.last_update_id = event.last;
         }

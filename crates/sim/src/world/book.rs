@@ -61,6 +61,15 @@ impl Book {
         }
     }
 
+    /// The `limit` best levels, in no order that matters.
+    pub fn top(&self, side: Side, limit: usize) -> Box<dyn Iterator<Item = (i64, i64)> + '_> {
+        let pair = |(p, q): (&i64, &i64)| (*p, *q);
+        match side {
+            Side::Bid => Box::new(self.bids.iter().rev().take(limit).map(pair)),
+            Side::Ask => Box::new(self.asks.iter().take(limit).map(pair)),
+        }
+    }
+
     pub fn worst(&self, side: Side) -> Option<(i64, i64)> {
         let pair = |(p, q): (&i64, &i64)| (*p, *q);
         match side {

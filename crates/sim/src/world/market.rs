@@ -26,6 +26,9 @@ pub struct Floor {
 
 /// What a venue says about one market.
 pub trait Voice: fmt::Debug + Send {
+    /// The market's first book stands.
+    fn listed(&mut self, _floor: &Floor, _now: Now) {}
+
     /// A level has another size now.
     fn changed(&mut self, floor: &mut Floor, side: Side, ticks: i64);
 
@@ -46,6 +49,21 @@ pub trait Voice: fmt::Debug + Send {
 
     /// The book that may be handed out now.
     fn book(&self, floor: &Floor, limit: usize) -> BookText;
+
+    /// Rows that a new subscriber of the stream gets before any other.
+    fn welcome(&self, _floor: &Floor, _stream: &str) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// The instrument's definition, as a row of a list.
+    fn definition(&self, _floor: &Floor) -> String {
+        String::new()
+    }
+
+    /// The ids of the book begin anew, where the venue does such things; whether it does.
+    fn reset_ids(&mut self) -> bool {
+        false
+    }
 }
 
 /// So much changed hands at a price.
@@ -105,10 +123,11 @@ impl Market {
         if let Some(text) = before.and_then(|truth| truth.final_book.as_ref()) {
             floor.book = Book::from_text(&floor.spec, text);
         }
-        let voice = protocol.voice(venue, &mut floor, before, now);
+        let mut voice = protocol.voice(venue, &mut floor, before, now);
         if before.is_none() {
             floor.fill();
         }
+        voice.listed(&floor, now);
         Self { floor, voice, owed: 0.0, ran_ms: now.run_ms }
     }
 
@@ -122,6 +141,18 @@ impl Market {
 
     pub fn book(&self, limit: usize) -> BookText {
         self.voice.book(&self.floor, limit)
+    }
+
+    pub fn welcome(&self, stream: &str) -> Vec<String> {
+        self.voice.welcome(&self.floor, stream)
+    }
+
+    pub fn definition(&self) -> String {
+        self.voice.definition(&self.floor)
+    }
+
+    pub fn reset_ids(&mut self) -> bool {
+        self.voice.reset_ids()
     }
 
     /// Moves on to `now`.

@@ -56,6 +56,30 @@ impl World {
         }
     }
 
+    /// Rows that a new subscriber of the stream gets before any other.
+    pub fn welcome(&self, stream: &str) -> Vec<String> {
+        match self {
+            Self::Generated(generator) => generator.markets.iter().flat_map(|m| m.welcome(stream)).collect(),
+            Self::Recorded(_) => Vec::new(),
+        }
+    }
+
+    /// Definitions of the symbols that are wanted.
+    pub fn definitions(&self, wanted: &dyn Fn(&str) -> bool) -> Vec<String> {
+        match self {
+            Self::Generated(generator) => {
+                generator.markets.iter().filter(|m| wanted(m.symbol())).map(Market::definition).collect()
+            }
+            Self::Recorded(_) => Vec::new(),
+        }
+    }
+
+    /// See [`Voice::reset_ids`].
+    pub fn reset_ids(&mut self) -> bool {
+        let Self::Generated(generator) = self else { return false };
+        generator.markets.iter_mut().fold(false, |any, market| market.reset_ids() || any)
+    }
+
     /// How far a recording has been told, in lines; 0 for a generated world.
     pub fn position(&self) -> u64 {
         match self {
