@@ -65,7 +65,8 @@ fn venue(name: &str) -> anyhow::Result<VenueConfig> {
     Ok(match name {
         "binance-spot" => VenueConfig::spot(),
         "binance-usdm" => VenueConfig::usdm(),
-        other => anyhow::bail!("`{other}` cannot be simulated: use binance-spot or binance-usdm"),
+        "okx" => VenueConfig::okx(),
+        other => anyhow::bail!("`{other}` cannot be simulated: use binance-spot, binance-usdm or okx"),
     })
 }
 

@@ -211,15 +211,15 @@ pub fn snippet(addrs: &[VenueAddr]) -> String {
     let mut text = String::new();
     for addr in addrs {
         let symbols: Vec<String> = addr.symbols.iter().map(|s| format!("\"{s}\"")).collect();
-        let futures = if addr.kind == wholetape_sim::VenueKind::BinanceUsdm
-            || addr.kind == wholetape_sim::VenueKind::BinanceCoinm
-        {
-            ", \"mark\", \"liquidation\", \"open_interest\""
-        } else {
-            ""
+        use wholetape_sim::VenueKind as V;
+        let channels = match addr.kind {
+            V::BinanceUsdm | V::BinanceCoinm => r#""trade-raw", "mark", "liquidation", "open_interest", "#,
+            // Single matches are the one source of trades; what a spot pair has not is not asked for.
+            V::Okx => r#""mark", "liquidation", "open_interest", "#,
+            _ => r#""trade-raw", "#,
         };
         text.push_str(&format!(
-            "[[feed.line]]\nname = \"{}\"\nvenue = \"{}\"\ninstruments = [{}]\nchannels = [\"trade\", \"trade-raw\", \"book\", \"quote\", \"ticker\", \"bar-1m\", \"instrument\"{futures}]\nws = [\"{}\"]\nrest = [\"{}\"]\napproved = \"wholetape sim, at every start, this is the simulator on this machine\"\n\n",
+            "[[feed.line]]\nname = \"{}\"\nvenue = \"{}\"\ninstruments = [{}]\nchannels = [\"trade\", {channels}\"book\", \"quote\", \"ticker\", \"bar-1m\", \"instrument\"]\nws = [\"{}\"]\nrest = [\"{}\"]\napproved = \"wholetape sim, at every start, this is the simulator on this machine\"\n\n",
             addr.name,
             addr.kind.name(),
             symbols.join(", "),

@@ -270,6 +270,17 @@ fn deltas(truth: &InstrumentTruth, topic: &TopicSeen) -> Count {
     let first = topic.book.snapshots.first().copied().unwrap_or(0);
     (count.truth, count.held) = (truth.depth.len() as u64, topic.book.deltas.len() as u64);
     let mut known = BTreeSet::new();
+    // Ids that begin anew at a smaller number (OKX) do not tell what came before what: then their places do.
+    let places: BTreeMap<u64, usize> = match truth.depth.iter().any(|event| event.last < event.previous) {
+        true => truth.depth.iter().enumerate().map(|(at, event)| (event.last, at)).collect(),
+        false => BTreeMap::new(),
+    };
+    let up_to = |id: u64, of: u64| match (places.get(&id), places.get(&of)) {
+        (Some(at), Some(of)) => at <= of,
+        // One that no push tells is the book of the beginning, or there are no places.
+        (Some(_), None) => false,
+        _ => id <= of,
+    };
     for event in &truth.depth {
         known.insert(event.last);
         let digest = facts::digest(&facts::levels(&event.bids), &facts::levels(&event.asks));
@@ -277,8 +288,8 @@ fn deltas(truth: &InstrumentTruth, topic: &TopicSeen) -> Count {
             Some(held) if *held == digest => {}
             Some(_) => count.invent(|| format!("{}: other levels than published", event.last)),
             // What was before the first snapshot is in it.
-            None if event.last <= first => count.held += 1,
-            None if topic.book.jumps.iter().any(|(after, to)| event.last > *after && event.last <= *to) => {
+            None if up_to(event.last, first) => count.held += 1,
+            None if topic.book.jumps.iter().any(|(after, to)| !up_to(event.last, *after) && up_to(event.last, *to)) => {
                 count.held += 1
             }
             None if confessed.id(event.last)
@@ -378,6 +389,7 @@ fn each_other(
         (K::MarkPrice, &truth.marks),
         (K::ForceOrder, &truth.force_orders),
         (K::ContractInfo, &truth.status),
+        (K::OpenInterest, &truth.open_interest),
     ] {
         parse(kind, all, into, why);
     }
@@ -428,13 +440,13 @@ pub fn compare(truth: &InstrumentTruth, wanted: &Wanted, seen: &Seen, tape: &See
     let mut others = BTreeMap::new();
     each_other(truth, &mut others, &mut out.why);
     for (name, (kind, published)) in others {
-        if has(kind) {
+        if has(kind) && (kind != Kind::OpenInterest || wanted.interest_streamed) {
             // Definitions asked for over REST restate the status.
             let restated = |fact: &str| fact.starts_with("status ");
             out.kinds.insert(name, stated(&published, topic(seen, kind, id, &none), restated));
         }
     }
-    if has(Kind::OpenInterest) {
+    if has(Kind::OpenInterest) && !wanted.interest_streamed {
         out.kinds.insert("open_interest".into(), polled(truth, topic(seen, Kind::OpenInterest, id, &none)));
     }
     if has(Kind::Book) {

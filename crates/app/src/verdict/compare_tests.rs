@@ -14,6 +14,7 @@ fn wanted(kind: Kind) -> Wanted {
         id: id(),
         kinds: vec![kind],
         raw_source: false,
+        interest_streamed: false,
         backlog: std::time::Duration::ZERO,
     }
 }

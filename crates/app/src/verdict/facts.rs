@@ -98,7 +98,7 @@ fn ms(ts: Ts) -> i64 {
     ts.0.div_euclid(1_000_000)
 }
 
-fn list(name: &str, at_ms: i64, numbers: &[Decimal], rest: &[i64]) -> String {
+pub(super) fn list(name: &str, at_ms: i64, numbers: &[Decimal], rest: &[i64]) -> String {
     let mut text = format!("{name} @{at_ms}");
     for n in numbers {
         text.push(' ');
@@ -208,7 +208,7 @@ fn dec(v: &Value, key: &str) -> Option<Decimal> {
     number(v.get(key)?.as_str()?)
 }
 
-fn decs<const N: usize>(v: &Value, keys: [&str; N]) -> Option<[Decimal; N]> {
+pub(super) fn decs<const N: usize>(v: &Value, keys: [&str; N]) -> Option<[Decimal; N]> {
     let mut out = [Decimal::ZERO; N];
     for (slot, key) in out.iter_mut().zip(keys) {
         *slot = dec(v, key)?;
@@ -306,6 +306,10 @@ fn gap_of(m: &Value) -> Option<Gap> {
 pub fn of_truth(kind: wholetape_sim::Kind, variant: &str, payload: &Value) -> Option<Vec<(Kind, String)>> {
     use wholetape_sim::Kind as K;
     let p = payload;
+    // OKX's rows name their instrument in a key of its own, or are bare rows of columns.
+    if p.is_array() || p.get("instId").is_some() {
+        return super::okx::of_truth(kind, variant, p);
+    }
     let event = || int(p, "E");
     let count = |v: &Value, key: &str| int(v, key).map(|n| n.max(0));
     Some(match kind {

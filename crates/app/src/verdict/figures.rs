@@ -153,8 +153,12 @@ pub fn figures(
     let mut times = Vec::new();
     let mut symbols = 0;
     for cut in &cuts {
-        symbols +=
-            cut.what.split(' ').map(|stream| stream.split('@').next()).collect::<std::collections::BTreeSet<_>>().len();
+        symbols += cut
+            .what
+            .split(' ')
+            .map(|stream| subject(stream).map(|(symbol, _)| symbol))
+            .collect::<std::collections::BTreeSet<_>>()
+            .len();
         match recovery(&cut.venue, &cut.what, cut.wall_ns as i64, wanted, tape) {
             Some(ns) => times.push(ns),
             None => out.recovery.unmeasured += 1,
@@ -169,7 +173,7 @@ pub fn figures(
     let resyncs = |t: &TopicSeen| t.book.snapshots_ns.iter().filter(|ns| **ns >= since_ns).count() as u64;
     out.rest.resyncs = tape.topics.values().map(resyncs).sum();
     if !cuts.is_empty() {
-        let healing = ["depth", "aggTrades", "trades", "historicalTrades"];
+        let healing = ["depth", "aggTrades", "trades", "historicalTrades", "market/history-trades", "market/trades"];
         let calls: u64 = rest.values().flat_map(|t| healing.iter().filter_map(|name| t.requests.get(*name))).sum();
         out.rest.symbols_per_cut = rounded(symbols as f64 / cuts.len() as f64);
         out.rest.calls_per_cut = rounded(calls as f64 / cuts.len() as f64);
@@ -252,17 +256,22 @@ fn judge_book(truth: &InstrumentTruth, moments: &[Moment]) -> Books {
     books
 }
 
+/// Symbol and channel of a stream: `btcusdt@trade` of Binance, `trades-all:BTC-USDT` of OKX.
+fn subject(stream: &str) -> Option<(&str, &str)> {
+    stream.split_once('@').or_else(|| stream.split_once(':').map(|(channel, symbol)| (symbol, channel)))
+}
+
 /// Time from a cut of these streams until everything of them is whole again.
 fn recovery(venue: &str, streams: &str, cut_ns: i64, wanted: &[Wanted], tape: &Seen) -> Option<u64> {
     let mut worst = None;
     for stream in streams.split(' ') {
-        let Some((symbol, channel)) = stream.split_once('@') else { continue };
+        let Some((symbol, channel)) = subject(stream) else { continue };
         let symbol = symbol.to_uppercase();
         let Some(one) = wanted.iter().find(|one| one.venue == venue && one.symbol == symbol) else { continue };
         let kind = match channel.split('@').next() {
-            Some("depth") => Kind::Book,
+            Some("depth" | "books") => Kind::Book,
             Some("aggTrade") if !one.raw_source => Kind::Trade,
-            Some("trade") if one.raw_source => Kind::Trade,
+            Some("trade" | "trades-all") if one.raw_source => Kind::Trade,
             _ => continue,
         };
         let beats = &tape.topics.get(&topic_name(kind, &one.id))?.beats;

@@ -42,7 +42,9 @@ async fn follow(args: &cli::Verdict, feed: &FeedConfig, url: &str) -> anyhow::Re
     let mut matchers = begin(args, feed, &mut tails).await?;
     let topics = matchers.iter().flat_map(|m| {
         let one = m.wanted();
-        one.kinds.iter().filter(|kind| **kind != Kind::OpenInterest).map(|kind| topic_name(*kind, &one.id))
+        let streamed = one.interest_streamed;
+        let kinds = one.kinds.iter().filter(move |kind| streamed || **kind != Kind::OpenInterest);
+        kinds.map(|kind| topic_name(*kind, &one.id))
     });
     let topics: Vec<String> = topics.collect();
     let received = Received::default();

@@ -107,8 +107,9 @@ fn of_trade(trade: &facts::Trade) -> u64 {
 
 impl Matcher {
     pub fn new(wanted: Wanted) -> Self {
-        // Open interest is polled, so that its rows are no partner of its truth.
-        let kinds = wanted.kinds.iter().copied().filter(|kind| *kind != Kind::OpenInterest);
+        // Where open interest is polled, its rows are no partner of its truth.
+        let streamed = wanted.interest_streamed;
+        let kinds = wanted.kinds.iter().copied().filter(|kind| streamed || *kind != Kind::OpenInterest);
         let pairs = kinds.map(|kind| (kind, Pair::default())).collect();
         Self { wanted, pairs, ladder: None, tops: HashMap::new(), order: VecDeque::new(), moment: None }
     }
@@ -322,6 +323,7 @@ mod tests {
             id: InstrumentId::new("AB", "BINANCE"),
             kinds: vec![Kind::TradeRaw],
             raw_source: false,
+            interest_streamed: false,
             backlog: std::time::Duration::ZERO,
         })
     }

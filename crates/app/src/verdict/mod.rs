@@ -9,6 +9,7 @@ pub mod facts;
 pub mod figures;
 pub mod follow;
 pub mod matching;
+mod okx;
 pub mod report;
 pub mod seen;
 pub mod verb;

@@ -16,6 +16,8 @@ pub struct Wanted {
     pub kinds: Vec<Kind>,
     /// The topic `trade` is filled by single matches.
     pub raw_source: bool,
+    /// Open interest is told by a stream, so all of it is to be held; elsewhere it is polled.
+    pub interest_streamed: bool,
     /// How far back trades from before the start are to be whole.
     pub backlog: std::time::Duration,
 }
@@ -48,9 +50,15 @@ pub fn of_line(line: &LineConfig, truth: &str, symbol: &str) -> anyhow::Result<W
         symbol: symbol.to_owned(),
         id: wholetape_venue::instrument_id::<()>(&line.venue, symbol, None)?,
         kinds: line.channels.iter().flat_map(|c| kinds(c, line.trade_source)).collect(),
-        raw_source: line.trade_source == TradeSource::Trade,
+        raw_source: line.trade_source == TradeSource::Trade || has_single_matches(&line.venue),
+        interest_streamed: has_single_matches(&line.venue),
         backlog: line.backlog,
     })
+}
+
+/// OKX's `trade` is of single matches, and its open interest a stream.
+fn has_single_matches(venue: &str) -> bool {
+    venue == "okx"
 }
 
 /// What a configuration records of the venues in `symbols` (truth name and symbols). Lines find their venue by their own
