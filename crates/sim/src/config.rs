@@ -163,6 +163,8 @@ pub struct Limits {
     pub queue_frames: usize,
     /// Trades of each kind and instrument that REST remembers; 0 = all.
     pub history_rows: usize,
+    /// A book that does not change is pushed again after so long (OKX: 60 s).
+    pub idle_push_ms: Option<u64>,
     /// `historicalTrades` wants a key header; `None`: on USDⓈ-M, and not in capture mode.
     pub key_for_history: Option<bool>,
 }
@@ -180,6 +182,7 @@ impl Default for Limits {
             life_ms: 24 * 3_600_000,
             queue_frames: 1 << 16,
             history_rows: 0,
+            idle_push_ms: None,
             key_for_history: None,
         }
     }

@@ -36,7 +36,7 @@ impl Protocol for Okx {
         before: Option<&InstrumentTruth>,
         now: Now,
     ) -> Box<dyn Voice> {
-        Box::new(voice::OkxVoice::new(floor, &config.kline_intervals, before, now))
+        Box::new(voice::OkxVoice::new(config, floor, before, now))
     }
 
     fn target(&self, path: &str, _query: &str) -> Result<Target, u16> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::payload::{self, Match};
 use super::product::{Product, index_of};
-use crate::config::Spec;
+use crate::config::{Spec, VenueConfig};
 use crate::event::{Event, Kind, Now};
 use crate::truth::InstrumentTruth;
 use crate::world::{BookText, Candle, Day, Every, Floor, Print, Side, Voice, interval_ms};
@@ -20,8 +20,8 @@ const DEPTH: usize = 400;
 const RESTART_GAP: u64 = 100_000_000;
 /// How far a maintenance throws the ids back: no id comes twice.
 const RESET_BY: u64 = 1_000_000_000;
-/// A book that does not change is repeated so often.
-const HEARTBEAT_MS: u64 = 60_000;
+/// A book that does not change is repeated so often, unless the configuration says otherwise.
+const IDLE_PUSH_MS: u64 = 60_000;
 /// Forced orders that a new subscription is told again.
 const REPEATED: usize = 5;
 
@@ -67,6 +67,7 @@ pub struct OkxVoice {
     seq: u64,
     trade_id: u64,
     told: Told,
+    idle_push_ms: u64,
     quoted: Option<[(i64, i64); 2]>,
     candles: Vec<Candle>,
     day: Day,
@@ -87,15 +88,17 @@ pub struct OkxVoice {
 }
 
 impl OkxVoice {
-    pub fn new(floor: &mut Floor, intervals: &[String], before: Option<&InstrumentTruth>, now: Now) -> Self {
+    pub fn new(config: &VenueConfig, floor: &mut Floor, before: Option<&InstrumentTruth>, now: Now) -> Self {
         let (symbol, start) = (floor.spec.config.symbol.clone(), floor.spec.start_ticks);
-        let candles = intervals.iter().filter_map(|i| Some(Candle::new(i, interval_ms(i)?, now.exchange_ms, start)));
+        let candles =
+            config.kline_intervals.iter().filter_map(|i| Some(Candle::new(i, interval_ms(i)?, now.exchange_ms, start)));
         let mut voice = Self {
             product: Product::of(&symbol),
             seq: 10_000_000_000 + floor.dice.range(0, 1_000_000_000) as u64,
             trade_id: 100_000_000 + floor.dice.range(0, 900_000_000) as u64,
             symbol: symbol.as_str().into(),
             told: Told::default(),
+            idle_push_ms: config.limits.idle_push_ms.unwrap_or(IDLE_PUSH_MS),
             quoted: None,
             candles: candles.collect(),
             day: Day::new(start),
@@ -156,7 +159,7 @@ impl OkxVoice {
         let mut changes = [text(difference(&self.told.bids, &bids)), text(difference(&self.told.asks, &asks))];
         changes[0].reverse();
         let still = changes.iter().all(Vec::is_empty);
-        if still && now.run_ms < self.told.at_run_ms + HEARTBEAT_MS {
+        if still && now.run_ms < self.told.at_run_ms + self.idle_push_ms {
             return;
         }
         let previous = self.told.seq;
