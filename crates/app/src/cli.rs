@@ -462,7 +462,7 @@ pub struct Verdict {
 
 #[derive(Args)]
 pub struct Sim {
-    /// binance-spot or binance-usdm; repeat for several. Without it: both.
+    /// binance-spot, binance-usdm or okx; repeat for several. Without it: the first two.
     #[arg(long = "venue", value_name = "NAME")]
     pub venues: Vec<String>,
     /// Port of the first venue, the next ones follow; 0 picks free ones.
