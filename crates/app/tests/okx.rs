@@ -44,6 +44,7 @@ fn a_run_against_okx_is_complete_under_mild_faults() {
         assert!(began.elapsed() < SOON, "the venue waits for somebody");
         std::thread::sleep(Duration::from_millis(200));
     }
+    let began = Instant::now();
     // What a schedule would bring in a longer run: lost, doubled and swapped frames, and both ends of a connection.
     for fault in [
         r#"{"kind":"drop","count":3,"every":5}"#,
@@ -59,6 +60,8 @@ fn a_run_against_okx_is_complete_under_mild_faults() {
         assert_eq!(ask(&mut sim, fault)["event"], "inject");
         std::thread::sleep(Duration::from_millis(2_000));
     }
+    // Funding is told every half minute: whoever lost sight of it sees it again.
+    std::thread::sleep(Duration::from_secs(40).saturating_sub(began.elapsed()));
     let status = ask(&mut sim, "status");
     for kind in ["drop", "duplicate", "reorder", "cut_reset", "planned_close", "stall"] {
         assert!(status["faults"][kind].as_u64() > Some(0), "no {kind} happened: {status}");

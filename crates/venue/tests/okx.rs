@@ -302,6 +302,18 @@ fn liquidations_that_an_earlier_connection_told_are_not_told_again() {
     s.on_open(at(9_000), &mut Out::default());
     assert_eq!(times(&frame(s.as_mut(), &message(&[5, 7, 8]))), [8]);
     assert_eq!(s.stats().filtered, 2);
+    // The next session, which takes over from this one: what was before it, this one has told.
+    let mut next = session(Route::Public, &[Channel::Liquidation]);
+    next.on_open(at(9_500), &mut Out::default());
+    assert_eq!(times(&frame(next.as_mut(), &message(&[7, 8, 9_600]))), [9_600]);
+    assert_eq!(
+        times(&frame(next.as_mut(), &message(&[9_400]))),
+        [9_400],
+        "clocks differ: only the first message repeats"
+    );
+    // What came while it was away is news.
+    next.on_open(at(20_000), &mut Out::default());
+    assert_eq!(times(&frame(next.as_mut(), &message(&[9_400, 9_600, 15_000]))), [15_000]);
 }
 
 #[test]

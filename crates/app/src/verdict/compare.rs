@@ -443,7 +443,13 @@ pub fn compare(truth: &InstrumentTruth, wanted: &Wanted, seen: &Seen, tape: &See
         if has(kind) && (kind != Kind::OpenInterest || wanted.interest_streamed) {
             // Definitions asked for over REST restate the status.
             let restated = |fact: &str| fact.starts_with("status ");
-            out.kinds.insert(name, stated(&published, topic(seen, kind, id, &none), restated));
+            let mut held = topic(seen, kind, id, &none);
+            let untimed;
+            if wanted.bars_untimed && matches!(kind, Kind::Bar(_)) {
+                untimed = without_times(held);
+                held = &untimed;
+            }
+            out.kinds.insert(name, stated(&published, held, restated));
         }
     }
     if has(Kind::OpenInterest) && !wanted.interest_streamed {
@@ -461,6 +467,15 @@ pub fn compare(truth: &InstrumentTruth, wanted: &Wanted, seen: &Seen, tape: &See
         out.book_equal = true;
     }
     out
+}
+
+/// The topic with facts that are not dated; some may have become alike.
+fn without_times(topic: &TopicSeen) -> TopicSeen {
+    let mut facts = BTreeMap::new();
+    for (fact, n) in &topic.facts {
+        *facts.entry(facts::untimed(fact)).or_default() += n;
+    }
+    TopicSeen { facts, ..topic.clone() }
 }
 
 /// Open interest is polled: what is held must have been published; not everything published is asked for.

@@ -15,6 +15,7 @@ fn wanted(kind: Kind) -> Wanted {
         kinds: vec![kind],
         raw_source: false,
         interest_streamed: false,
+        bars_untimed: false,
         backlog: std::time::Duration::ZERO,
     }
 }

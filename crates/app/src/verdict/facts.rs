@@ -111,6 +111,14 @@ pub(super) fn list(name: &str, at_ms: i64, numbers: &[Decimal], rest: &[i64]) ->
     text
 }
 
+/// The fact without its time, for what a venue does not date: `bar-1m @0 …`.
+pub fn untimed(fact: &str) -> String {
+    match fact.split_once('@') {
+        Some((name, rest)) => format!("{name}@0{}", rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '-')),
+        None => fact.to_owned(),
+    }
+}
+
 // ---- from the tape ----
 
 fn record_levels(levels: Levels<'_>, scales: Scales) -> Vec<Level> {
@@ -418,6 +426,12 @@ mod tests {
         }
         seen.dedup();
         assert_eq!(seen.len(), 4);
+    }
+
+    #[test]
+    fn a_fact_can_do_without_its_time() {
+        assert_eq!(untimed("bar-1m @1790000000123 1 2"), "bar-1m @0 1 2");
+        assert_eq!(untimed("status live"), "status live");
     }
 
     #[test]

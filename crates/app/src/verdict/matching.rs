@@ -186,6 +186,7 @@ impl Matcher {
 
     /// What a reader received of one topic since the last call.
     pub fn received(&mut self, kind: Kind, seen: TopicSeen, now_ns: i64, sums: &mut Sums) {
+        let untimed = self.wanted.bars_untimed && matches!(kind, Kind::Bar(_));
         let Some(pair) = self.pairs.get_mut(&kind) else { return };
         let born = Born { wall_ns: now_ns, event_ms: 0 };
         let symbol = &self.wanted.symbol;
@@ -205,7 +206,8 @@ impl Matcher {
         }
         for (fact, count) in &seen.facts {
             for _ in 0..*count {
-                meet(&mut pair.truth, &mut pair.rows, hashed(fact), 0, born, name, sums);
+                let fact = if untimed { hashed(facts::untimed(fact)) } else { hashed(fact) };
+                meet(&mut pair.truth, &mut pair.rows, fact, 0, born, name, sums);
             }
         }
         if kind == Kind::Book {
@@ -324,6 +326,7 @@ mod tests {
             kinds: vec![Kind::TradeRaw],
             raw_source: false,
             interest_streamed: false,
+            bars_untimed: false,
             backlog: std::time::Duration::ZERO,
         })
     }

@@ -18,6 +18,8 @@ pub struct Wanted {
     pub raw_source: bool,
     /// Open interest is told by a stream, so all of it is to be held; elsewhere it is polled.
     pub interest_streamed: bool,
+    /// The venue does not say when a bar's frame was made.
+    pub bars_untimed: bool,
     /// How far back trades from before the start are to be whole.
     pub backlog: std::time::Duration,
 }
@@ -45,20 +47,17 @@ fn kinds(channel: &str, source: TradeSource) -> Vec<Kind> {
 /// # Errors
 /// When the symbol makes no id of ours.
 pub fn of_line(line: &LineConfig, truth: &str, symbol: &str) -> anyhow::Result<Wanted> {
+    let is_okx = line.venue == "okx";
     Ok(Wanted {
         venue: truth.to_owned(),
         symbol: symbol.to_owned(),
         id: wholetape_venue::instrument_id::<()>(&line.venue, symbol, None)?,
         kinds: line.channels.iter().flat_map(|c| kinds(c, line.trade_source)).collect(),
-        raw_source: line.trade_source == TradeSource::Trade || has_single_matches(&line.venue),
-        interest_streamed: has_single_matches(&line.venue),
+        raw_source: line.trade_source == TradeSource::Trade || is_okx,
+        interest_streamed: is_okx,
+        bars_untimed: is_okx,
         backlog: line.backlog,
     })
-}
-
-/// OKX's `trade` is of single matches, and its open interest a stream.
-fn has_single_matches(venue: &str) -> bool {
-    venue == "okx"
 }
 
 /// What a configuration records of the venues in `symbols` (truth name and symbols). Lines find their venue by their own

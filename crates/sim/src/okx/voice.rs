@@ -95,7 +95,8 @@ impl OkxVoice {
         let mut voice = Self {
             product: Product::of(&symbol),
             seq: 10_000_000_000 + floor.dice.range(0, 1_000_000_000) as u64,
-            trade_id: 100_000_000 + floor.dice.range(0, 900_000_000) as u64,
+            // A listing's first match is 1.
+            trade_id: 0,
             symbol: symbol.as_str().into(),
             told: Told::default(),
             idle_push_ms: config.limits.idle_push_ms.unwrap_or(IDLE_PUSH_MS),
@@ -239,6 +240,10 @@ impl Voice for OkxVoice {
     fn listed(&mut self, floor: &Floor, now: Now) {
         let (bids, asks) = (top(floor, Side::Bid), top(floor, Side::Ask));
         self.told = Told { bids, asks, seq: self.seq, at_run_ms: now.run_ms, at_ms: now.exchange_ms };
+    }
+
+    fn begins(&mut self) {
+        self.forced.clear();
     }
 
     fn changed(&mut self, floor: &mut Floor, _side: Side, _ticks: i64) {

@@ -29,6 +29,9 @@ pub trait Voice: fmt::Debug + Send {
     /// The market's first book stands.
     fn listed(&mut self, _floor: &Floor, _now: Now) {}
 
+    /// The past is over: from here on everything is told.
+    fn begins(&mut self) {}
+
     /// A level has another size now.
     fn changed(&mut self, floor: &mut Floor, side: Side, ticks: i64);
 
@@ -141,6 +144,10 @@ impl Market {
 
     pub fn book(&self, limit: usize) -> BookText {
         self.voice.book(&self.floor, limit)
+    }
+
+    pub fn begins(&mut self) {
+        self.voice.begins();
     }
 
     pub fn welcome(&self, stream: &str) -> Vec<String> {

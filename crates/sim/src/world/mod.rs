@@ -142,6 +142,7 @@ impl Generator {
             let now = at(past_ms - 1);
             self.markets.iter_mut().for_each(|market| market.flush(now, &mut batch));
             tell(now, &mut batch);
+            self.markets.iter_mut().for_each(Market::begins);
         }
         told
     }

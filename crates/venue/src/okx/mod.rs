@@ -277,7 +277,7 @@ impl Okx {
 
 impl Session for Okx {
     fn on_open(&mut self, now: Ts, out: &mut Out) {
-        self.told.opened();
+        self.told.opened(now);
         self.subscribed.clear();
         self.subscriptions.open(now, &self.streams, &limits::LIMITS.subscribe);
         self.polls.open(now, self.symbols.known(), None, self.instruments_every);

@@ -172,8 +172,9 @@ impl Okx {
         Ok(channel)
     }
 
-    /// All instruments of a type come by one stream, which begins with some that are old: those told on an earlier connection are not
-    /// told again.
+    /// All instruments of a type come by one stream, whose first message repeats some that are old: those told on an earlier connection are
+    /// not told again, nor those from before this session was there, which another one told or nobody was to tell. A recording has no
+    /// before.
     fn liquidations(
         &mut self,
         rows: Piece<'_>,
@@ -182,6 +183,7 @@ impl Okx {
     ) -> Result<&'static str, ProtocolError> {
         const CH: &str = "liquidation-orders";
         let mut strange = false;
+        let before = self.told.first_message().filter(|_| !self.discover);
         each(CH, rows, |one| {
             let row: LiquidationRow<'_> = one.parse(CH)?;
             for detail in &row.details {
@@ -190,7 +192,7 @@ impl Okx {
                 let side = side(detail.side.as_str());
                 let Some(ix) = self.admit(row.inst_id.as_str()) else { continue };
                 let body = Liquidation { side, price, average_price: Decimal::ZERO, size, order_size: size };
-                if self.told.is_old(ix, ts, &body) {
+                if before.is_some_and(|since| ts < since) || self.told.is_old(ix, ts, &body) {
                     self.stats.filtered += 1;
                     continue;
                 }
@@ -353,6 +355,9 @@ fn days_of_months(day: i64, count: i64) -> i64 {
 pub(super) struct Told {
     seen: VecDeque<(u64, u32)>,
     connection: u32,
+    /// When the session was opened first, and whether this connection's first message has come.
+    since: Option<Ts>,
+    began: bool,
 }
 
 /// The venue repeats a few dozen at most.
@@ -360,8 +365,15 @@ const TOLD_MAX: usize = 512;
 
 impl Told {
     /// A new connection: what comes may have come before.
-    pub fn opened(&mut self) {
+    pub fn opened(&mut self, now: Ts) {
         self.connection = self.connection.wrapping_add(1);
+        self.since.get_or_insert(now);
+        self.began = false;
+    }
+
+    /// Of the first message on a connection: since when the session is there.
+    fn first_message(&mut self) -> Option<Ts> {
+        if std::mem::replace(&mut self.began, true) { None } else { self.since }
     }
 
     /// Whether an earlier connection told it; two of one connection that look alike are two.
