@@ -290,13 +290,13 @@ fn liquidations_that_an_earlier_connection_told_are_not_told_again() {
         format!(r#"{{"side":"sell","posSide":"long","bkPx":"12.3","sz":"14","bkLoss":"0","ccy":"","ts":"{ts}"}}"#)
     };
     let message = |details: &[u64]| {
-        let details: Vec<String> = details.iter().map(|ts| detail(*ts)).collect();
+        let details: Vec<String> = details.iter().map(|ms| detail(1_000_000 + ms)).collect();
         format!(
             r#"{{"arg":{{"channel":"liquidation-orders","instType":"SWAP"}},"data":[{{"instType":"SWAP","instId":"{SWAP}","instFamily":"{SPOT}","uly":"{SPOT}","details":[{}]}}]}}"#,
             details.join(",")
         )
     };
-    let times = |out: &Out| out.events.iter().map(|e| e.ts_event.millis()).collect::<Vec<_>>();
+    let times = |out: &Out| out.events.iter().map(|e| e.ts_event.millis() - 1_000_000).collect::<Vec<_>>();
     s.on_open(at(0), &mut Out::default());
     assert_eq!(times(&frame(s.as_mut(), &message(&[5, 5, 7]))), [5, 5, 7], "two that look alike are two");
     s.on_open(at(9_000), &mut Out::default());
