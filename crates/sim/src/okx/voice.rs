@@ -196,7 +196,7 @@ impl OkxVoice {
         for at in 0..self.candles.len() {
             let candle = &mut self.candles[at];
             let closed = now.exchange_ms > candle.close_ms();
-            if !closed && !(tell && candle.changed) {
+            if !(closed || tell && candle.changed) {
                 continue;
             }
             candle.changed = false;

@@ -77,7 +77,8 @@ impl World {
     /// See [`Voice::reset_ids`].
     pub fn reset_ids(&mut self) -> bool {
         let Self::Generated(generator) = self else { return false };
-        generator.markets.iter_mut().fold(false, |any, market| market.reset_ids() || any)
+        // All of them, so nothing may stop at the first.
+        generator.markets.iter_mut().map(Market::reset_ids).filter(|does| *does).count() > 0
     }
 
     /// How far a recording has been told, in lines; 0 for a generated world.
