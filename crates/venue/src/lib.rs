@@ -29,6 +29,7 @@
 //! |---|---|
 //! | `json/` | exact numbers from text at speed ([`json`]: cursor, scanner's parts, borrowed text) |
 //! | `levels.rs` | levels at common scales, quote and book events |
+//! | `rows.rs` | the rows of a message, numbers that may be empty, definitions told once |
 //! | `symbols.rs` | the symbol table; percent encoding |
 //! | `subscriptions.rs` | paced subscription requests, answers, and asking for one stream anew, within the venue's budget |
 //! | `polls.rs` | REST polls by the clock |
@@ -50,6 +51,7 @@ pub mod okx;
 pub mod plan;
 pub mod polls;
 pub mod registry;
+mod rows;
 pub mod sentinel;
 pub mod session;
 pub mod shape;

@@ -2,6 +2,7 @@
 //!
 //! [`cursor`] and [`scan`] are the fast way (one pass, declines whatever is not expected), [`text`] the typed one (serde).
 
+pub(crate) mod columns;
 pub(crate) mod cursor;
 pub(crate) mod scan;
 pub(crate) mod text;

@@ -33,6 +33,14 @@ pub(crate) const fn two(text: [u8; 2]) -> u16 {
     u16::from_le_bytes(text)
 }
 
+/// A key of any length, its colon behind us.
+#[inline(always)]
+pub(crate) fn any_key<'a>(c: &mut Cursor<'a>) -> Option<&'a [u8]> {
+    let key = quoted(c)?;
+    c.eat(b":")?;
+    Some(key.as_bytes())
+}
+
 /// Behind a value: `true` when another key follows.
 #[inline(always)]
 pub(crate) fn more(c: &mut Cursor<'_>) -> Option<bool> {

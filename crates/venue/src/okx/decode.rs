@@ -13,6 +13,7 @@ use super::sequence;
 use crate::error::ProtocolError;
 use crate::json::text::{LevelText, Piece, Text, decimal, offset};
 use crate::levels::{self, QuoteParts};
+use crate::rows::{each, millis, number};
 use crate::session::Out;
 
 /// What a frame's `arg` says: its channel, and the instrument that it is about where it is about one.
@@ -26,18 +27,6 @@ pub(super) struct Subject<'a> {
 pub(super) fn time(channel: &'static str, at: usize, text: &Text<'_>) -> Result<Ts, ProtocolError> {
     let why = "a time is no whole number";
     number(text).and_then(millis).ok_or(ProtocolError::Malformed { channel, at, why })
-}
-
-/// Milliseconds since the Unix epoch; the year 2262 is the last that we can count.
-#[inline]
-pub(super) fn millis(ms: u64) -> Option<Ts> {
-    i64::try_from(ms).ok().filter(|ms| *ms <= i64::MAX / 1_000_000).map(Ts::from_millis)
-}
-
-/// A whole number in quotes.
-pub(super) fn number(text: &Text<'_>) -> Option<u64> {
-    let digits = !text.as_str().is_empty() && text.bytes().iter().all(u8::is_ascii_digit);
-    if digits { text.as_str().parse().ok() } else { None }
 }
 
 /// `source` of a trade, and whether we know the word: `0` an ordinary order, `1` retail price improvement (ELP until 2026-07).
@@ -91,27 +80,6 @@ impl TradeParts {
             }),
         })
     }
-}
-
-pub(super) fn push(out: &mut Out, instrument: InstrumentIx, kind: Kind, ts_event: Ts, body: wholetape_model::Pending) {
-    out.events.push(Event { instrument, kind, ts_event, scales: Scales::default(), body });
-}
-
-/// Calls `f` with each row of a message, without a list of them.
-pub(super) fn each(
-    channel: &'static str,
-    rows: Piece<'_>,
-    mut f: impl FnMut(Piece<'_>) -> Result<(), ProtocolError>,
-) -> Result<(), ProtocolError> {
-    for row in sonic_rs::to_array_iter(rows.text) {
-        let row = row.map_err(|e| {
-            let at = rows.at + e.offset().min(rows.text.len());
-            ProtocolError::Malformed { channel, at, why: "no array of rows" }
-        })?;
-        let raw = row.as_raw_cow();
-        f(Piece { text: &raw, at: rows.at + offset(rows.text, &raw) })?;
-    }
-    Ok(())
 }
 
 /// Counters need names that live for ever.

@@ -1,27 +1,17 @@
 //! Definitions: one object's meaning, by stream or REST, told when it is new or changed.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
 use wholetape_model::decimal::SCALE_MAX;
 use wholetape_model::{
-    Body, Decimal, DecimalError, InstrumentDef, InstrumentIx, InstrumentKind, Kind, Span, Status, TradingStatus, Ts,
+    Decimal, DecimalError, InstrumentDef, InstrumentIx, InstrumentKind, TradingStatus, Ts,
 };
 
 use super::Okx;
-use super::decode::{each, millis, number, push};
 use super::frame::{Definition, Named};
-use super::state::known;
 use super::symbol::Product;
 use crate::error::ProtocolError;
 use crate::json::text::{Piece, Text};
+use crate::rows::{each, known, millis, number};
 use crate::session::Out;
-
-/// What was last told of one instrument.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Told {
-    whole: u64,
-    status: u64,
-}
 
 /// `state` of a definition (documents of 2026-09 and NautilusTrader's words for it, read 2026-11-20). While only makers may come (`post_only`)
 /// and while an opening price is found (`preopen`) nothing trades yet.
@@ -64,33 +54,12 @@ impl Okx {
     ) -> Result<(), ProtocolError> {
         let row: Definition<'_> = one.parse(what)?;
         let def = define(what, &row)?;
-        let (status, word) = (def.status, def.status_text);
-        let mark = fingerprint(&def);
-        if self.seen.len() <= ix as usize {
-            self.seen.resize(ix as usize + 1, None);
-        }
-        let before = self.seen[ix as usize].replace(mark);
-        if before.is_none_or(|b| b.whole != mark.whole) {
-            let body = Body::Instrument(def).map(|levels: Span| levels, |text| out.arena.text(text));
-            push(out, ix, Kind::Instrument, Ts::ZERO, body);
-        }
-        if before.is_none_or(|b| b.status != mark.status) {
-            let text = out.arena.text(word);
-            push(out, ix, Kind::Status, Ts::ZERO, Body::Status(Status { status, text }));
-            if status == TradingStatus::Unknown {
-                self.unknown("instruments state", one.text, out);
-            }
+        let is_known = def.status != TradingStatus::Unknown;
+        if self.definitions.tell(ix, def, out) && !is_known {
+            self.unknown("instruments state", one.text, out);
         }
         Ok(())
     }
-}
-
-fn fingerprint(def: &InstrumentDef<&str>) -> Told {
-    let mut h = DefaultHasher::new();
-    def.hash(&mut h);
-    let mut s = DefaultHasher::new();
-    def.status_text.hash(&mut s);
-    Told { whole: h.finish(), status: s.finish() }
 }
 
 /// Derivatives name neither base nor quote: a linear contract is so much of its base (`ctValCcy`) against what it settles in, an inverse

@@ -38,6 +38,7 @@ use crate::limits::VenueLimits;
 use crate::plan::{Channel, ConnectionPlan, PlanError, SessionPlan, SplitLimits};
 use crate::polls::Polls;
 use crate::registry::{Endpoints, Venue};
+use crate::rows::Definitions;
 use crate::sentinel::{OddFrame, SAMPLE, Sentinel};
 use crate::session::{
     Action, FetchId, FetchKind, Frame, Mark, Note, OddShape, Out, Peek, Reply, Request, Session, SessionStats, Want,
@@ -170,7 +171,7 @@ pub struct Okx {
     /// Books have ids: all of a connection or none.
     numbered: bool,
     /// Definitions already told, by instrument.
-    seen: Vec<Option<define::Told>>,
+    definitions: Definitions,
     told: state::Told,
     /// Levels of the frame at hand.
     scratch: Vec<(Decimal, Decimal)>,
@@ -201,7 +202,7 @@ impl Okx {
             polls: Polls::default(),
             subscribed: BTreeSet::new(),
             numbered: true,
-            seen: Vec::new(),
+            definitions: Definitions::default(),
             told: state::Told::default(),
             scratch: Vec::new(),
             sentinel: Sentinel::new(sentinel::shapes()),

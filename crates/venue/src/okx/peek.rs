@@ -5,8 +5,8 @@
 
 use wholetape_model::{Kind, Ts};
 
-use super::decode::millis;
 use crate::json::cursor::Cursor;
+use crate::rows::millis;
 use crate::session::Peek;
 
 /// The time stands behind the levels, and little follows it.

@@ -4,36 +4,17 @@
 //! else it meets (an escape, a space, a sign, an exponent, a doubled or unknown key, several books in one message) it declines, and the
 //! typed decoder reads the frame instead (counted `fallbacks`). So every meaning is defined in one place, [`super::decode`], and
 //! `tests/differential.rs` and the fuzzer hold the two equal.
-//!
-//! OKX prints numbers without trailing zeros, so nearly every book mixes scales: levels are brought to the largest one while they are
-//! read.
 
-use wholetape_model::{BookAction, Decimal, Kind, Level, Price, Scales, Side, Size, Span, TradeCondition, Ts};
+use wholetape_model::{BookAction, Decimal, Kind, Side, Span, TradeCondition, Ts};
 
-use super::decode::{TradeParts, book_channel, millis};
+use super::decode::{TradeParts, book_channel};
 use super::{Okx, sequence};
 use crate::json::cursor::Cursor;
-use crate::json::scan::{Seen, more, quoted, quoted_decimal};
+use crate::json::columns::{Columns, best, levels_of};
+use crate::json::scan::{Seen, any_key, more, quoted, quoted_decimal};
 use crate::levels::{self, QuoteParts};
+use crate::rows::millis;
 use crate::session::Out;
-
-const POW10: [i64; 19] = {
-    let mut t = [1_i64; 19];
-    let mut i = 1;
-    while i < 19 {
-        t[i] = t[i - 1] * 10;
-        i += 1;
-    }
-    t
-};
-
-/// A key of any length, its colon behind us.
-#[inline(always)]
-fn key<'a>(c: &mut Cursor<'a>) -> Option<&'a [u8]> {
-    let key = quoted(c)?;
-    c.eat(b":")?;
-    Some(key.as_bytes())
-}
 
 /// A whole number in quotes.
 #[inline(always)]
@@ -102,7 +83,7 @@ impl Okx {
         // One trade: whatever comes in numbers is rare, and the typed decoder reads it.
         c.eat(b"\"data\":[{")?;
         loop {
-            match key(&mut c)? {
+            match any_key(&mut c)? {
                 b"instId" => {
                     seen.once(0)?;
                     symbol = quoted(&mut c)?;
@@ -171,7 +152,7 @@ impl Okx {
         let (mut update_id, mut ts_event) = (0, Ts::ZERO);
         c.eat(b"\"data\":[{")?;
         loop {
-            match key(&mut c)? {
+            match any_key(&mut c)? {
                 b"asks" => {
                     seen.once(0)?;
                     ask = best(&mut c)?;
@@ -223,19 +204,19 @@ impl Okx {
         let (mut seq, mut prev, mut ts, mut checksum) = (None, None, Ts::ZERO, None);
         let start = out.arena.levels.len();
         let mut bids_at = start;
-        let mut common = Common { start, price: Column::default(), size: Column::default() };
+        let mut columns = Columns::from(start);
         loop {
-            match key(&mut c)? {
+            match any_key(&mut c)? {
                 b"asks" => {
                     seen.once(0)?;
-                    levels_of(&mut c, &mut common, &mut out.arena.levels)?;
+                    levels_of(&mut c, &mut columns, &mut out.arena.levels)?;
                     bids_at = out.arena.levels.len();
                 }
                 b"bids" => {
                     // Asks stand first in the frame, and so they do in the arena.
                     seen.once(1)?;
                     seen.has(1).then_some(())?;
-                    levels_of(&mut c, &mut common, &mut out.arena.levels)?;
+                    levels_of(&mut c, &mut columns, &mut out.arena.levels)?;
                 }
                 b"ts" => {
                     seen.once(2)?;
@@ -270,116 +251,8 @@ impl Okx {
         };
         let span = |from: usize, to: usize| Span { start: from as u32, len: (to - from) as u32 };
         let (asks, bids) = (span(start, bids_at), span(bids_at, out.arena.levels.len()));
-        let scales = Scales { price: common.price.scale(), size: common.size.scale() };
-        levels::book(&mut out.events, ix, action, ids, ts, scales, bids, asks);
+        levels::book(&mut out.events, ix, action, ids, ts, columns.scales(), bids, asks);
         self.prove(seq, checksum, out);
         Some(name)
     }
-}
-
-/// `[]` or `[["8476.98","415","0","13"]]`: price and size.
-#[inline(always)]
-fn best(c: &mut Cursor<'_>) -> Option<[Decimal; 2]> {
-    c.eat(b"[")?;
-    if c.eat(b"]").is_some() {
-        return Some([Decimal::ZERO; 2]);
-    }
-    let found = level(c)?;
-    // A second one would be no best price.
-    c.eat(b"]]")?;
-    Some(found)
-}
-
-/// `["8476.98","415","0","13"`: the third column is deprecated, the fourth counts orders.
-#[inline(always)]
-fn level(c: &mut Cursor<'_>) -> Option<[Decimal; 2]> {
-    c.eat(b"[\"")?;
-    let price = c.decimal()?;
-    c.eat(b",\"")?;
-    let size = c.decimal()?;
-    while c.eat(b",\"").is_some() {
-        c.plain()?;
-    }
-    Some([price, size])
-}
-
-#[inline(always)]
-fn levels_of(c: &mut Cursor<'_>, common: &mut Common, to: &mut Vec<Level>) -> Option<()> {
-    c.eat(b"[")?;
-    if c.eat(b"]").is_some() {
-        return Some(());
-    }
-    loop {
-        let [price, size] = level(c)?;
-        common.push(price, size, to)?;
-        let w = c.word(0) & 0xFFFF;
-        c.i += 2;
-        if w == COMMA_NEXT {
-            continue;
-        }
-        return (w == END).then_some(());
-    }
-}
-
-const COMMA_NEXT: u64 = b']' as u64 | (b',' as u64) << 8;
-const END: u64 = b']' as u64 | (b']' as u64) << 8;
-
-/// One column's scale so far: the largest of the numbers that are not zero; of all while every one is.
-#[derive(Default)]
-struct Column {
-    real: Option<u8>,
-    any: u8,
-}
-
-impl Column {
-    #[inline(always)]
-    fn scale(&self) -> u8 {
-        self.real.unwrap_or(self.any)
-    }
-
-    /// The mantissa at the column's scale, and by what those before must grow first. `None` where 64 bits do not hold it.
-    #[inline(always)]
-    fn take(&mut self, d: Decimal) -> Option<(i64, u8)> {
-        if d.raw == 0 {
-            self.any = self.any.max(d.scale);
-            return Some((0, 0));
-        }
-        let scale = *self.real.get_or_insert(d.scale);
-        if d.scale <= scale {
-            return Some((d.raw.checked_mul(POW10[usize::from(scale - d.scale) % 19])?, 0));
-        }
-        self.real = Some(d.scale);
-        Some((d.raw, d.scale - scale))
-    }
-}
-
-/// The scales of a book's levels, which begin at `start` of the arena.
-struct Common {
-    start: usize,
-    price: Column,
-    size: Column,
-}
-
-impl Common {
-    #[inline(always)]
-    fn push(&mut self, price: Decimal, size: Decimal, to: &mut Vec<Level>) -> Option<()> {
-        let (price, prices_grow) = self.price.take(price)?;
-        let (size, sizes_grow) = self.size.take(size)?;
-        if prices_grow | sizes_grow != 0 {
-            grow(&mut to[self.start..], prices_grow, sizes_grow)?;
-        }
-        to.push(Level { price: Price(price), size: Size(size) });
-        Some(())
-    }
-}
-
-/// A finer scale came: at most once per place, so a book costs few of these.
-#[inline(never)]
-fn grow(levels: &mut [Level], prices: u8, sizes: u8) -> Option<()> {
-    let (price, size) = (POW10.get(usize::from(prices))?, POW10.get(usize::from(sizes))?);
-    for level in levels {
-        level.price.0 = level.price.0.checked_mul(*price)?;
-        level.size.0 = level.size.0.checked_mul(*size)?;
-    }
-    Some(())
 }

@@ -6,27 +6,19 @@ use std::time::Duration;
 
 use wholetape_model::time::civil;
 use wholetape_model::{
-    Alert, Bar, Body, Decimal, DecimalError, Funding, InstrumentIx, Kind, Liquidation, NO_INSTRUMENT, Period, Severity,
+    Alert, Bar, Body, Decimal, Funding, InstrumentIx, Kind, Liquidation, NO_INSTRUMENT, Period, Severity,
     Ticker, Ts,
 };
 
 use super::Okx;
-use super::decode::{Subject, each, number, push, side, time};
+use super::decode::{Subject, side, time};
 use super::frame::{
     CandleRow, FundingRow, IndexRow, LiquidationRow, MaintenanceRow, MarkRow, OpenInterestRow, TickerRow,
 };
 use crate::error::ProtocolError;
 use crate::json::text::{Piece, Text, decimal};
+use crate::rows::{difference, each, known, number, push};
 use crate::session::Out;
-
-/// A number that the venue leaves empty where it does not know it.
-pub(super) fn known(
-    channel: &'static str,
-    field: &'static str,
-    text: &Text<'_>,
-) -> Result<Option<Decimal>, ProtocolError> {
-    if text.as_str().is_empty() { Ok(None) } else { decimal(channel, field, text).map(Some) }
-}
 
 /// A text that says something.
 fn given<'t, 'a>(text: &'t Option<Text<'a>>) -> Option<&'t Text<'a>> {
@@ -279,14 +271,6 @@ impl Okx {
     }
 }
 
-/// Exactly.
-fn difference(a: Decimal, b: Decimal) -> Result<Decimal, DecimalError> {
-    let scale = a.scale.max(b.scale);
-    let (a, b) = (a.rescale(scale)?, b.rescale(scale)?);
-    let raw = a.raw.checked_sub(b.raw).ok_or(DecimalError::Overflow)?;
-    Ok(Decimal { raw, scale })
-}
-
 /// The candle channels, the names that counters have for them, and what they bring. Those of six hours and more open on days of UTC+8,
 /// unless their name ends in `utc`: only these are asked for.
 pub(super) const CANDLES: [(&str, &str); 27] = [
@@ -419,11 +403,5 @@ mod tests {
             assert_eq!(candle(channel).unwrap().0, channel);
         }
         assert!(candle("candle7m").is_none() && candle("mark-price-candle1m").is_none());
-    }
-
-    #[test]
-    fn differences_are_exact() {
-        let d = |text: &str| Decimal::parse(text.as_bytes()).unwrap();
-        assert_eq!(difference(d("0.00718"), d("0.0072")), Ok(d("-0.00002")));
     }
 }
