@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use wholetape_model::NO_INSTRUMENT;
-use wholetape_venue::{FetchId, FetchKind, Request, SessionPlan, Venue};
+use wholetape_venue::{FetchId, FetchKind, Listed, Request, SessionPlan, Venue};
 
 use crate::endpoint::Endpoint;
 use crate::error::FeedError;
@@ -32,8 +32,12 @@ pub async fn fetch(venue: &str, endpoints: Vec<Endpoint>) -> Result<Vec<String>,
         let mut symbols = Vec::new();
         for arg in known.listings() {
             let id = FetchId { kind: FetchKind::Instruments, instrument: NO_INSTRUMENT, arg: *arg };
-            let request = session.request(id).ok_or("it offers no list")?;
-            symbols.extend(list(known, &host, &request, tries).await?);
+            let mut next = Some((*arg, session.request(id).ok_or("it offers no list")?));
+            while let Some((arg, request)) = next {
+                let page = list(known, &host, arg, &request, tries).await?;
+                symbols.extend(page.symbols);
+                next = page.next;
+            }
         }
         Ok::<_, String>(symbols)
     };
@@ -46,15 +50,16 @@ pub async fn fetch(venue: &str, endpoints: Vec<Endpoint>) -> Result<Vec<String>,
 async fn list(
     known: &dyn Venue,
     host: &rest::HostHandle,
+    arg: u64,
     request: &Request,
     tries: usize,
-) -> Result<Vec<String>, String> {
+) -> Result<Listed, String> {
     let mut last = String::new();
     for _ in 0..tries {
         match host.fetch(FetchKind::Instruments, request.clone(), Priority::Poll).await {
             Fetched::Answer { status, .. } if status != 200 => last = format!("status {status}"),
-            Fetched::Answer { body, .. } => match known.listed(&body) {
-                Ok(symbols) => return Ok(symbols),
+            Fetched::Answer { body, .. } => match known.listed_page(arg, &body) {
+                Ok(listed) => return Ok(listed),
                 Err(error) => last = error.to_string(),
             },
             Fetched::Failed(failure) => last = format!("{failure:?}"),

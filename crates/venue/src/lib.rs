@@ -40,6 +40,7 @@
 //! hands out ([`Session::book_rule`], [`Session::trade_history`], [`VenueLimits`]).
 
 pub mod binance;
+pub mod bybit;
 pub mod counter;
 pub mod dydx;
 pub mod error;
@@ -65,14 +66,14 @@ pub use error::{ProtocolError, Recovery};
 pub use history::{ById, ByTime, TradeHistory};
 pub use limits::{Heartbeat, Rate, Refusal, VenueLimits};
 pub use plan::{Channel, ConnectionPlan, PlanError, Route, SessionPlan, SplitLimits};
-pub use registry::{Endpoints, Venue, names, of_address, venue, venues};
+pub use registry::{Endpoints, Listed, Venue, names, of_address, venue, venues};
 pub use session::{
     Action, FetchFailure, FetchId, FetchKind, Frame, Note, OddShape, Out, Peek, Reply, Request, Session, SessionStats,
     Want,
 };
 
 /// Every folder.
-pub const FOLDERS: [&[&dyn Venue]; 3] = [&binance::VENUES, &okx::VENUES, &dydx::VENUES];
+pub const FOLDERS: [&[&dyn Venue]; 4] = [&binance::VENUES, &okx::VENUES, &bybit::VENUES, &dydx::VENUES];
 
 /// The session of one connection.
 ///

@@ -5,7 +5,7 @@ use wholetape_model::{InstrumentId, InstrumentIx, InstrumentKind};
 use crate::error::ProtocolError;
 use crate::limits::VenueLimits;
 use crate::plan::{Channel, ConnectionPlan, PlanError, SessionPlan, SplitLimits};
-use crate::session::Session;
+use crate::session::{Request, Session};
 
 /// Production addresses, in order of preference. A WebSocket base is followed by a connection plan's path, a REST base by
 /// a request's.
@@ -13,6 +13,14 @@ use crate::session::Session;
 pub struct Endpoints {
     pub ws: &'static [&'static str],
     pub rest: &'static [&'static str],
+}
+
+/// The symbols of one answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    pub symbols: Vec<String>,
+    /// What follows this page, and its [`arg`](crate::FetchId::arg).
+    pub next: Option<(u64, Request)>,
 }
 
 /// One venue as configurations name it. Binance's spot and USD-M markets are two: own addresses, own limits, own symbols.
@@ -78,6 +86,14 @@ pub trait Venue: Sync {
     /// # Errors
     /// `BadReply`.
     fn listed(&self, body: &[u8]) -> Result<Vec<String>, ProtocolError>;
+
+    /// As [`Venue::listed`] of the answer to the request with `arg`, where one is a page of several.
+    ///
+    /// # Errors
+    /// `BadReply`.
+    fn listed_page(&self, _arg: u64, body: &[u8]) -> Result<Listed, ProtocolError> {
+        Ok(Listed { symbols: self.listed(body)?, next: None })
+    }
 
     /// Whether a recorded address is this venue's, by host and path (`fstream.binance.com`, `/public/stream`): recordings hold
     /// hosts and paths of their time, not only today's.

@@ -280,6 +280,12 @@ pub trait Session: Send {
         TradeHistory::default()
     }
 
+    /// Whether rows of `kind` come when something changed and at no other time, so that their silence says nothing: the other
+    /// streams of the connection tell that it lives.
+    fn is_told_by_change(&self, _kind: Kind) -> bool {
+        false
+    }
+
     /// The venue's spelling of `instrument`, if this session knows it.
     fn symbol(&self, instrument: InstrumentIx) -> Option<&str>;
 

@@ -247,6 +247,7 @@ impl Line {
         let at = self.topics.add(name, ix, kind);
         self.topics.get(at).streamed = self.conns.iter().any(|c| c.streams(ix, kind));
         self.topics.get(at).loose = kind == Kind::Trade && self.instruments[ix as usize].trades.is_loose();
+        self.topics.get(at).by_change = self.conns.iter().any(|c| c.session.is_told_by_change(kind));
         if let Some(pace) = learned {
             self.topics.get(at).pace = pace;
         }

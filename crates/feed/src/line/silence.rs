@@ -230,7 +230,7 @@ impl Line {
         let mut states = [0_u32; STATES];
         for at in 0..self.topics.list.len() {
             let state = &mut self.topics.list[at];
-            let (Some(conn), true) = (state.conn, is_watched(state.kind)) else { continue };
+            let (Some(conn), true) = (state.conn, is_watched(state.kind) && !state.by_change) else { continue };
             let Some(instrument) = self.instruments.get_mut(state.instrument as usize) else { continue };
             let first = conn - conn % members;
             if !self.conns[first..first + members].iter().any(super::conn::Conn::is_open)
@@ -419,7 +419,7 @@ impl Line {
             let Some(instrument) = self.instruments.get(state.instrument as usize) else { continue };
             quiet_proven |= instrument.proof.nothing_new > heard;
             halted &= instrument.proof.is_halted();
-            by_clock |= matches!(state.kind, Kind::Mark | Kind::Index | Kind::Funding);
+            by_clock |= matches!(state.kind, Kind::Mark | Kind::Index | Kind::Funding) && !state.by_change;
         }
         !halted && (by_clock || !quiet_proven)
     }

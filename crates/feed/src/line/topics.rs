@@ -39,6 +39,8 @@ pub struct TopicState {
     pub streamed: bool,
     /// Trades whose ids do not count.
     pub loose: bool,
+    /// It speaks when something changed and at no other time: its silence says nothing.
+    pub by_change: bool,
     /// The connection that brought it last; its siblings may carry it as well.
     pub conn: Option<ConnIx>,
     /// Frames received, repeats included.
@@ -77,6 +79,7 @@ impl TopicState {
             kind,
             streamed: false,
             loose: false,
+            by_change: false,
             conn: None,
             received: 0,
             rows: 0,
