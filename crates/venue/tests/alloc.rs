@@ -10,7 +10,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use wholetape_model::Ts;
-use wholetape_venue::{Channel, Frame, Out, Session, SessionPlan, open};
+use wholetape_venue::{Channel, Frame, Out, Session, SessionPlan, of_address, open};
 
 struct Counting;
 
@@ -85,6 +85,20 @@ fn recorded_okx_data_costs_no_allocation() {
     }
 }
 
+#[test]
+fn recorded_bybit_data_costs_no_allocation() {
+    for capture in support::bybit() {
+        for market in ["bybit-spot", "bybit-linear"] {
+            let data = capture.lines.iter().filter(|l| l.kind == "ws_in" && l.data.contains("\"data\""));
+            let mine = data.filter(|l| of_address(&l.url).is_some_and(|v| v.name() == market));
+            let frames: Vec<&[u8]> = mine.map(|l| l.data.as_bytes()).collect();
+            if !frames.is_empty() {
+                check(market, &frames);
+            }
+        }
+    }
+}
+
 /// Every channel with a stream of its own, the slow ones of the typed decoder among them.
 #[test]
 fn our_own_frames_cost_no_allocation() {
@@ -92,6 +106,8 @@ fn our_own_frames_cost_no_allocation() {
         ("binance-spot", include_str!("../frames/binance/spot.jsonl")),
         ("binance-usdm", include_str!("../frames/binance/usdm.jsonl")),
         ("okx", include_str!("../frames/okx/okx.jsonl")),
+        ("bybit-linear", include_str!("../frames/bybit/linear.jsonl")),
+        ("bybit-spot", include_str!("../frames/bybit/spot.jsonl")),
     ] {
         let known = [
             "@aggTrade",
@@ -110,6 +126,11 @@ fn our_own_frames_cost_no_allocation() {
             "\"index-tickers\"",
             "\"funding-rate\"",
             "\"open-interest\"",
+            "\"publicTrade.",
+            "\"orderbook.",
+            "\"tickers.",
+            "\"kline.",
+            "\"allLiquidation.",
         ];
         let mut out = Out::default();
         let frames: Vec<&[u8]> = file

@@ -6,6 +6,7 @@ mod support;
 use proptest::prelude::*;
 use wholetape_model::{Kind, Ts};
 use wholetape_venue::binance::{Binance, limits::Variant};
+use wholetape_venue::bybit::{Bybit, limits::Market};
 use wholetape_venue::dydx::Dydx;
 use wholetape_venue::okx::Okx;
 use wholetape_venue::{Action, Channel, Frame, Note, Out, Session, SessionPlan};
@@ -36,6 +37,11 @@ impl Pair {
         let channels = channels.map(|c| Channel::parse(c).unwrap()).to_vec();
         let plan = SessionPlan { channels, ..SessionPlan::capture("dydx") };
         let session = || Dydx::new(&plan).unwrap();
+        Self::of(Box::new(session()), Box::new(session().typed_only()))
+    }
+
+    fn bybit(market: Market) -> Self {
+        let session = || Bybit::new(market, &SessionPlan::capture(market.name())).unwrap();
         Self::of(Box::new(session()), Box::new(session().typed_only()))
     }
 
@@ -165,6 +171,61 @@ fn dydx_second(frame: &str) -> (String, String) {
     let greeting = dydx_own()[0].to_owned();
     let Some(number) = number.filter(|n| !n.is_empty()) else { return (greeting, frame.to_owned()) };
     (greeting, frame.replacen(&format!("\"message_id\":{number}"), "\"message_id\":1", 1))
+}
+
+#[test]
+fn every_recorded_bybit_frame_reads_the_same_both_ways() {
+    for capture in support::bybit() {
+        for market in Market::ALL {
+            let mut pair = Pair::bybit(market);
+            for line in capture.lines.iter().filter(|l| l.kind == "ws_in" && l.url.ends_with(market.path())) {
+                pair.check(line.data.as_bytes());
+            }
+            pair.check_stats();
+            assert_eq!(pair.fast.stats().fallbacks, 0, "{}: a hot frame was declined", capture.name);
+        }
+    }
+}
+
+fn bybit_own() -> Vec<(Market, &'static str)> {
+    let of = |market, file: &'static str| file.lines().map(move |line| (market, line));
+    of(Market::Linear, include_str!("../frames/bybit/linear.jsonl"))
+        .chain(of(Market::Spot, include_str!("../frames/bybit/spot.jsonl")))
+        .chain(of(Market::Inverse, include_str!("../frames/bybit/inverse.jsonl")))
+        .collect()
+}
+
+#[test]
+fn our_own_bybit_frames_read_the_same_both_ways() {
+    for market in Market::ALL {
+        let mut pair = Pair::bybit(market);
+        for (_, frame) in bybit_own().iter().filter(|(of, _)| *of == market) {
+            pair.check(frame.as_bytes());
+        }
+        pair.check_stats();
+        // Unknown words, an empty list, changes of best prices, and what is wrong; everything else is the scanner's.
+        assert!(pair.fast.stats().fallbacks <= 3, "{market:?} {}", pair.fast.stats().fallbacks);
+    }
+}
+
+/// What a session without discovery drops is counted once, whoever reads the frame.
+#[test]
+fn rows_of_others_are_counted_once() {
+    let row = |id: char, symbol: &str, price: &str| {
+        format!(
+            r#"{{"T":1790000000004,"s":"{symbol}","S":"Sell","v":"7","p":"{price}","i":"0a1b2c3d-4e5f-5678-9abc-def01234567{id}","BT":false}}"#
+        )
+    };
+    let frame = format!(
+        r#"{{"topic":"publicTrade.ZZZBBB","type":"snapshot","ts":1790000000005,"data":[{},{}]}}"#,
+        row('a', "ZZZBBB", "12.5"),
+        row('b', "ZZZBBB", "1.25e1")
+    );
+    let plan = SessionPlan::new("bybit-linear");
+    let session = || Bybit::new(Market::Linear, &plan).unwrap();
+    let mut pair = Pair::of(Box::new(session()), Box::new(session().typed_only()));
+    pair.check(frame.as_bytes());
+    pair.check_stats();
 }
 
 fn own() -> Vec<(Variant, &'static str)> {
@@ -320,6 +381,22 @@ proptest! {
         pair.check_stats();
     }
 
+    #[test]
+    fn broken_bybit_frames_read_the_same_both_ways(
+        which in any::<prop::sample::Index>(),
+        mutations in proptest::collection::vec(mutation(), 1..4),
+    ) {
+        let frames = bybit_own();
+        let (market, frame) = frames[which.index(frames.len())];
+        let mut frame = frame.as_bytes().to_vec();
+        for m in &mutations {
+            apply(&mut frame, m);
+        }
+        let mut pair = Pair::bybit(market);
+        pair.check(&frame);
+        pair.check_stats();
+    }
+
     /// Whatever a book is told, in whichever order of messages, it is one book.
     #[test]
     fn dydx_books_read_the_same_both_ways(
@@ -344,6 +421,24 @@ proptest! {
                 r#"{{"type":"channel_data","connection_id":"{connection}","message_id":{n},"id":"AAA-USD","channel":"v4_orderbook","version":"1.0.0","contents":{contents}}}"#
             ).as_bytes());
         }
+        pair.check_stats();
+    }
+
+    #[test]
+    fn any_order_of_bybit_keys_reads_the_same(
+        outer in Just((0..4_usize).collect::<Vec<_>>()).prop_shuffle(),
+        inner in Just((0..4_usize).collect::<Vec<_>>()).prop_shuffle(),
+        depth in prop_oneof![Just(1), Just(50), Just(200)],
+        delta: bool,
+    ) {
+        let of = |keys: [&str; 4], order: &[usize]| order.iter().map(|i| keys[*i]).collect::<Vec<_>>().join(",");
+        let data = of([r#""s":"AAABBB""#, r#""b":[["12.50","1.250"]]"#, r#""a":[["12.52","0"]]"#, r#""u":7"#], &inner);
+        let data = format!(r#""data":{{{data}}}"#);
+        let kind = if delta { r#""type":"delta""# } else { r#""type":"snapshot""# };
+        let rest = of([kind, r#""ts":1790000000105"#, r#""cts":1790000000101"#, &data], &outer);
+        let frame = format!(r#"{{"topic":"orderbook.{depth}.AAABBB",{rest}}}"#);
+        let mut pair = Pair::bybit(Market::Linear);
+        pair.check(frame.as_bytes());
         pair.check_stats();
     }
 

@@ -179,10 +179,52 @@ fn dydx_private_streams() {
     insta::assert_snapshot!(streams(session.as_mut(), &lines));
 }
 
+/// The sources put option tickers and streams of the time before v5 on the same address.
+#[test]
+fn bybit_streams() {
+    let Some(lines) = support::examples("bybit", "schema_examples") else { return };
+    let mut session = session("bybit-linear", &["BTCUSDT"]);
+    insta::assert_snapshot!(streams(session.as_mut(), &lines));
+}
+
 #[test]
 fn dydx_answers() {
     let Some(lines) = support::examples("dydx-v4", "rest_examples") else { return };
     let mut session = session("dydx", &["BTC-USD", "ETH-USD", "AAVE-USD", "1INCH-USD"]);
     let paths = [("list_perpetual_markets", "https://indexer.dydx.trade/v4/perpetualMarkets")];
     insta::assert_snapshot!(answers(session.as_mut(), &lines, &paths));
+}
+
+#[test]
+fn bybit_answers() {
+    let Some(lines) = support::examples("bybit", "rest_examples") else { return };
+    let mut text = String::new();
+    for (market, symbols) in [
+        ("bybit-spot", &["BTCUSDT", "ETHUSDT", "AAPLUSDT"][..]),
+        ("bybit-linear", &["BTCUSDT", "TSLAUSDT", "PRE02ZROUSDT"]),
+        ("bybit-inverse", &["BTCUSD", "BRENTUSD"]),
+    ] {
+        let mut session = session(market, symbols);
+        let category = market.trim_start_matches("bybit-");
+        let api = |path: &str| format!("https://api.bybit.com/v5/market/{path}");
+        let of = |kind: &str, rest: &str| match kind == category {
+            true => api(&format!("{rest}category={category}&symbol={}", symbols[0])),
+            false => api("another-market"),
+        };
+        let paths = [
+            ("http_get_instruments_spot", of("spot", "instruments-info?")),
+            ("http_get_instruments_linear", of("linear", "instruments-info?")),
+            ("http_get_instruments_inverse", of("inverse", "instruments-info?")),
+            ("http_get_trades_recent", of("linear", "recent-trade?")),
+            ("GetSpotSymbols", of("spot", "instruments-info?")),
+            ("GetLinearInverseSymbolsPreListing", of("linear", "instruments-info?status=PreLaunch&")),
+            ("GetLinearInverseSymbols", of("linear", "instruments-info?")),
+            ("GetTradeHistory", of("spot", "recent-trade?")),
+            ("GetOpenInterest", of("inverse", "open-interest?intervalTime=5min&")),
+            ("GetServerTime", api("time")),
+        ];
+        let paths: Vec<(&str, &str)> = paths.iter().map(|(name, path)| (*name, path.as_str())).collect();
+        writeln!(text, "{market}\n{}", answers(session.as_mut(), &lines, &paths)).unwrap();
+    }
+    insta::assert_snapshot!(text);
 }

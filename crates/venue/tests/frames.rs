@@ -1,9 +1,9 @@
-//! Our own frames (`frames/binance/`, written from the documents) and the events they give, one line each.
+//! Our own frames (`frames/`, written from the documents) and the events they give, one line each.
 
 use std::fmt::Write as _;
 
 use wholetape_model::{Ts, View};
-use wholetape_venue::{Action, Frame, Out, Session, SessionPlan, open};
+use wholetape_venue::{Action, Channel, Frame, Out, Session, SessionPlan, open};
 
 fn session(venue: &str, symbols: &[&str]) -> Box<dyn Session> {
     let instruments = symbols.iter().enumerate().map(|(i, s)| (i as u32, (*s).to_owned())).collect();
@@ -85,4 +85,29 @@ fn dydx_frames_give_these_events() {
     let symbols = ["AAA-USD", "BBB,RAYDIUM,9BB6NFEcjBCtnNLFko2FqVQBq8HHM13kCyYcdQbgpump-USD"];
     let mut session = session("dydx", &symbols);
     insta::assert_snapshot!(play(session.as_mut(), include_str!("../frames/dydx/dydx.jsonl")));
+}
+
+/// The ticker is told in the parts that were asked for.
+fn bybit(market: &str, symbols: &[&str], file: &str) -> String {
+    let instruments = symbols.iter().enumerate().map(|(i, s)| (i as u32, (*s).to_owned())).collect();
+    let channels = ["ticker", "mark", "open_interest"].map(|c| Channel::parse(c).unwrap());
+    let channels = if market == "bybit-spot" { channels[..1].to_vec() } else { channels.to_vec() };
+    let mut session = open(&SessionPlan { instruments, channels, ..SessionPlan::new(market) }).unwrap();
+    play(session.as_mut(), file)
+}
+
+#[test]
+fn bybit_linear_frames_give_these_events() {
+    let file = include_str!("../frames/bybit/linear.jsonl");
+    insta::assert_snapshot!(bybit("bybit-linear", &["AAABBB", "AAABBB-26MAR27"], file));
+}
+
+#[test]
+fn bybit_spot_frames_give_these_events() {
+    insta::assert_snapshot!(bybit("bybit-spot", &["AAABBB"], include_str!("../frames/bybit/spot.jsonl")));
+}
+
+#[test]
+fn bybit_inverse_frames_give_these_events() {
+    insta::assert_snapshot!(bybit("bybit-inverse", &["AAAUSD"], include_str!("../frames/bybit/inverse.jsonl")));
 }

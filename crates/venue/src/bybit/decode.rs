@@ -327,14 +327,9 @@ mod tests {
 
     #[test]
     fn only_depths_of_levels_are_books() {
-        assert_eq!(["1", "50", "1000", "rpi", "full", "", "01000"].map(is_best), [
-            Some(true),
-            Some(false),
-            Some(false),
-            None,
-            None,
-            None,
-            None
-        ]);
+        assert_eq!(
+            ["1", "50", "1000", "rpi", "full", "", "01000"].map(is_best),
+            [Some(true), Some(false), Some(false), None, None, None, None]
+        );
     }
 }

@@ -263,7 +263,6 @@ impl Session for Bybit {
         let mark = Mark::of(out);
         let bytes = frame.bytes();
         if self.fast {
-            let filtered = self.stats.filtered;
             if let Some(channel) = self.scan(bytes, out) {
                 self.stats.count(channel);
                 self.stats.events += (out.events.len() - mark.events) as u64;
@@ -274,8 +273,6 @@ impl Session for Bybit {
                 }
                 return Ok(());
             }
-            // The decoder counts them itself.
-            self.stats.filtered = filtered;
             mark.restore(out);
         }
         let unknown = self.stats.unknown_frames;

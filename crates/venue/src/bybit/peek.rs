@@ -90,7 +90,8 @@ mod tests {
 
     #[test]
     fn a_dropped_delta_of_a_ticker_would_leave_a_field_wrong() {
-        let ticker = r#"{"topic":"tickers.AAABBB","type":"delta","data":{"symbol":"AAABBB"},"cs":1,"ts":1790000000005}"#;
+        let ticker =
+            r#"{"topic":"tickers.AAABBB","type":"delta","data":{"symbol":"AAABBB"},"cs":1,"ts":1790000000005}"#;
         check(Market::Linear, ticker, None);
         check(Market::Spot, &ticker.replace("delta", "snapshot"), Some((Kind::Ticker, 1_790_000_000_005)));
     }

@@ -211,9 +211,10 @@ mod tests {
 
     #[test]
     fn a_book_is_as_deep_as_was_asked_for() {
-        assert_eq!([None, Some(1), Some(50), Some(51), Some(500), Some(5_000)].map(depth), [
-            200, 50, 50, 200, 1_000, 1_000
-        ]);
+        assert_eq!(
+            [None, Some(1), Some(50), Some(51), Some(500), Some(5_000)].map(depth),
+            [200, 50, 50, 200, 1_000, 1_000]
+        );
     }
 
     #[test]

@@ -101,9 +101,10 @@ impl Bybit {
             query.split('&').filter_map(|pair| pair.split_once('=')).find(|(k, _)| *k == name).map(|(_, v)| v)
         };
         let (kind, arg) = match path.trim_end_matches('/').split_once("/v5/market/")?.1 {
-            "recent-trade" => {
-                (FetchKind::NewestTrades, param("limit").and_then(|v| v.parse().ok()).unwrap_or(self.market.newest_page()))
-            }
+            "recent-trade" => (
+                FetchKind::NewestTrades,
+                param("limit").and_then(|v| v.parse().ok()).unwrap_or(self.market.newest_page()),
+            ),
             "open-interest" => (FetchKind::OpenInterest, 0),
             "instruments-info" => {
                 let status = param("status").filter(|status| *status != "Trading");

@@ -7,7 +7,7 @@
 //!
 //! A message begins with its topic; times and type stand before or behind the data, by market.
 
-use wholetape_model::{BookAction, Decimal, Side, Span, TradeId, Ts};
+use wholetape_model::{BookAction, Decimal, NO_INSTRUMENT, Side, Span, TradeId, Ts};
 
 use super::decode::{NONE, Subject, Top, TradeParts, is_best};
 use super::{Bybit, sequence};
@@ -70,22 +70,22 @@ impl Bybit {
         let subject = Subject::of(c.plain()?);
         c.eat(b",")?;
         match subject.channel {
-            "publicTrade" => self.scan_trades(c, out),
+            "publicTrade" => self.scan_trades(c, subject.symbol, out),
             "orderbook" if is_best(subject.parameter)? => self.scan_best(c, out),
             "orderbook" => self.scan_book(c, out),
             _ => None,
         }
     }
 
-    fn scan_trades(&mut self, mut c: Cursor<'_>, out: &mut Out) -> Option<&'static str> {
-        let mut envelope = Envelope::default();
+    fn scan_trades(&mut self, mut c: Cursor<'_>, symbol: &str, out: &mut Out) -> Option<&'static str> {
+        let (mut envelope, start) = (Envelope::default(), out.events.len());
         loop {
             match any_key(&mut c)? {
                 b"data" => {
                     envelope.seen.once(3)?;
                     c.eat(b"[{")?;
                     loop {
-                        self.scan_trade(&mut c, out)?;
+                        out.events.push(trade(&mut c, symbol)?.event(NO_INSTRUMENT));
                         let w = c.word(0) & 0xFFFF;
                         if w == NEXT_ROW {
                             c.i += 2;
@@ -102,83 +102,18 @@ impl Bybit {
             }
         }
         // The message's own time is of no use here, and may be missing.
-        (c.i == c.b.len() && envelope.seen.has(0b1000)).then_some("publicTrade")
-    }
-
-    /// One row, its brace behind us.
-    #[inline(always)]
-    fn scan_trade(&mut self, c: &mut Cursor<'_>, out: &mut Out) -> Option<()> {
-        let (mut seen, mut symbol) = (Seen::default(), "");
-        let mut t = TradeParts {
-            id: TradeId::default(),
-            price: Decimal::ZERO,
-            size: Decimal::ZERO,
-            aggressor: None,
-            block: false,
-            rpi: false,
-            time: Ts::ZERO,
-        };
-        loop {
-            match any_key(c)? {
-                b"T" => {
-                    seen.once(0)?;
-                    t.time = millis(c.uint()?)?;
-                }
-                b"s" => {
-                    seen.once(1)?;
-                    symbol = quoted(c)?;
-                }
-                b"S" => {
-                    seen.once(2)?;
-                    // Any other word is the typed decoder's to judge.
-                    t.aggressor = Some(if c.eat(b"\"Buy\"").is_some() {
-                        Side::Buy
-                    } else {
-                        c.eat(b"\"Sell\"")?;
-                        Side::Sell
-                    });
-                }
-                b"v" => {
-                    seen.once(3)?;
-                    t.size = quoted_decimal(c)?;
-                }
-                b"p" => {
-                    seen.once(4)?;
-                    t.price = quoted_decimal(c)?;
-                }
-                b"i" => {
-                    seen.once(5)?;
-                    t.id = TradeId::parse(quoted(c)?.as_bytes())?;
-                }
-                b"BT" => {
-                    seen.once(6)?;
-                    t.block = flag(c)?;
-                }
-                b"RPI" => {
-                    seen.once(7)?;
-                    t.rpi = flag(c)?;
-                }
-                b"L" => {
-                    seen.once(8)?;
-                    quoted(c)?;
-                }
-                b"seq" => {
-                    seen.once(9)?;
-                    c.uint()?;
-                }
-                _ => return None,
-            }
-            if !more(c)? {
-                break;
-            }
-        }
-        if !seen.has(0b11_1111) {
+        if c.i != c.b.len() || !envelope.seen.has(0b1000) {
             return None;
         }
-        if let Some(ix) = self.admit(symbol) {
-            out.events.push(t.event(ix));
+        // Only now: a frame that is declined names nobody.
+        match self.admit(symbol) {
+            Some(ix) => out.events[start..].iter_mut().for_each(|event| event.instrument = ix),
+            None => {
+                self.stats.filtered += (out.events.len() - start - 1) as u64;
+                out.events.truncate(start);
+            }
         }
-        Some(())
+        Some("publicTrade")
     }
 
     fn scan_best(&mut self, mut c: Cursor<'_>, out: &mut Out) -> Option<&'static str> {
@@ -249,6 +184,77 @@ impl Bybit {
         levels::book(&mut out.events, ix, action, ids, envelope.engine(), columns.scales(), bids, asks);
         Some("orderbook")
     }
+}
+
+/// One row, its brace behind us.
+#[inline(always)]
+fn trade(c: &mut Cursor<'_>, symbol: &str) -> Option<TradeParts> {
+    let mut seen = Seen::default();
+    let mut t = TradeParts {
+        id: TradeId::default(),
+        price: Decimal::ZERO,
+        size: Decimal::ZERO,
+        aggressor: None,
+        block: false,
+        rpi: false,
+        time: Ts::ZERO,
+    };
+    loop {
+        match any_key(c)? {
+            b"T" => {
+                seen.once(0)?;
+                t.time = millis(c.uint()?)?;
+            }
+            b"s" => {
+                seen.once(1)?;
+                // The topic's own: all rows are of one instrument.
+                (quoted(c)? == symbol).then_some(())?;
+            }
+            b"S" => {
+                seen.once(2)?;
+                // Any other word is the typed decoder's to judge.
+                t.aggressor = Some(if c.eat(b"\"Buy\"").is_some() {
+                    Side::Buy
+                } else {
+                    c.eat(b"\"Sell\"")?;
+                    Side::Sell
+                });
+            }
+            b"v" => {
+                seen.once(3)?;
+                t.size = quoted_decimal(c)?;
+            }
+            b"p" => {
+                seen.once(4)?;
+                t.price = quoted_decimal(c)?;
+            }
+            b"i" => {
+                seen.once(5)?;
+                t.id = TradeId::parse(quoted(c)?.as_bytes())?;
+            }
+            b"BT" => {
+                seen.once(6)?;
+                t.block = flag(c)?;
+            }
+            b"RPI" => {
+                seen.once(7)?;
+                t.rpi = flag(c)?;
+            }
+            b"L" => {
+                seen.once(8)?;
+                quoted(c)?;
+            }
+            b"seq" => {
+                seen.once(9)?;
+                c.uint()?;
+            }
+            _ => return None,
+        }
+        if !more(c)? {
+            break;
+        }
+    }
+    seen.has(0b11_1111).then_some(t)
 }
 
 /// The rest of `{"s":…,"b":[…],"a":[…],"u":…,"seq":…}`; `side` reads the levels of one side, bids first.

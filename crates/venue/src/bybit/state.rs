@@ -28,11 +28,7 @@ impl Wanted {
     /// Of a recording everything is.
     pub fn of(channels: &[Channel], all: bool) -> Self {
         let has = |channel| all || channels.contains(&channel);
-        Self {
-            statistics: has(Channel::Ticker),
-            prices: has(Channel::Mark),
-            open_interest: has(Channel::OpenInterest),
-        }
+        Self { statistics: has(Channel::Ticker), prices: has(Channel::Mark), open_interest: has(Channel::OpenInterest) }
     }
 }
 

@@ -1,9 +1,7 @@
 //! Definitions: one object's meaning, by stream or REST, told when it is new or changed.
 
 use wholetape_model::decimal::SCALE_MAX;
-use wholetape_model::{
-    Decimal, DecimalError, InstrumentDef, InstrumentIx, InstrumentKind, TradingStatus, Ts,
-};
+use wholetape_model::{Decimal, DecimalError, InstrumentDef, InstrumentIx, InstrumentKind, TradingStatus, Ts};
 
 use super::Okx;
 use super::frame::{Definition, Named};

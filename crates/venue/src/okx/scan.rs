@@ -9,8 +9,8 @@ use wholetape_model::{BookAction, Decimal, Kind, Side, Span, TradeCondition, Ts}
 
 use super::decode::{TradeParts, book_channel};
 use super::{Okx, sequence};
-use crate::json::cursor::Cursor;
 use crate::json::columns::{Columns, best, levels_of};
+use crate::json::cursor::Cursor;
 use crate::json::scan::{Seen, any_key, more, quoted, quoted_decimal};
 use crate::levels::{self, QuoteParts};
 use crate::rows::millis;

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use wholetape_model::time::civil;
 use wholetape_model::{
-    Alert, Bar, Body, Decimal, Funding, InstrumentIx, Kind, Liquidation, NO_INSTRUMENT, Period, Severity,
-    Ticker, Ts,
+    Alert, Bar, Body, Decimal, Funding, InstrumentIx, Kind, Liquidation, NO_INSTRUMENT, Period, Severity, Ticker, Ts,
 };
 
 use super::Okx;

@@ -43,6 +43,11 @@ pub fn okx() -> impl Iterator<Item = Capture> {
     of(&["okx"])
 }
 
+/// Every Bybit recording; its lines belong to the market that their address names.
+pub fn bybit() -> impl Iterator<Item = Capture> {
+    of(&["bybit"])
+}
+
 /// Messages that are no recording: `schema_examples`, `rest_examples` of a venue.
 pub fn examples(venue: &str, name: &str) -> Option<Vec<Line>> {
     let text = std::fs::read_to_string(root()?.join(venue).join(format!("{name}.jsonl"))).ok()?;
