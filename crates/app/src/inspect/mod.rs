@@ -16,12 +16,12 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use wholetape_feed::line::{ConnMeta, ConnPlan, Line, LineOut, LinePlan, Resume};
 use wholetape_model::{Body, BookRule, Chain, Kind, NO_INSTRUMENT, Ts};
-use wholetape_venue::{Frame, Reply, SessionPlan};
+use wholetape_venue::{Frame, Reply, SessionPlan, Venue};
 
 use books::BookPath;
 use capture::Entry;
 pub use report::Report;
-use tally::{Counts, Funding, Liquidations, Trades};
+use tally::{Counts, Funding, Liquidations, OpenInterest, Trades};
 use words::Words;
 
 /// Reads the whole recording.
@@ -105,6 +105,7 @@ struct Inspection {
     agg_trades: BTreeMap<String, Trades>,
     funding: BTreeMap<String, Funding>,
     liquidations: BTreeMap<String, Liquidations>,
+    open_interest: BTreeMap<String, OpenInterest>,
     closed_bars: Counts,
     errors: u64,
 }
@@ -136,6 +137,7 @@ impl Inspection {
             agg_trades: BTreeMap::new(),
             funding: BTreeMap::new(),
             liquidations: BTreeMap::new(),
+            open_interest: BTreeMap::new(),
             closed_bars: Counts::new(),
             errors: 0,
         })
@@ -158,9 +160,10 @@ impl Inspection {
                 }
             }
             "http_resp" => {
-                let Some(venue) = venue_of(&entry.url) else { return };
+                let Some(house) = wholetape_venue::of_address(&entry.url).map(Venue::door) else { return };
                 for at in 0..self.lines.len() {
-                    if self.lines[at].key.venue != venue {
+                    // Where markets share an address, the session knows its own answers.
+                    if wholetape_venue::venue(self.lines[at].key.venue).map(Venue::door) != Ok(house) {
                         continue;
                     }
                     if let Some((conn, id)) = self.lines[at].line.fetch_of(&entry.url) {
@@ -184,22 +187,24 @@ impl Inspection {
                 continue;
             }
             let Some(symbol) = line.session(0).symbol(state.instrument) else { continue };
+            let name = words.instrument(symbol);
             match self.out.arena().view(&row.body) {
                 Body::Trade(t) => {
                     let aggregates = words.has_aggregates() && state.kind == Kind::Trade;
                     let trades = if aggregates { &mut self.agg_trades } else { &mut self.trades };
-                    of(trades, symbol).add(&t, row.flags, row.scales);
+                    of(trades, &name).add(&t, row.flags, row.scales);
                 }
                 Body::Book(b) => {
                     let rule = rule_of(line, state.instrument as usize);
                     let path = paths.entry(symbol.to_owned()).or_insert_with(|| BookPath::new(rule));
                     self.errors += u64::from(path.row(&b, row.scales, row.ts_event).is_err());
                 }
-                Body::Funding(f) => of(&mut self.funding, symbol).rate(f.rate, f.next_ts),
-                Body::MarkPrice(m) => of(&mut self.funding, symbol).mark(m),
-                Body::Liquidation(l) => of(&mut self.liquidations, symbol).add(l.size),
+                Body::Funding(f) => of(&mut self.funding, &name).rate(f.rate, f.next_ts),
+                Body::MarkPrice(m) => of(&mut self.funding, &name).mark(m),
+                Body::Liquidation(l) => of(&mut self.liquidations, &name).add(l.size),
+                Body::OpenInterest(size) => of(&mut self.open_interest, &name).add(size),
                 Body::Bar(b) if b.closed => {
-                    *self.closed_bars.entry(format!("{symbol}:{}:closed", b.period)).or_default() += 1
+                    *self.closed_bars.entry(format!("{}:closed", words.bars(symbol, b.period))).or_default() += 1
                 }
                 _ => {}
             }
@@ -241,19 +246,18 @@ impl Inspection {
                 if state.instrument == NO_INSTRUMENT || state.received == 0 {
                     continue;
                 }
-                let symbol = symbol_of(&one.line, state.instrument as usize);
                 let words = Words::of(one.key.venue);
+                let symbol = symbol_of(&one.line, state.instrument as usize);
+                let name = words.instrument(&symbol);
                 match state.kind {
-                    kind if kind == words.ticker() => {
-                        *report.ticker_updates.entry(symbol).or_default() += state.received
-                    }
+                    kind if kind == words.ticker() => *report.ticker_updates.entry(name).or_default() += state.received,
                     Kind::Bar(period) => {
-                        *report.candle_updates.entry(format!("{symbol}:{period}")).or_default() += state.received
+                        *report.candle_updates.entry(words.bars(&symbol, period)).or_default() += state.received
                     }
                     Kind::Trade if words.has_aggregates() => {
-                        of(&mut self.agg_trades, &symbol).repeats(state.repeats);
+                        of(&mut self.agg_trades, &name).repeats(state.repeats);
                     }
-                    Kind::Trade | Kind::TradeRaw => of(&mut self.trades, &symbol).repeats(state.repeats),
+                    Kind::Trade | Kind::TradeRaw => of(&mut self.trades, &name).repeats(state.repeats),
                     _ => {}
                 }
             }
@@ -262,7 +266,9 @@ impl Inspection {
         report.candle_updates.append(&mut self.closed_bars);
         report.trades = self.trades.iter().map(|(s, t)| (s.clone(), t.report())).collect();
         report.agg_trades = self.agg_trades.iter().map(|(s, t)| (s.clone(), t.report())).collect();
-        report.funding = self.funding;
+        // Where no rate was printed there is nothing to report but what others print.
+        report.funding = self.funding.into_iter().filter(|(_, f)| f.updates > 0).collect();
+        report.open_interest = self.open_interest;
         report.liquidations = self.liquidations.iter().map(|(s, l)| (s.clone(), l.report())).collect();
         report
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::books::BookReport;
-use super::tally::{Counts, Funding, LiquidationsReport, TradesReport};
+use super::tally::{Counts, Funding, Id, LiquidationsReport, OpenInterest, TradesReport};
 
 #[derive(Debug, Serialize)]
 pub struct Report {
@@ -21,6 +21,7 @@ pub struct Report {
     pub candle_updates: Counts,
     pub funding: BTreeMap<String, Funding>,
     pub liquidations: BTreeMap<String, LiquidationsReport>,
+    pub open_interest: BTreeMap<String, OpenInterest>,
     /// By symbol; by `connection|channel:symbol` where a symbol's depth came more than once.
     pub books: BTreeMap<String, BookReport>,
     pub unknown_frames: u64,
@@ -40,6 +41,7 @@ impl Report {
             candle_updates: Counts::new(),
             funding: BTreeMap::new(),
             liquidations: BTreeMap::new(),
+            open_interest: BTreeMap::new(),
             books: BTreeMap::new(),
             unknown_frames: 0,
             errors: 0,
@@ -61,15 +63,16 @@ impl Report {
             }
             let mut t = Table::new(&[title, "count", "size", "price × size", "first id", "last id", "gaps", "repeats"]);
             for (symbol, r) in trades {
-                let id = |id: Option<u64>| id.map_or_else(|| "–".to_owned(), |v| v.to_string());
+                let text = |id: Option<u64>| id.map_or_else(|| "–".to_owned(), |v| v.to_string());
+                let id = |id: &Option<Id>| id.as_ref().map_or_else(|| "–".to_owned(), ToString::to_string);
                 t.row(vec![
                     symbol.clone(),
                     r.count.to_string(),
                     r.sum_size.clone(),
                     r.sum_price_x_size.clone(),
-                    id(r.first_id),
-                    id(r.last_id),
-                    r.id_gaps.to_string(),
+                    id(&r.first_id),
+                    id(&r.last_id),
+                    text(r.id_gaps),
                     r.id_repeats.to_string(),
                 ]);
             }
@@ -106,6 +109,9 @@ impl Report {
         }
         for (symbol, l) in &self.liquidations {
             t.row(vec![format!("{symbol} liquidations"), l.count.to_string(), String::new(), l.sum_size.clone()]);
+        }
+        for (symbol, o) in &self.open_interest {
+            t.row(vec![format!("{symbol} open interest"), o.updates.to_string(), o.first.clone(), o.last.clone()]);
         }
         for (symbol, n) in &self.ticker_updates {
             t.row(vec![format!("{symbol} quotes"), n.to_string(), String::new(), String::new()]);

@@ -41,11 +41,11 @@ pub struct Trades {
     held: Ledger,
     /// Ids that do not count.
     named: HashSet<TradeId>,
-    last: Option<u64>,
+    first: Option<TradeId>,
+    last: Option<TradeId>,
     count: u64,
     sum_size: Sum,
     sum_value: Sum,
-    first_id: Option<u64>,
     id_gaps: u64,
     id_repeats: u64,
 }
@@ -55,11 +55,34 @@ pub struct TradesReport {
     pub count: u64,
     pub sum_size: String,
     pub sum_price_x_size: String,
-    pub first_id: Option<u64>,
-    pub last_id: Option<u64>,
-    /// Ids that are not the previous one plus 1.
-    pub id_gaps: u64,
+    pub first_id: Option<Id>,
+    pub last_id: Option<Id>,
+    /// Ids that are not the previous one plus 1; none where ids do not count.
+    pub id_gaps: Option<u64>,
     pub id_repeats: u64,
+}
+
+/// A trade's id as clients get it: a number stays one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Id {
+    Number(u64),
+    Text(String),
+}
+
+impl From<TradeId> for Id {
+    fn from(id: TradeId) -> Self {
+        id.number().map_or_else(|| Self::Text(id.to_string()), Self::Number)
+    }
+}
+
+impl std::fmt::Display for Id {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Number(n) => n.fmt(f),
+            Self::Text(text) => text.fmt(f),
+        }
+    }
 }
 
 impl Trades {
@@ -73,6 +96,8 @@ impl Trades {
             return;
         }
         self.count += 1;
+        self.first.get_or_insert(trade.id);
+        self.last = Some(trade.id);
         self.sum_size.add(trade.size.0.into(), scales.size.into());
         let value = i128::from(trade.price.0) * i128::from(trade.size.0);
         self.sum_value.add(value, u32::from(scales.price) + u32::from(scales.size));
@@ -83,9 +108,8 @@ impl Trades {
         if self.held.arrive(id) == Arrival::Repeat {
             return false;
         }
-        self.id_gaps += u64::from(self.last.is_some_and(|last| id != last.wrapping_add(1)));
-        self.last = Some(id);
-        self.first_id.get_or_insert(id);
+        let last = self.last.and_then(TradeId::number);
+        self.id_gaps += u64::from(last.is_some_and(|last| id != last.wrapping_add(1)));
         true
     }
 
@@ -99,17 +123,19 @@ impl Trades {
             count: self.count,
             sum_size: self.sum_size.to_string(),
             sum_price_x_size: self.sum_value.to_string(),
-            first_id: self.first_id,
-            last_id: self.last,
-            id_gaps: self.id_gaps,
+            first_id: self.first.map(Id::from),
+            last_id: self.last.map(Id::from),
+            id_gaps: self.named.is_empty().then_some(self.id_gaps),
             id_repeats: self.id_repeats,
         }
     }
 }
 
-/// One symbol's funding and mark price.
+/// One symbol's funding, and the mark price as it was when a rate was printed.
 #[derive(Debug, Default, Serialize, Clone, PartialEq, Eq)]
 pub struct Funding {
+    #[serde(skip)]
+    mark: Option<Decimal>,
     pub updates: u64,
     pub first_rate: Option<String>,
     pub last_rate: Option<String>,
@@ -129,6 +155,11 @@ impl Funding {
             self.rate_changes += 1;
         }
         self.last_rate = Some(text);
+        let mark = self.mark.map(|mark| mark.to_string());
+        if self.first_mark.is_none() {
+            self.first_mark.clone_from(&mark);
+        }
+        self.last_mark = mark;
         let next = next.millis();
         if !self.next_funding_times.contains(&next) {
             self.next_funding_times.push(next);
@@ -136,9 +167,25 @@ impl Funding {
     }
 
     pub fn mark(&mut self, mark: Decimal) {
-        let text = mark.to_string();
-        self.first_mark.get_or_insert_with(|| text.clone());
-        self.last_mark = Some(text);
+        self.mark = Some(mark);
+    }
+}
+
+/// One symbol's open interest.
+#[derive(Debug, Default, Serialize, Clone, PartialEq, Eq)]
+pub struct OpenInterest {
+    pub updates: u64,
+    pub first: String,
+    pub last: String,
+}
+
+impl OpenInterest {
+    pub fn add(&mut self, size: Decimal) {
+        self.last = size.to_string();
+        if self.updates == 0 {
+            self.first.clone_from(&self.last);
+        }
+        self.updates += 1;
     }
 }
 

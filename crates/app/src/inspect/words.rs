@@ -1,6 +1,6 @@
 //! In which words a venue's recordings are told: the names of depth channels, books and counts in the truth files.
 
-use wholetape_model::Kind;
+use wholetape_model::{Kind, Period};
 
 /// One venue's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -8,6 +8,10 @@ pub enum Words {
     Binance,
     Okx,
     Dydx,
+    /// Names are by topic, and one recording may hold several markets: what is spot's says so.
+    Bybit {
+        spot: bool,
+    },
 }
 
 impl Words {
@@ -15,18 +19,36 @@ impl Words {
         match venue {
             "okx" => Self::Okx,
             "dydx" => Self::Dydx,
+            "bybit-spot" => Self::Bybit { spot: true },
+            "bybit-linear" | "bybit-inverse" => Self::Bybit { spot: false },
             _ => Self::Binance,
         }
     }
 
+    /// The name of an instrument: unique over the markets that a recording may hold.
+    pub fn instrument(self, symbol: &str) -> String {
+        let prefix = if self == (Self::Bybit { spot: true }) { "spot:" } else { "" };
+        format!("{prefix}{symbol}")
+    }
+
+    /// The name of what is counted of bars.
+    pub fn bars(self, symbol: &str, period: Period) -> String {
+        match self {
+            Self::Bybit { .. } => self.instrument(&format!("kline.{}.{symbol}", interval(period))),
+            _ => format!("{symbol}:{period}"),
+        }
+    }
+
     /// Which depth channel a message is of; empty for all else. Binance: `depth@100ms` of `{"stream":"btcusdt@depth@100ms",…`, `depth` of
-    /// an unwrapped depth update. OKX: `books` of `{"arg":{"channel":"books",…`. dYdX has one such channel, and its messages are counted with
-    /// all others of the connection: they stay together.
+    /// an unwrapped depth update. OKX: `books` of `{"arg":{"channel":"books",…`. Bybit: `orderbook.200` of `{"topic":"orderbook.200.BTCUSDT",…`.
+    /// dYdX has one such channel, and its messages are counted with all others of the connection: they stay together.
     pub fn depth_channel(self, data: &str) -> &str {
         let (head, is_depth): (_, fn(&str) -> bool) = match self {
             Self::Okx => ("{\"arg\":{\"channel\":\"", |channel| channel.starts_with("books")),
             Self::Binance => ("{\"stream\":\"", |channel| channel.starts_with("depth")),
             Self::Dydx => return "",
+            // One level is a quote.
+            Self::Bybit { .. } => ("{\"topic\":\"", |c| c.starts_with("orderbook.") && c != "orderbook.1"),
         };
         let Some(rest) = data.strip_prefix(head) else {
             return if data.contains("\"e\":\"depthUpdate\"") { "depth" } else { "" };
@@ -35,6 +57,7 @@ impl Words {
         let channel = match self {
             Self::Okx | Self::Dydx => stream,
             Self::Binance => stream.split_once('@').map_or("", |(_, channel)| channel),
+            Self::Bybit { .. } => stream.rsplit_once('.').map_or("", |(channel, _)| channel),
         };
         if is_depth(channel) { channel } else { "" }
     }
@@ -44,6 +67,7 @@ impl Words {
         match self {
             Self::Binance | Self::Dydx => symbol,
             Self::Okx => format!("{depth}:{symbol}"),
+            Self::Bybit { .. } => self.instrument(&format!("{depth}.{symbol}")),
         }
     }
 
@@ -56,8 +80,17 @@ impl Words {
     pub fn ticker(self) -> Kind {
         match self {
             Self::Binance => Kind::Quote,
-            Self::Okx | Self::Dydx => Kind::Ticker,
+            Self::Okx | Self::Dydx | Self::Bybit { .. } => Kind::Ticker,
         }
+    }
+}
+
+/// A period in the words of Bybit's topics.
+fn interval(period: Period) -> String {
+    match period.unit {
+        b'm' => period.count.to_string(),
+        b'h' => (u32::from(period.count) * 60).to_string(),
+        unit => char::from(unit).to_ascii_uppercase().to_string(),
     }
 }
 
@@ -80,11 +113,25 @@ mod tests {
         assert_eq!(okx.depth_channel(r#"{"event":"subscribe","arg":{"channel":"books","instId":"A-B"}}"#), "");
         let dydx = Words::of("dydx");
         assert_eq!(dydx.depth_channel(r#"{"type":"channel_data","channel":"v4_orderbook","contents":{}}"#), "");
+        let bybit = Words::of("bybit-linear");
+        assert_eq!(bybit.depth_channel(r#"{"topic":"orderbook.200.AB","type":"delta"}"#), "orderbook.200");
+        assert_eq!(bybit.depth_channel(r#"{"topic":"orderbook.1.AB","type":"snapshot"}"#), "");
+        assert_eq!(bybit.depth_channel(r#"{"topic":"publicTrade.AB","data":[]}"#), "");
     }
 
     #[test]
     fn books_are_named_as_in_the_truth() {
         assert_eq!(Words::of("binance-usdm").book("depth", "BTCUSDT".into()), "BTCUSDT");
         assert_eq!(Words::of("okx").book("books", "BTC-USDT".into()), "books:BTC-USDT");
+        assert_eq!(Words::of("bybit-linear").book("orderbook.200", "AB".into()), "orderbook.200.AB");
+        assert_eq!(Words::of("bybit-spot").book("orderbook.200", "AB".into()), "spot:orderbook.200.AB");
+    }
+
+    #[test]
+    fn bars_are_named_as_in_the_truth() {
+        let of = |venue, period| Words::of(venue).bars("AB", Period::parse(period).unwrap());
+        assert_eq!(of("binance-spot", "1m"), "AB:1m");
+        assert_eq!(of("bybit-spot", "1m"), "spot:kline.1.AB");
+        assert_eq!(["4h", "1d", "1M"].map(|p| of("bybit-linear", p)), ["kline.240.AB", "kline.D.AB", "kline.M.AB"]);
     }
 }

@@ -27,6 +27,9 @@ fn every_venue_can_be_planned() {
         ("binance-usdm", "BTCUSDT"),
         ("binance-coinm", "BTCUSD_PERP"),
         ("binance-us", "BTCUSDT"),
+        ("bybit-spot", "BTCUSDT"),
+        ("bybit-linear", "BTC-26MAR27"),
+        ("bybit-inverse", "BTCUSD"),
         ("okx", "BTC-USDT-SWAP"),
         ("dydx", "BTC-USD"),
     ] {
@@ -35,6 +38,18 @@ fn every_venue_can_be_planned() {
     }
     let routes = plan("[[line]]\nvenue = \"binance-usdm\"\ninstruments = [\"BTCUSDT\"]\n").unwrap();
     assert_eq!(routes.lines[0].connections.len(), 2, "books on /public, the rest on /market");
+}
+
+/// Three markets, one house: what its hosts bear of one address is counted once.
+#[test]
+fn bybits_lines_share_one_door_and_keep_their_names_apart() {
+    let line = |venue: &str| format!("[[line]]\nvenue = \"{venue}\"\ninstruments = [\"BTCUSDT\"]\n");
+    let planned = plan(&format!("{}{}", line("bybit-spot"), line("bybit-linear"))).unwrap();
+    assert_eq!(planned.doors.iter().map(|d| d.name.as_str()).collect::<Vec<_>>(), ["bybit"]);
+    let ids: Vec<&str> = planned.lines.iter().map(|l| l.instruments[0].as_str()).collect();
+    assert_eq!(ids, ["BTCUSDT-SPOT.BYBIT", "BTCUSDT-LINEAR.BYBIT"]);
+    let paths: Vec<&str> = planned.lines.iter().map(|l| l.connections[0].path).collect();
+    assert_eq!(paths, ["/v5/public/spot", "/v5/public/linear"]);
 }
 
 #[test]
