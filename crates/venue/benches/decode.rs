@@ -19,9 +19,10 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use serde::Deserialize;
 use wholetape_model::Ts;
 use wholetape_venue::binance::{Binance, limits::Variant};
+use wholetape_venue::bybit::{Bybit, limits::Market};
 use wholetape_venue::dydx::Dydx;
 use wholetape_venue::okx::Okx;
-use wholetape_venue::{Frame, Out, Session, SessionPlan, open};
+use wholetape_venue::{Frame, Out, Session, SessionPlan, of_address, open};
 
 #[derive(Deserialize)]
 struct Wrapped<'a, T> {
@@ -182,6 +183,49 @@ fn parse_message_serde<'a, T: Deserialize<'a>>(frame: &'a [u8]) {
     black_box(&m.contents);
 }
 
+/// Bybit puts rows beside their topic, a book as one object.
+#[derive(Deserialize)]
+#[allow(dead_code)]
+struct Topical<'a, T> {
+    topic: &'a str,
+    ts: u64,
+    data: T,
+}
+
+#[derive(Deserialize)]
+#[allow(dead_code)]
+struct BybitTrade<'a> {
+    #[serde(rename = "T")]
+    time: u64,
+    s: &'a str,
+    #[serde(rename = "S")]
+    side: &'a str,
+    v: &'a str,
+    p: &'a str,
+    i: &'a str,
+}
+
+#[derive(Deserialize)]
+#[allow(dead_code)]
+struct BybitBook<'a> {
+    s: &'a str,
+    #[serde(borrow)]
+    b: Vec<(&'a str, &'a str)>,
+    #[serde(borrow)]
+    a: Vec<(&'a str, &'a str)>,
+    u: u64,
+}
+
+fn parse_topical<'a, T: Deserialize<'a>>(frame: &'a [u8]) {
+    let w: Topical<'a, T> = sonic_rs::from_slice(frame).expect("a recorded frame");
+    black_box(&w.data);
+}
+
+fn parse_topical_serde<'a, T: Deserialize<'a>>(frame: &'a [u8]) {
+    let w: Topical<'a, T> = serde_json::from_slice(frame).expect("a recorded frame");
+    black_box(&w.data);
+}
+
 fn parse_rows<'a, T: Deserialize<'a>>(frame: &'a [u8]) {
     let w: Rows<'a, T> = sonic_rs::from_slice(frame).expect("a recorded frame");
     black_box(&w.data);
@@ -207,6 +251,8 @@ fn sonic(channel: &str, frame: &[u8]) {
         "bbo-tbt" | "books" | "books-l2-tbt" => parse_rows::<OkxBook<'_>>(frame),
         "v4_trades" => parse_message::<DydxTrades<'_>>(frame),
         "v4_orderbook" => parse_message::<DydxBook<'_>>(frame),
+        "publicTrade" => parse_topical::<Vec<BybitTrade<'_>>>(frame),
+        "orderbook" => parse_topical::<BybitBook<'_>>(frame),
         _ => parse::<Depth<'_>>(frame),
     }
 }
@@ -226,6 +272,8 @@ fn serde(channel: &str, frame: &[u8]) {
         "bbo-tbt" | "books" | "books-l2-tbt" => parse_rows_serde::<OkxBook<'_>>(frame),
         "v4_trades" => parse_message_serde::<DydxTrades<'_>>(frame),
         "v4_orderbook" => parse_message_serde::<DydxBook<'_>>(frame),
+        "publicTrade" => parse_topical_serde::<Vec<BybitTrade<'_>>>(frame),
+        "orderbook" => parse_topical_serde::<BybitBook<'_>>(frame),
         _ => parse_serde::<Depth<'_>>(frame),
     }
 }
@@ -257,10 +305,11 @@ impl Set {
     /// As `decode_all`, with every frame through the typed decoder (what a declined frame costs).
     fn typed_session(&self) -> Box<dyn Session> {
         let plan = SessionPlan::capture(&self.venue);
-        match Variant::by_name(&self.venue) {
-            Some(variant) => Box::new(Binance::new(variant, &plan).expect("an empty plan").typed_only()),
-            None if self.venue == DYDX => Box::new(Dydx::new(&plan).expect("an empty plan").typed_only()),
-            None => Box::new(Okx::new(&plan).expect("an empty plan").typed_only()),
+        match (Variant::by_name(&self.venue), Market::by_name(&self.venue)) {
+            (Some(variant), _) => Box::new(Binance::new(variant, &plan).expect("an empty plan").typed_only()),
+            (_, Some(market)) => Box::new(Bybit::new(market, &plan).expect("an empty plan").typed_only()),
+            _ if self.venue == DYDX => Box::new(Dydx::new(&plan).expect("an empty plan").typed_only()),
+            _ => Box::new(Okx::new(&plan).expect("an empty plan").typed_only()),
         }
     }
 
@@ -269,7 +318,7 @@ impl Set {
         for frame in &self.frames {
             let peeked = black_box(session.peek(Frame::Text(frame)));
             assert!(
-                peeked.is_some() || self.venue == "okx" || self.venue == DYDX,
+                peeked.is_some() || !self.venue.starts_with("binance"),
                 "a plain head is recognised (a snapshot is never dropped, and none of dYdX)"
             );
         }
@@ -318,7 +367,7 @@ fn dydx_sets() -> Vec<Set> {
     vec![made("v4_orderbook", &book), made("v4_trades", &trade)]
 }
 
-const HOT: [(&str, &str); 9] = [
+const HOT: [(&str, &str); 11] = [
     ("@trade\"", "trade"),
     ("@aggTrade\"", "aggTrade"),
     ("@bookTicker\"", "bookTicker"),
@@ -328,6 +377,8 @@ const HOT: [(&str, &str); 9] = [
     ("\"channel\":\"bbo-tbt\"", "bbo-tbt"),
     ("\"channel\":\"books\"", "books"),
     ("\"channel\":\"books-l2-tbt\"", "books-l2-tbt"),
+    ("\"topic\":\"publicTrade.", "publicTrade"),
+    ("\"topic\":\"orderbook.", "orderbook"),
 ];
 
 fn channel_of(frame: &str) -> Option<&'static str> {
@@ -347,23 +398,21 @@ const FRAMES_MAX: usize = 10_000;
 
 fn sets() -> Vec<Set> {
     let mut sets = Vec::new();
-    for capture in support::binance().chain(support::okx()) {
-        let mut by: BTreeMap<&'static str, Vec<Vec<u8>>> = BTreeMap::new();
+    for capture in support::binance().chain(support::okx()).chain(support::bybit()) {
+        let mut by: BTreeMap<(String, &'static str), Vec<Vec<u8>>> = BTreeMap::new();
         for line in capture.lines.iter().filter(|l| l.kind == "ws_in") {
             if let Some(channel) = channel_of(&line.data) {
-                let frames = by.entry(channel).or_default();
+                // Bybit's recording holds two markets.
+                let market = of_address(&line.url).filter(|_| capture.venue == "bybit").map(|v| v.name().to_owned());
+                let venue = market.unwrap_or_else(|| capture.venue.clone());
+                let frames = by.entry((venue, channel)).or_default();
                 if frames.len() < FRAMES_MAX {
                     frames.push(line.data.as_bytes().to_vec());
                 }
             }
         }
-        for (channel, frames) in by {
-            sets.push(Set {
-                name: capture.name.replace(".jsonl.zst", ""),
-                venue: capture.venue.clone(),
-                channel,
-                frames,
-            });
+        for ((venue, channel), frames) in by {
+            sets.push(Set { name: capture.name.replace(".jsonl.zst", ""), venue, channel, frames });
         }
     }
     if sets.is_empty() {
@@ -371,11 +420,15 @@ fn sets() -> Vec<Set> {
             ("binance-spot", include_str!("../frames/binance/spot.jsonl")),
             ("binance-usdm", include_str!("../frames/binance/usdm.jsonl")),
             ("okx", include_str!("../frames/okx/okx.jsonl")),
+            ("bybit-linear", include_str!("../frames/bybit/linear.jsonl")),
+            ("bybit-spot", include_str!("../frames/bybit/spot.jsonl")),
         ] {
             for (_, channel) in HOT {
                 let frames: Vec<Vec<u8>> = file
                     .lines()
-                    .filter(|l| l.starts_with("{\"stream\"") || l.starts_with("{\"arg\""))
+                    .filter(|l| {
+                        l.starts_with("{\"stream\"") || l.starts_with("{\"arg\"") || l.starts_with("{\"topic\"")
+                    })
                     .filter(|l| channel_of(l) == Some(channel))
                     .filter(|l| is_plain(venue, channel, l))
                     .map(|l| l.as_bytes().to_vec())
