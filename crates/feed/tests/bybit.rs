@@ -200,7 +200,6 @@ fn a_hole_in_the_trades_is_confessed() {
     m.close();
     m.now += 5_000;
     m.open(2);
-    m.acked = 0;
     m.trade(2);
     m.pass(100);
     m.trade(9);
