@@ -100,6 +100,10 @@ async fn serve(args: &cli::Sim) -> anyhow::Result<ExitCode> {
             _ = ticks.tick() => None,
         };
         if let Some(line) = command {
+            if line.trim() == "freeze" {
+                // Whoever says so says as well when it begins.
+                audience = None;
+            }
             match obey(&handle, line.trim()) {
                 Ok(answer) => say!("{answer}"),
                 Err(error) => say!("{}", json!({"event": "refused", "why": format!("{error:#}")})),

@@ -263,6 +263,11 @@ pub trait Session: Send {
     /// When `on_timer` wants to be called; always moves forward after it was.
     fn next_timer(&self) -> Option<Ts>;
 
+    /// How long a whole stream of this kind may say nothing by the venue's own word; zero where it says nothing of that.
+    fn pause_max(&self, _kind: Kind) -> Duration {
+        Duration::ZERO
+    }
+
     /// The rule of the book that this session brings of `instrument`.
     fn book_rule(&self, instrument: InstrumentIx) -> BookRule;
 

@@ -466,6 +466,13 @@ fn definitions_are_polled_by_product_and_told_once() {
 }
 
 #[test]
+fn slow_streams_say_how_slow_they_may_be() {
+    let s = session(Route::Public, &[Channel::Mark]);
+    let pauses = [Kind::Mark, Kind::Index, Kind::Funding, Kind::Quote].map(|kind| s.pause_max(kind).as_secs());
+    assert_eq!(pauses, [10, 60, 90, 0]);
+}
+
+#[test]
 fn addresses_of_every_age_are_the_venues() {
     for url in
         ["wss://ws.okx.com:8443/ws/v5/public", "wss://ws.okex.com:8443/ws/v5/public", "https://openapi.okx.com/x"]

@@ -41,6 +41,8 @@ pub struct TopicState {
     pub loose: bool,
     /// It speaks when something changed and at no other time: its silence says nothing.
     pub by_change: bool,
+    /// The venue's own word for how long it may say nothing.
+    pub pause: Duration,
     /// The connection that brought it last; its siblings may carry it as well.
     pub conn: Option<ConnIx>,
     /// Frames received, repeats included.
@@ -80,6 +82,7 @@ impl TopicState {
             streamed: false,
             loose: false,
             by_change: false,
+            pause: Duration::ZERO,
             conn: None,
             received: 0,
             rows: 0,
@@ -149,14 +152,14 @@ impl TopicState {
     fn patience(&self) -> Duration {
         let usual = Duration::from_nanos(u64::try_from(self.cadence).unwrap_or(0)) * 4;
         let slow = if matches!(self.kind, Kind::Bar(_)) { SILENT_MIN * 2 } else { SILENT_MIN };
-        slow.max(usual.min(Duration::from_secs(300)))
+        slow.max(usual.min(Duration::from_secs(300))).max(self.pause * 2)
     }
 
     /// What silence is nothing special at this hour; as [`TopicState::patience`] where the hour is not learned yet.
     pub fn patience_at(&self, now: Ts) -> Duration {
         let Some(expected) = self.pace.expected(now) else { return self.patience() };
         let least = if matches!(self.kind, Kind::Bar(_)) { SILENT_MIN * 2 } else { SUSPECT_MIN };
-        (expected.p99 * 4).clamp(least, Duration::from_secs(300))
+        (expected.p99 * 4).clamp(least, Duration::from_secs(300)).max(self.pause * 2)
     }
 
     /// After what silence REST is asked whether there is anything newer.
@@ -190,11 +193,9 @@ impl TopicState {
     pub fn is_unprotected(&self) -> bool {
         match self.kind {
             // Where it is polled only, nobody promised what was between two polls.
-            Kind::Status => self.streamed,
+            Kind::Status | Kind::OpenInterest => self.streamed,
             Kind::Trade => self.loose,
-            Kind::Book | Kind::Instrument | Kind::OpenInterest | Kind::Link | Kind::Gap | Kind::Quality | Kind::Raw => {
-                false
-            }
+            Kind::Book | Kind::Instrument | Kind::Link | Kind::Gap | Kind::Quality | Kind::Raw => false,
             _ => true,
         }
     }
@@ -315,6 +316,27 @@ mod tests {
         t.spoke(Ts(1) + S * 20, Ts::ZERO, 20);
         assert_eq!(t.fell_silent(Ts(1) + S * 59, 9_000, 0), None, "10 s apart: 40 s of patience");
         assert!(t.fell_silent(Ts(1) + S * 61, 9_000, 0).is_some());
+    }
+
+    #[test]
+    fn a_pause_that_the_venue_announces_is_no_silence() {
+        let mut t = state(Kind::Funding);
+        t.opened(Ts(1), 0);
+        assert!(t.fell_silent(Ts(1) + S * 6, 0, 9_999).is_some());
+        let mut t = state(Kind::Funding);
+        t.pause = S * 90;
+        t.opened(Ts(1), 0);
+        assert_eq!(t.fell_silent(Ts(1) + S * 179, 0, 9_999), None);
+        assert_eq!(t.patience_at(Ts(1)), S * 180);
+        assert!(t.fell_silent(Ts(1) + S * 181, 0, 9_999).is_some());
+    }
+
+    #[test]
+    fn open_interest_is_owed_where_it_is_streamed() {
+        let mut t = state(Kind::OpenInterest);
+        assert!(!t.is_unprotected(), "nobody promised what was between two polls");
+        t.streamed = true;
+        assert!(t.is_unprotected());
     }
 
     #[test]

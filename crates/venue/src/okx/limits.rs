@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use wholetape_model::Kind;
+
 use crate::limits::{Heartbeat, Rate, Refusal, RestLimits, RetryAfter, SubscribeLimits, VenueLimits};
 
 /// The name in configurations.
@@ -39,6 +41,16 @@ pub const HISTORY_PAGE: u64 = 100;
 pub const NEWEST_PAGE: u64 = 500;
 /// How far `history-trades` reaches back: three months, the shortest of which have 89 days.
 pub const HISTORY_REACH: Duration = Duration::from_secs(89 * 86_400);
+
+/// Streams that speak on change, and else only so often (`mark-price`, `index-tickers`), or every 30 to 90 s (`funding-rate`).
+pub(super) const fn pause_max(kind: Kind) -> Duration {
+    Duration::from_secs(match kind {
+        Kind::Mark => 10,
+        Kind::Index => 60,
+        Kind::Funding => 90,
+        _ => 0,
+    })
+}
 
 pub static LIMITS: VenueLimits = VenueLimits {
     rest: RestLimits {

@@ -363,6 +363,10 @@ impl Session for Okx {
         [self.subscriptions.next(), self.polls.next()].into_iter().flatten().min()
     }
 
+    fn pause_max(&self, kind: Kind) -> Duration {
+        limits::pause_max(kind)
+    }
+
     fn book_rule(&self, _: InstrumentIx) -> BookRule {
         sequence::rule(self.numbered)
     }
