@@ -172,6 +172,25 @@ fn every_bybit_recording_equals_its_truth() {
     assert!(checked >= 2, "only {checked} recordings");
 }
 
+/// These are examples of many connections and no recording, so there is no truth: every message is one, and each is read or counted.
+#[test]
+fn dydx_examples_are_read() {
+    let Some(dir) = captures() else { return };
+    let Ok(files) = std::fs::read_dir(dir.join("dydx-v4")) else { return };
+    let mut streams = Value::Null;
+    for path in files.map(|f| f.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "jsonl")) {
+        let ours = inspect(&path);
+        let lines = std::fs::read_to_string(&path).unwrap().lines().count();
+        assert_eq!(ours["lines"], json!(lines), "{}", path.display());
+        if path.ends_with("schema_examples.jsonl") {
+            streams = ours;
+        }
+    }
+    // Two matches of one block.
+    assert_eq!(only(&streams["trades"]["ETH-USD"], &["count", "sum_size"]), json!({"count": 2, "sum_size": "1.748"}));
+    assert_eq!(streams["unknown_frames"], json!(0), "{streams}");
+}
+
 #[test]
 fn without_a_snapshot_no_book_is_published() {
     let Some(dir) = captures() else { return };

@@ -161,7 +161,8 @@ fn cells(b: &Batch<'_>, rows: &mut Rows) -> Result<(), StoreError> {
 
 /// An id that does not count stands in the main file alone.
 fn named(b: &Batch<'_>, texts: &StringArray, row: usize) -> Result<TradeId, StoreError> {
-    TradeId::parse(texts.value(row).as_bytes()).ok_or_else(|| b.wrong("trade_id", "neither a number nor a UUID"))
+    TradeId::parse(texts.value(row).as_bytes())
+        .ok_or_else(|| b.wrong("trade_id", "neither a number nor a name that a venue gives"))
 }
 
 fn trades(b: &Batch<'_>, agg: &Batch<'_>, rows: &mut Rows) -> Result<(), StoreError> {

@@ -53,7 +53,7 @@ impl Among<'_> {
         let shares = rows.div_ceil(at_once).max(1);
         let mut all = Vec::new();
         for share in 0..shares {
-            self.share(&|id| id.bits() as u64 % shares == share, &mut all)?;
+            self.share(&|id| spread(id) % shares == share, &mut all)?;
         }
         all.sort_unstable();
         let mut seqs = Seqs::default();
@@ -113,6 +113,13 @@ impl Among<'_> {
     }
 }
 
+/// Any number, equal for equal ids, and spread evenly: ids may differ in any of their parts alone (a block's height, a place in it).
+fn spread(id: TradeId) -> u64 {
+    let bits = id.bits();
+    let mixed = ((bits >> 64) as u64).rotate_left(32) ^ bits as u64;
+    mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32
+}
+
 /// A trade's id, where it does not count.
 pub(crate) fn named(record: &Record<'_>) -> Result<Option<TradeId>, StoreError> {
     Ok(match record.view()? {
@@ -135,6 +142,28 @@ mod tests {
     use wholetape_model::record::encode;
     use wholetape_model::{Price, Row, RowFlags, Scales, Size, Trade, TradeCondition};
     use wholetape_tape::RealDisk;
+
+    #[test]
+    fn shares_are_even_whatever_part_of_an_id_differs() {
+        let event =
+            |height: u64, place: u64| TradeId::parse(format!("{height:08x}00000002{place:08x}").as_bytes()).unwrap();
+        let ids: Vec<TradeId> = (0..4_000_u64)
+            .flat_map(|i| {
+                [
+                    event(22_000_000 + i, 2),
+                    event(7, i),
+                    TradeId::uuid(u128::from(i) << 64 | 1 << 127).unwrap(),
+                    i.into(),
+                ]
+            })
+            .collect();
+        for shares in [2_u64, 3, 8] {
+            let mut counts = vec![0_u64; shares as usize];
+            ids.iter().for_each(|id| counts[(spread(*id) % shares) as usize] += 1);
+            let even = ids.len() as u64 / shares;
+            assert!(counts.iter().all(|n| n.abs_diff(even) < even / 10), "{shares}: {counts:?}");
+        }
+    }
 
     fn rows(all: &[(u8, bool)]) -> Rows {
         let mut rows = Rows::default();
