@@ -5,7 +5,6 @@ use std::fmt::Write;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use wholetape_book::{BookConfig, BookError, OrderBook, SpliceStats};
-use wholetape_model::book_rule::Checksum;
 use wholetape_model::{Book, BookAction, BookRule, Decimal, Level, Levels, Scales, Side, Ts};
 
 /// One depth channel's book, rebuilt from rows.
@@ -70,15 +69,16 @@ impl BookPath {
         &self.book
     }
 
-    pub fn report(&self, stats: &SpliceStats) -> BookReport {
+    /// `with_zeros`: the venue prints every level with as many digits.
+    pub fn report(&self, stats: &SpliceStats, with_zeros: bool) -> BookReport {
         BookReport {
             deltas_seen: stats.deltas_seen,
             deltas_applied: stats.deltas_applied,
             deltas_discarded_old: stats.deltas_discarded_old,
             sequence_gaps: stats.sequence_gaps,
             final_update_id: self.last_id,
-            final_bids_top10: self.top10(Side::Buy),
-            final_asks_top10: self.top10(Side::Sell),
+            final_bids_top10: self.top10(Side::Buy, with_zeros),
+            final_asks_top10: self.top10(Side::Sell, with_zeros),
             best_path_sha256: hex(self.path.clone()),
             final_book_sha256: self.final_hash(),
             checksums_checked: stats.checksums_checked,
@@ -86,14 +86,13 @@ impl BookPath {
         }
     }
 
-    fn top10(&self, side: Side) -> Vec<[String; 2]> {
+    fn top10(&self, side: Side, with_zeros: bool) -> Vec<[String; 2]> {
         let mut levels = Vec::new();
         self.book.top(side, 10, &mut levels);
         let (have, printed) = (self.book.scales(), self.book.printed_scales());
-        // A venue that prints no trailing zeros prints every level at its own scale.
-        let text = |d: Decimal, scale: u8| match self.rule.checksum {
-            Some(Checksum::Turns25) => plain(d),
-            _ => d.rescale(scale).unwrap_or(d).to_string(),
+        let text = |d: Decimal, scale: u8| match with_zeros {
+            true => d.rescale(scale).unwrap_or(d).to_string(),
+            false => plain(d),
         };
         levels
             .iter()

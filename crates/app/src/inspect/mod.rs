@@ -202,7 +202,9 @@ impl Inspection {
                 Body::Funding(f) => of(&mut self.funding, &name).rate(f.rate, f.next_ts),
                 Body::MarkPrice(m) => of(&mut self.funding, &name).mark(m),
                 Body::Liquidation(l) => of(&mut self.liquidations, &name).add(l.size),
-                Body::OpenInterest(size) => of(&mut self.open_interest, &name).add(size),
+                Body::OpenInterest(size) => {
+                    of(&mut self.open_interest, &name).add(words.open_interest(size, row.ts_event))
+                }
                 Body::Bar(b) if b.closed => {
                     *self.closed_bars.entry(format!("{}:closed", words.bars(symbol, b.period))).or_default() += 1
                 }
@@ -240,7 +242,8 @@ impl Inspection {
                     Some(n) if *n > 1 => format!("{}|{}:{symbol}", one.key.conn, one.key.depth),
                     _ => name,
                 };
-                report.books.insert(name, path.report(flow.book().stats()));
+                let with_zeros = Words::of(one.key.venue).prints_zeros();
+                report.books.insert(name, path.report(flow.book().stats(), with_zeros));
             }
             for state in one.line.topics() {
                 if state.instrument == NO_INSTRUMENT || state.received == 0 {

@@ -1,6 +1,6 @@
 //! In which words a venue's recordings are told: the names of depth channels, books and counts in the truth files.
 
-use wholetape_model::{Kind, Period};
+use wholetape_model::{Decimal, Kind, Period, Ts};
 
 /// One venue's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +71,21 @@ impl Words {
         }
     }
 
+    /// Whether a venue prints every level of a book with as many digits; elsewhere each has as many as it needs.
+    pub fn prints_zeros(self) -> bool {
+        !matches!(self, Self::Okx | Self::Bybit { spot: true })
+    }
+
+    /// Open interest as the venue's own field of that name counts. Ours is of one side; Bybit's older field counts both since
+    /// 2026-06-11, when the other one came.
+    pub fn open_interest(self, one_side: Decimal, ts_event: Ts) -> Decimal {
+        let both = matches!(self, Self::Bybit { .. }) && ts_event >= BYBIT_COUNTS_BOTH;
+        match one_side.raw.checked_mul(2) {
+            Some(raw) if both => Decimal { raw, ..one_side },
+            _ => one_side,
+        }
+    }
+
     /// Whether aggregates and single matches are counted apart; elsewhere they are one id space.
     pub fn has_aggregates(self) -> bool {
         self == Self::Binance
@@ -84,6 +99,9 @@ impl Words {
         }
     }
 }
+
+/// 2026-06-11, a day given by the venue's changelog.
+const BYBIT_COUNTS_BOTH: Ts = Ts(20_615 * 86_400_000_000_000);
 
 /// A period in the words of Bybit's topics.
 fn interval(period: Period) -> String {
@@ -117,6 +135,16 @@ mod tests {
         assert_eq!(bybit.depth_channel(r#"{"topic":"orderbook.200.AB","type":"delta"}"#), "orderbook.200");
         assert_eq!(bybit.depth_channel(r#"{"topic":"orderbook.1.AB","type":"snapshot"}"#), "");
         assert_eq!(bybit.depth_channel(r#"{"topic":"publicTrade.AB","data":[]}"#), "");
+    }
+
+    #[test]
+    fn open_interest_is_counted_as_the_venue_does() {
+        let one = Decimal { raw: 29_947_994, scale: 3 };
+        let (before, since) = (Ts(BYBIT_COUNTS_BOTH.0 - 1), BYBIT_COUNTS_BOTH);
+        assert_eq!(since.to_string(), "2026-06-11T00:00:00.000000000Z");
+        assert_eq!(Words::of("bybit-linear").open_interest(one, since).to_string(), "59895.988");
+        assert_eq!(Words::of("bybit-linear").open_interest(one, before), one);
+        assert_eq!(Words::of("okx").open_interest(one, since), one);
     }
 
     #[test]
