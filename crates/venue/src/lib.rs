@@ -33,6 +33,7 @@
 //! | `symbols.rs` | the symbol table; percent encoding |
 //! | `subscriptions.rs` | paced subscription requests, answers, and asking for one stream anew, within the venue's budget |
 //! | `polls.rs` | REST polls by the clock |
+//! | `reading.rs` | how frames and answers are read: scanner, decoder, sentinel, counts |
 //! | `sentinel.rs`, `shape.rs` | frames that no longer look as documented |
 //! | `counter.rs` | a connection's message counter made into links between one book's updates |
 //!
@@ -51,6 +52,7 @@ pub mod limits;
 pub mod okx;
 pub mod plan;
 pub mod polls;
+mod reading;
 pub mod registry;
 mod rows;
 pub mod sentinel;

@@ -14,7 +14,7 @@ use super::frame::{
 use super::sequence;
 use super::{Binance, limits::Variant};
 use crate::error::ProtocolError;
-use crate::json::text::{LevelText, Piece, Text, decimal, offset};
+use crate::json::text::{self, Piece, Text, decimal, offset};
 use crate::levels::{self, Ids, QuoteParts, store_levels};
 use crate::session::{Action, Note, Out};
 
@@ -41,7 +41,7 @@ pub(super) fn depth_stream(stream: Option<&str>) -> DepthStream {
 
 impl Binance {
     /// Decodes one whole frame.
-    pub(super) fn typed(&mut self, bytes: &[u8], out: &mut Out) -> Result<(), ProtocolError> {
+    pub(super) fn decode(&mut self, bytes: &[u8], out: &mut Out) -> Result<(), ProtocolError> {
         let text = match std::str::from_utf8(bytes) {
             Ok(text) => text,
             Err(e) => {
@@ -75,9 +75,9 @@ impl Binance {
     }
 
     fn count_typed(&mut self, channel: &'static str) {
-        self.stats.count(channel);
-        if self.fast && matches!(channel, "trade" | "aggTrade" | "bookTicker" | "depth") {
-            self.stats.fallbacks += 1;
+        self.reading.stats.count(channel);
+        if self.reading.fast && matches!(channel, "trade" | "aggTrade" | "bookTicker" | "depth") {
+            self.reading.stats.fallbacks += 1;
         }
     }
 
@@ -100,8 +100,8 @@ impl Binance {
             counted.get_or_insert(channel);
         }
         match counted {
-            Some(channel) => self.stats.count(channel),
-            None => self.unknown(stream.unwrap_or(""), frame.text, out),
+            Some(channel) => self.reading.stats.count(channel),
+            None => self.reading.unknown(stream.unwrap_or(""), frame.text, out),
         }
         Ok(())
     }
@@ -150,15 +150,8 @@ impl Binance {
         // `depthUpdate` is known: what is not is the stream that it came by.
         let event = head.e.as_ref().map(Text::as_str).filter(|e| *e != "depthUpdate");
         let name = event.or(stream).unwrap_or("");
-        self.unknown(name, whole.text, out);
+        self.reading.unknown(name, whole.text, out);
         "unknown"
-    }
-
-    /// Keeps what is not understood, and says so.
-    pub(super) fn unknown(&mut self, channel: &str, text: &str, out: &mut Out) {
-        self.stats.unknown_frames += 1;
-        out.raw(channel, text);
-        out.actions.push(Action::Note(Note::Unknown { channel: channel.to_owned() }));
     }
 
     /// Acks and errors; `false` when it is neither.
@@ -175,7 +168,7 @@ impl Binance {
             None
         };
         if let Some((code, text)) = error {
-            self.stats.count("error");
+            self.reading.stats.count("error");
             return match id.and_then(|id| self.subscriptions.answered(id)) {
                 Some(streams) => {
                     out.actions.push(Action::Note(Note::Refused { streams, code, text }));
@@ -189,7 +182,7 @@ impl Binance {
         if head.id.is_none() || head.result.is_none() {
             return Ok(false);
         }
-        self.stats.count("ack");
+        self.reading.stats.count("ack");
         if let Some(streams) = id.and_then(|id| self.subscriptions.answered(id)) {
             out.actions.push(Action::Note(Note::Subscribed { streams }));
         }
@@ -214,7 +207,7 @@ impl Binance {
             self.symbols.find(symbol)
         };
         if ix.is_none() {
-            self.stats.filtered += 1;
+            self.reading.stats.filtered += 1;
         }
         ix
     }
@@ -241,7 +234,7 @@ impl Binance {
             },
         );
         if !known {
-            self.unknown("trade X", whole.text, out);
+            self.reading.unknown("trade X", whole.text, out);
         }
         Ok(CH)
     }
@@ -270,7 +263,7 @@ impl Binance {
         } else {
             Ids { first: f.u, last: f.u, prev: 0 }
         };
-        self.read_levels(CH, &f.b, &f.a)?;
+        text::levels(CH, &f.b, &f.a, &mut self.scratch)?;
         let Some(ix) = self.admit(f.s.as_str(), f.st) else { return Ok(CH) };
         let (scales, bids, asks) = store_levels(&mut out.arena, &self.scratch, f.b.len())
             .map_err(|(field, source)| ProtocolError::Number { channel: CH, field, source })?;
@@ -297,26 +290,13 @@ impl Binance {
         out: &mut Out,
     ) -> Result<(), ProtocolError> {
         let f: DepthSnapshot<'_> = piece.parse(channel)?;
-        self.read_levels(channel, &f.bids, &f.asks)?;
+        text::levels(channel, &f.bids, &f.asks, &mut self.scratch)?;
         let (scales, bids, asks) = store_levels(&mut out.arena, &self.scratch, f.bids.len())
             .map_err(|(field, source)| ProtocolError::Number { channel, field, source })?;
         let id = u64::try_from(f.last_update_id).unwrap_or(0);
         let ids = Ids { first: id, last: id, prev: 0 };
         let time = f.time.map_or(Ts::ZERO, venue_time);
         levels::book(&mut out.events, ix, BookAction::Snapshot, ids, time, scales, bids, asks);
-        Ok(())
-    }
-
-    fn read_levels(
-        &mut self,
-        channel: &'static str,
-        bids: &[LevelText<'_>],
-        asks: &[LevelText<'_>],
-    ) -> Result<(), ProtocolError> {
-        self.scratch.clear();
-        for LevelText(price, size) in bids.iter().chain(asks) {
-            self.scratch.push((decimal(channel, "price", price)?, decimal(channel, "size", size)?));
-        }
         Ok(())
     }
 
@@ -365,7 +345,7 @@ impl Binance {
         const CH: &str = "kline";
         let f: KlineFrame<'_> = piece.parse(CH)?;
         let Some(period) = Period::parse(f.k.i.as_str()) else {
-            self.unknown("kline i", whole.text, out);
+            self.reading.unknown("kline i", whole.text, out);
             return Ok(CH);
         };
         let k = &f.k;
@@ -446,7 +426,7 @@ impl Binance {
         let Some(ix) = self.admit(o.s.as_str(), f.st.or(o.st)) else { return Ok(CH) };
         push(out, ix, Kind::Liquidation, venue_time(o.time), Body::Liquidation(body));
         if side.is_none() {
-            self.unknown("forceOrder S", whole.text, out);
+            self.reading.unknown("forceOrder S", whole.text, out);
         }
         Ok(CH)
     }
@@ -464,7 +444,7 @@ impl Binance {
         let text = out.arena.text(f.cs.as_str());
         push(out, ix, Kind::Status, venue_time(f.event_time), Body::Status(Status { status, text }));
         if status == TradingStatus::Unknown {
-            self.unknown("contractInfo cs", whole.text, out);
+            self.reading.unknown("contractInfo cs", whole.text, out);
         }
         // The frame lacks ticks and steps; a full definition is asked for soon.
         self.polls.instruments_soon(self.now);

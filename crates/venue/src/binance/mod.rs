@@ -29,10 +29,11 @@ use crate::history::TradeHistory;
 use crate::limits::VenueLimits;
 use crate::plan::{Channel, ConnectionPlan, PlanError, SessionPlan, SplitLimits};
 use crate::polls::Polls;
+use crate::reading::{Reading, Reads};
 use crate::registry::{Endpoints, Venue};
-use crate::sentinel::{OddFrame, SAMPLE, Sentinel};
+use crate::sentinel::{OddFrame, Sentinel};
 use crate::session::{
-    Action, FetchId, FetchKind, Frame, Mark, Note, OddShape, Out, Peek, Reply, Request, Session, SessionStats, Want,
+    Action, FetchId, FetchKind, Frame, OddShape, Out, Peek, Reply, Request, Session, SessionStats, Want,
 };
 use crate::subscriptions::{Operation, Subscriptions};
 use crate::symbols::SymbolTable;
@@ -118,8 +119,6 @@ pub struct Binance {
     channels: Vec<Channel>,
     streams: Vec<String>,
     depth_limit: u16,
-    /// Off only in tests and benches that compare the two decoders.
-    fast: bool,
     open_interest_every: Option<Duration>,
     instruments_every: Option<Duration>,
     subscriptions: Subscriptions,
@@ -130,14 +129,8 @@ pub struct Binance {
     seen: Vec<Option<rest::Told>>,
     /// Levels of the frame at hand.
     scratch: Vec<(Decimal, Decimal)>,
-    sentinel: Sentinel,
-    /// Frames of the fast scanner until the next one that is looked at.
-    unseen: u64,
-    stats: SessionStats,
+    reading: Reading,
 }
-
-/// Of a longer answer the beginning is kept: it is evidence, not data.
-const ANSWER_KEPT_MAX: usize = 64 << 10;
 
 impl Binance {
     /// # Errors
@@ -151,7 +144,6 @@ impl Binance {
             streams: plan::streams(variant, plan.route, &plan.instruments, &plan.channels)?,
             channels: plan.channels.clone(),
             depth_limit: plan.book_depth_limit.unwrap_or(variant.facts().depth_default),
-            fast: true,
             open_interest_every: polled(Channel::OpenInterest, plan.open_interest_every),
             instruments_every: polled(Channel::Instrument, plan.instruments_every),
             subscriptions: Subscriptions::default(),
@@ -159,16 +151,14 @@ impl Binance {
             now: Ts::ZERO,
             seen: Vec::new(),
             scratch: Vec::new(),
-            sentinel: Sentinel::new(sentinel::shapes(variant)),
-            unseen: 0,
-            stats: SessionStats::default(),
+            reading: Reading::new(Sentinel::new(sentinel::shapes(variant))),
         })
     }
 
     /// The same session without the fast scanner: every frame goes through the typed decoder. For comparisons.
     #[must_use]
     pub const fn typed_only(mut self) -> Self {
-        self.fast = false;
+        self.reading.fast = false;
         self
     }
 
@@ -189,29 +179,41 @@ impl Binance {
         }
     }
 
-    /// Tells when a frame is not as documented. `unknown`: the decoder said so itself, in an action from this place on.
-    fn look(&mut self, bytes: &[u8], unknown: Option<usize>, out: &mut Out) {
-        let mut odd = sentinel::look(&mut self.sentinel, bytes);
-        if let (None, Some(from)) = (&odd, unknown) {
-            let named = out.actions.iter().skip(from).find_map(|a| match a {
-                Action::Note(Note::Unknown { channel }) => Some(channel.as_str()),
-                _ => None,
-            });
-            odd = Some(self.sentinel.unknown(named.unwrap_or("")));
-        }
-        self.tell(odd, bytes, unknown.is_none(), out);
-    }
-
-    fn tell(&mut self, odd: Option<OddFrame>, bytes: &[u8], keep: bool, out: &mut Out) {
-        let Some(odd) = odd else { return };
-        self.stats.odd_shapes = self.sentinel.counts;
-        odd.tell(bytes, keep, out);
-    }
-
     fn fetch(&self, id: FetchId, out: &mut Out) {
         if let Some(request) = self.make_request(id) {
             out.actions.push(Action::Fetch(id, request));
         }
+    }
+}
+
+impl Reads for Binance {
+    fn reading(&mut self) -> &mut Reading {
+        &mut self.reading
+    }
+
+    #[inline]
+    fn scan(&mut self, _: Ts, frame: &[u8], out: &mut Out) -> Option<&'static str> {
+        self.scan_hot(frame, out)
+    }
+
+    fn typed(&mut self, _: Ts, frame: &[u8], out: &mut Out) -> Result<(), ProtocolError> {
+        self.decode(frame, out)
+    }
+
+    fn answer(&mut self, _: Ts, id: FetchId, body: &[u8], out: &mut Out) -> Result<(), ProtocolError> {
+        self.reply(id, body, out)
+    }
+
+    fn odd_frame(sentinel: &mut Sentinel, frame: &[u8]) -> Option<OddFrame> {
+        sentinel::look(sentinel, frame)
+    }
+
+    fn odd_answer(sentinel: &mut Sentinel, kind: FetchKind, body: &[u8]) -> Option<OddFrame> {
+        sentinel::look_at_answer(sentinel, kind, body)
+    }
+
+    fn name(kind: FetchKind) -> &'static str {
+        rest::name(kind)
     }
 }
 
@@ -225,38 +227,7 @@ impl Session for Binance {
 
     fn on_frame(&mut self, now: Ts, frame: Frame<'_>, out: &mut Out) -> Result<(), ProtocolError> {
         self.now = now;
-        self.stats.frames += 1;
-        let mark = Mark::of(out);
-        let bytes = frame.bytes();
-        if self.fast {
-            if let Some(channel) = self.scan(bytes, out) {
-                self.stats.count(channel);
-                self.stats.events += (out.events.len() - mark.events) as u64;
-                self.unseen += 1;
-                if self.unseen >= SAMPLE {
-                    self.unseen = 0;
-                    self.look(bytes, None, out);
-                }
-                return Ok(());
-            }
-            mark.restore(out);
-        }
-        let unknown = self.stats.unknown_frames;
-        match self.typed(bytes, out) {
-            Ok(()) => {
-                self.stats.events += (out.events.len() - mark.events) as u64;
-                if self.fast {
-                    let unknown = (self.stats.unknown_frames > unknown).then_some(mark.actions);
-                    self.look(bytes, unknown, out);
-                }
-                Ok(())
-            }
-            Err(e) => {
-                self.stats.errors += 1;
-                mark.restore(out);
-                Err(e)
-            }
-        }
+        self.read_frame(now, frame.bytes(), out)
     }
 
     #[inline]
@@ -266,25 +237,7 @@ impl Session for Binance {
 
     fn on_fetched(&mut self, now: Ts, id: FetchId, reply: Reply<'_>, out: &mut Out) -> Result<(), ProtocolError> {
         self.now = now;
-        let Reply::Answer { status, body } = reply else { return Ok(()) };
-        let mark = Mark::of(out);
-        let done = if status == 200 {
-            self.reply(id, body, out)
-        } else {
-            Err(ProtocolError::Status { what: rest::name(id.kind), status })
-        };
-        match &done {
-            Ok(()) => self.stats.events += (out.events.len() - mark.events) as u64,
-            Err(_) => {
-                self.stats.errors += 1;
-                mark.restore(out);
-            }
-        }
-        if status == 200 {
-            let odd = sentinel::look_at_answer(&mut self.sentinel, id.kind, body);
-            self.tell(odd, &body[..body.len().min(ANSWER_KEPT_MAX)], true, out);
-        }
-        done
+        self.read_answer(now, id, reply, out)
     }
 
     fn fetch_of(&mut self, url: &str) -> Option<FetchId> {
@@ -321,12 +274,10 @@ impl Session for Binance {
     }
 
     fn stats(&self) -> &SessionStats {
-        &self.stats
+        &self.reading.stats
     }
 
     fn odd_shape(&mut self, frame: Frame<'_>) -> Option<OddShape> {
-        let odd = sentinel::look(&mut self.sentinel, frame.bytes())?;
-        self.stats.odd_shapes = self.sentinel.counts;
-        odd.news.map(|what| OddShape { channel: odd.channel, fingerprint: odd.fingerprint, what })
+        self.read_shape(frame.bytes())
     }
 }

@@ -182,7 +182,7 @@ impl Binance {
             ProtocolError::Malformed { why, .. } => ProtocolError::BadReply { what, why },
             other => other,
         })?;
-        self.stats.count(what);
+        self.reading.stats.count(what);
         Ok(())
     }
 
@@ -242,7 +242,7 @@ impl Binance {
             let text = out.arena.text(status_text);
             push(out, ix, Kind::Status, time, Body::Status(Status { status: def.status, text }));
             if def.status == TradingStatus::Unknown {
-                self.unknown("exchangeInfo status", raw, out);
+                self.reading.unknown("exchangeInfo status", raw, out);
             }
         }
         Ok(())

@@ -35,7 +35,7 @@ impl Binance {
     /// Reads one frame and returns its channel's name, or declines; on declining, `out` may hold remains that the caller
     /// takes back.
     #[inline]
-    pub(super) fn scan(&mut self, bytes: &[u8], out: &mut Out) -> Option<&'static str> {
+    pub(super) fn scan_hot(&mut self, bytes: &[u8], out: &mut Out) -> Option<&'static str> {
         let mut c = Cursor { b: bytes, i: 0 };
         let (hot, wrapped) = if c.eat(b"{\"stream\":\"").is_some() {
             let hot = by_stream(c.plain()?)?;

@@ -27,18 +27,18 @@ impl Bybit {
     ) -> Result<(), ProtocolError> {
         match (op, head.success) {
             ("subscribe", Some(false)) => {
-                self.stats.count("op:subscribe");
+                self.reading.stats.count("op:subscribe");
                 self.refused(head, out)
             }
             ("subscribe", _) => {
-                self.stats.count("op:subscribe");
+                self.reading.stats.count("op:subscribe");
                 if let Some(streams) = self.request_of(head).and_then(|id| self.subscriptions.answered(id)) {
                     self.accepted(streams, out);
                 }
                 Ok(())
             }
             ("unsubscribe", _) => {
-                self.stats.count("op:unsubscribe");
+                self.reading.stats.count("op:unsubscribe");
                 // What was not subscribed need not be ended.
                 if let Some(id) = self.request_of(head) {
                     self.subscriptions.answered(id);
@@ -46,12 +46,12 @@ impl Bybit {
                 Ok(())
             }
             ("ping" | "pong", _) => {
-                self.stats.count("op:ping");
+                self.reading.stats.count("op:ping");
                 Ok(())
             }
             (other, _) => {
-                self.stats.count("unknown");
-                self.unknown(other, frame.text, out);
+                self.reading.stats.count("unknown");
+                self.reading.unknown(other, frame.text, out);
                 Ok(())
             }
         }

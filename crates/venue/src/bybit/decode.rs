@@ -123,7 +123,7 @@ impl Top {
 
 impl Bybit {
     /// Decodes one whole frame.
-    pub(super) fn typed(&mut self, bytes: &[u8], out: &mut Out) -> Result<(), ProtocolError> {
+    pub(super) fn decode(&mut self, bytes: &[u8], out: &mut Out) -> Result<(), ProtocolError> {
         let text = match std::str::from_utf8(bytes) {
             Ok(text) => text,
             Err(e) => {
@@ -145,16 +145,16 @@ impl Bybit {
         let raw = data.as_raw_cow();
         let rows = Piece { text: &raw, at: offset(text, &raw) };
         let channel = self.payload(subject, &head, rows, frame, out)?;
-        self.stats.count(channel);
-        if self.fast && super::is_hot(channel) {
-            self.stats.fallbacks += 1;
+        self.reading.stats.count(channel);
+        if self.reading.fast && super::is_hot(channel) {
+            self.reading.stats.fallbacks += 1;
         }
         Ok(())
     }
 
     fn not_ours(&mut self, channel: &str, frame: Piece<'_>, out: &mut Out) -> Result<(), ProtocolError> {
-        self.unknown(channel, frame.text, out);
-        self.stats.count("unknown");
+        self.reading.unknown(channel, frame.text, out);
+        self.reading.stats.count("unknown");
         Ok(())
     }
 
@@ -186,7 +186,7 @@ impl Bybit {
             _ => None,
         };
         Ok(known.unwrap_or_else(|| {
-            self.unknown(subject.channel, frame.text, out);
+            self.reading.unknown(subject.channel, frame.text, out);
             "unknown"
         }))
     }
@@ -214,7 +214,7 @@ impl Bybit {
             Ok(())
         })?;
         if strange {
-            self.unknown("trade side", frame.text, out);
+            self.reading.unknown("trade side", frame.text, out);
         }
         Ok(CH)
     }
@@ -273,7 +273,7 @@ impl Bybit {
         } else {
             let Some(before) = self.top(ix) else {
                 // A change of what was never told.
-                self.stats.filtered += 1;
+                self.reading.stats.filtered += 1;
                 return Ok(Some(CH));
             };
             Top { bid: changed(before.bid, &row.b)?, ask: changed(before.ask, &row.a)? }

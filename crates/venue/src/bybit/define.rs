@@ -51,7 +51,7 @@ impl Bybit {
         let def = define(self.market, what, &row)?;
         let is_known = def.status != TradingStatus::Unknown;
         if self.definitions.tell(ix, def, out) && !is_known {
-            self.unknown("instruments status", one.text, out);
+            self.reading.unknown("instruments status", one.text, out);
         }
         Ok(())
     }

@@ -154,7 +154,7 @@ impl Bybit {
             }
         });
         done.map_err(|e| bad_reply(what, e))?;
-        self.stats.count(what);
+        self.reading.stats.count(what);
         Ok(())
     }
 
@@ -185,7 +185,7 @@ impl Bybit {
             out.events.push(parts.event(id.instrument));
         }
         if strange {
-            self.unknown("trade side", rows.text, out);
+            self.reading.unknown("trade side", rows.text, out);
         }
         Ok(())
     }

@@ -64,7 +64,7 @@ impl Bybit {
     /// Reads one frame and returns its channel's name, or declines; on declining, `out` may hold remains that the caller
     /// takes back.
     #[inline]
-    pub(super) fn scan(&mut self, bytes: &[u8], out: &mut Out) -> Option<&'static str> {
+    pub(super) fn scan_hot(&mut self, bytes: &[u8], out: &mut Out) -> Option<&'static str> {
         let mut c = Cursor { b: bytes, i: 0 };
         c.eat(b"{\"topic\":\"")?;
         let subject = Subject::of(c.plain()?);
@@ -109,7 +109,7 @@ impl Bybit {
         match self.admit(symbol) {
             Some(ix) => out.events[start..].iter_mut().for_each(|event| event.instrument = ix),
             None => {
-                self.stats.filtered += (out.events.len() - start - 1) as u64;
+                self.reading.stats.filtered += (out.events.len() - start - 1) as u64;
                 out.events.truncate(start);
             }
         }

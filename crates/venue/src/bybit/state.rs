@@ -70,7 +70,7 @@ impl Bybit {
             "snapshot" => true,
             "delta" => false,
             _ => {
-                self.unknown("tickers type", message.frame.text, out);
+                self.reading.unknown("tickers type", message.frame.text, out);
                 return Ok(TICKERS);
             }
         };
@@ -103,7 +103,7 @@ impl Bybit {
         match statistics {
             Some(body) if wanted.statistics => push(out, ix, Kind::Ticker, ts, Body::Ticker(body)),
             Some(_) => {}
-            None => self.stats.filtered += 1,
+            None => self.reading.stats.filtered += 1,
         }
         if wanted.prices {
             if let Some(price) = mark {
@@ -214,7 +214,7 @@ impl Bybit {
             Ok(())
         })?;
         if strange {
-            self.unknown("liquidation side", frame.text, out);
+            self.reading.unknown("liquidation side", frame.text, out);
         }
         Ok(CH)
     }

@@ -54,18 +54,18 @@ impl Dydx {
     ) -> Result<(), ProtocolError> {
         match kind {
             "connected" => {
-                self.stats.count("connected");
+                self.reading.stats.count("connected");
                 let VenueLimits { subscribe, .. } = &super::limits::LIMITS;
                 self.subscriptions.open(now, &self.streams, subscribe);
                 self.due(now, out);
             }
             "unsubscribed" => {
-                self.stats.count("unsubscribed");
+                self.reading.stats.count("unsubscribed");
                 self.subscriptions.answered_stream(Operation::Unsubscribe, &stream(head));
             }
-            "pong" => self.stats.count("pong"),
+            "pong" => self.reading.stats.count("pong"),
             "error" => {
-                self.stats.count("error");
+                self.reading.stats.count("error");
                 return self.refusal(head.message.as_ref().map_or("", Text::as_str), head, out);
             }
             other => self.strange(other, frame, out),

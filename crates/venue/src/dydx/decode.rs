@@ -143,7 +143,7 @@ pub(super) fn trade_parts(
 
 impl Dydx {
     /// Decodes one whole frame.
-    pub(super) fn typed(&mut self, bytes: &[u8], now: Ts, out: &mut Out) -> Result<(), ProtocolError> {
+    pub(super) fn decode(&mut self, bytes: &[u8], now: Ts, out: &mut Out) -> Result<(), ProtocolError> {
         let text = match std::str::from_utf8(bytes) {
             Ok(text) => text,
             Err(e) => {
@@ -179,8 +179,8 @@ impl Dydx {
 
     /// A frame that is none of the venue's that we know.
     pub(super) fn strange(&mut self, channel: &str, frame: Piece<'_>, out: &mut Out) {
-        self.unknown(channel, frame.text, out);
-        self.stats.count("unknown");
+        self.reading.unknown(channel, frame.text, out);
+        self.reading.stats.count("unknown");
     }
 
     /// Counts a message of the connection; `None` where it has no number.
@@ -242,9 +242,9 @@ impl Dydx {
         }
         match name {
             Some(name) => {
-                self.stats.count(name);
-                if self.fast && super::is_hot(name) && !initial {
-                    self.stats.fallbacks += 1;
+                self.reading.stats.count(name);
+                if self.reading.fast && super::is_hot(name) && !initial {
+                    self.reading.stats.fallbacks += 1;
                 }
             }
             None => self.strange(channel, frame, out),
@@ -293,7 +293,7 @@ impl Dydx {
             self.trade(ix, &parts, !subject.initial, out);
         }
         if strange {
-            self.unknown("trade type, side or number", frame.text, out);
+            self.reading.unknown("trade type, side or number", frame.text, out);
         }
         Ok(())
     }
@@ -381,7 +381,7 @@ impl Dydx {
         let parts = QuoteParts { bid, bid_size, ask, ask_size, update_id: 0, ts_event: Ts::ZERO };
         // The levels were told; that two of them have no common scale in 64 bits is nothing to lose them for.
         let done = levels::quote(&mut out.events, ix, &parts);
-        self.stats.filtered += u64::from(done.is_err());
+        self.reading.stats.filtered += u64::from(done.is_err());
     }
 }
 

@@ -35,11 +35,10 @@ use crate::history::TradeHistory;
 use crate::limits::VenueLimits;
 use crate::plan::{Channel, ConnectionPlan, PlanError, SessionPlan, SplitLimits};
 use crate::polls::{Polls, Spread};
+use crate::reading::{Reading, Reads};
 use crate::registry::{Endpoints, Venue};
-use crate::sentinel::{OddFrame, SAMPLE, Sentinel};
-use crate::session::{
-    Action, FetchId, FetchKind, Frame, Mark, Note, OddShape, Out, Reply, Request, Session, SessionStats, Want,
-};
+use crate::sentinel::{OddFrame, Sentinel};
+use crate::session::{Action, FetchId, FetchKind, Frame, OddShape, Out, Reply, Request, Session, SessionStats, Want};
 use crate::subscriptions::{Operation, Subscriptions};
 use crate::symbols::SymbolTable;
 use book::{Book, Pair};
@@ -135,9 +134,6 @@ fn is_hot(channel: &str) -> bool {
     matches!(channel, "v4_trades" | "v4_orderbook")
 }
 
-/// Of a longer answer the beginning is kept: it is evidence, not data.
-const ANSWER_KEPT_MAX: usize = 64 << 10;
-
 /// Which events are asked for: several of ours come by one stream.
 #[derive(Debug, Clone, Copy)]
 struct Wants {
@@ -175,8 +171,6 @@ pub struct Dydx {
     discover: bool,
     streams: Vec<String>,
     wants: Wants,
-    /// Off only in tests and benches that compare the two decoders.
-    fast: bool,
     instruments_every: Option<Duration>,
     /// The connection that speaks, by the venue's own name, and its count of messages.
     connection: String,
@@ -203,10 +197,7 @@ pub struct Dydx {
     asks: Vec<Pair>,
     scratch: Vec<Pair>,
     parts: Vec<decode::TradeParts>,
-    sentinel: Sentinel,
-    /// Frames of the fast scanner until the next one that is looked at.
-    unseen: u64,
-    stats: SessionStats,
+    reading: Reading,
 }
 
 impl Dydx {
@@ -221,7 +212,6 @@ impl Dydx {
             discover: plan.discover,
             streams: plan::streams(&plan.instruments, &plan.channels)?,
             wants: Wants::new(&plan.channels),
-            fast: true,
             instruments_every: asks(Channel::Instrument).then_some(plan.instruments_every),
             connection: String::new(),
             counter: Counter::default(),
@@ -240,16 +230,14 @@ impl Dydx {
             asks: Vec::new(),
             scratch: Vec::new(),
             parts: Vec::new(),
-            sentinel: Sentinel::new(sentinel::shapes()),
-            unseen: 0,
-            stats: SessionStats::default(),
+            reading: Reading::new(Sentinel::new(sentinel::shapes())),
         })
     }
 
     /// The same session without the fast scanner: every frame goes through the typed decoder. For comparisons.
     #[must_use]
     pub const fn typed_only(mut self) -> Self {
-        self.fast = false;
+        self.reading.fast = false;
         self
     }
 
@@ -266,15 +254,8 @@ impl Dydx {
     #[inline]
     fn admit(&mut self, symbol: &str) -> Option<InstrumentIx> {
         let ix = if self.discover { self.symbols.find_or_add(symbol) } else { self.symbols.find(symbol) };
-        self.stats.filtered += u64::from(ix.is_none());
+        self.reading.stats.filtered += u64::from(ix.is_none());
         ix
-    }
-
-    /// Keeps what is not understood, and says so.
-    fn unknown(&mut self, channel: &str, text: &str, out: &mut Out) {
-        self.stats.unknown_frames += 1;
-        out.raw(channel, text);
-        out.actions.push(Action::Note(Note::Unknown { channel: channel.to_owned() }));
     }
 
     /// What is due at `now`.
@@ -301,24 +282,36 @@ impl Dydx {
             self.quote(ix, out);
         }
     }
+}
 
-    /// Tells when a frame is not as documented. `unknown`: the decoder said so itself, in an action from this place on.
-    fn look(&mut self, bytes: &[u8], unknown: Option<usize>, out: &mut Out) {
-        let mut odd = sentinel::look(&mut self.sentinel, bytes);
-        if let (None, Some(from)) = (&odd, unknown) {
-            let named = out.actions.iter().skip(from).find_map(|a| match a {
-                Action::Note(Note::Unknown { channel }) => Some(channel.as_str()),
-                _ => None,
-            });
-            odd = Some(self.sentinel.unknown(named.unwrap_or("")));
-        }
-        self.tell(odd, bytes, unknown.is_none(), out);
+impl Reads for Dydx {
+    fn reading(&mut self) -> &mut Reading {
+        &mut self.reading
     }
 
-    fn tell(&mut self, odd: Option<OddFrame>, bytes: &[u8], keep: bool, out: &mut Out) {
-        let Some(odd) = odd else { return };
-        self.stats.odd_shapes = self.sentinel.counts;
-        odd.tell(bytes, keep, out);
+    #[inline]
+    fn scan(&mut self, now: Ts, frame: &[u8], out: &mut Out) -> Option<&'static str> {
+        self.scan_hot(frame, now, out)
+    }
+
+    fn typed(&mut self, now: Ts, frame: &[u8], out: &mut Out) -> Result<(), ProtocolError> {
+        self.decode(frame, now, out)
+    }
+
+    fn answer(&mut self, now: Ts, id: FetchId, body: &[u8], out: &mut Out) -> Result<(), ProtocolError> {
+        self.reply(now, id, body, out)
+    }
+
+    fn odd_frame(sentinel: &mut Sentinel, frame: &[u8]) -> Option<OddFrame> {
+        sentinel::look(sentinel, frame)
+    }
+
+    fn odd_answer(sentinel: &mut Sentinel, kind: FetchKind, body: &[u8]) -> Option<OddFrame> {
+        sentinel::look_at_answer(sentinel, kind, body)
+    }
+
+    fn name(kind: FetchKind) -> &'static str {
+        rest::name(kind)
     }
 }
 
@@ -337,71 +330,22 @@ impl Session for Dydx {
     }
 
     fn on_frame(&mut self, now: Ts, frame: Frame<'_>, out: &mut Out) -> Result<(), ProtocolError> {
-        self.stats.frames += 1;
         if self.deaf {
-            self.stats.filtered += 1;
+            self.reading.stats.frames += 1;
+            self.reading.stats.filtered += 1;
             return Ok(());
         }
-        let mark = Mark::of(out);
-        let bytes = frame.bytes();
-        if self.fast {
-            if let Some(channel) = self.scan(bytes, now, out) {
-                self.stats.count(channel);
-                self.stats.events += (out.events.len() - mark.events) as u64;
-                self.unseen += 1;
-                if self.unseen >= SAMPLE {
-                    self.unseen = 0;
-                    self.look(bytes, None, out);
-                }
-                return Ok(());
-            }
-            mark.restore(out);
-        }
-        let unknown = self.stats.unknown_frames;
-        match self.typed(bytes, now, out) {
-            Ok(()) => {
-                self.stats.events += (out.events.len() - mark.events) as u64;
-                if self.fast {
-                    let unknown = (self.stats.unknown_frames > unknown).then_some(mark.actions);
-                    self.look(bytes, unknown, out);
-                }
-                Ok(())
-            }
-            Err(e) => {
-                self.stats.errors += 1;
-                mark.restore(out);
-                Err(e)
-            }
-        }
+        self.read_frame(now, frame.bytes(), out)
     }
 
     fn on_fetched(&mut self, now: Ts, id: FetchId, reply: Reply<'_>, out: &mut Out) -> Result<(), ProtocolError> {
-        let Reply::Answer { status, body } = reply else {
-            if id.kind == FetchKind::BookSnapshot
-                && let Some(book) = self.books.get_mut(id.instrument as usize)
-            {
-                book.ask_over();
-            }
-            return Ok(());
-        };
-        let mark = Mark::of(out);
-        let done = if status == 200 {
-            self.reply(now, id, body, out)
-        } else {
-            Err(ProtocolError::Status { what: rest::name(id.kind), status })
-        };
-        match &done {
-            Ok(()) => self.stats.events += (out.events.len() - mark.events) as u64,
-            Err(_) => {
-                self.stats.errors += 1;
-                mark.restore(out);
-            }
+        if matches!(reply, Reply::Failed(_))
+            && id.kind == FetchKind::BookSnapshot
+            && let Some(book) = self.books.get_mut(id.instrument as usize)
+        {
+            book.ask_over();
         }
-        if status == 200 {
-            let odd = sentinel::look_at_answer(&mut self.sentinel, id.kind, body);
-            self.tell(odd, &body[..body.len().min(ANSWER_KEPT_MAX)], true, out);
-        }
-        done
+        self.read_answer(now, id, reply, out)
     }
 
     fn fetch_of(&mut self, url: &str) -> Option<FetchId> {
@@ -450,12 +394,10 @@ impl Session for Dydx {
     }
 
     fn stats(&self) -> &SessionStats {
-        &self.stats
+        &self.reading.stats
     }
 
     fn odd_shape(&mut self, frame: Frame<'_>) -> Option<OddShape> {
-        let odd = sentinel::look(&mut self.sentinel, frame.bytes())?;
-        self.stats.odd_shapes = self.sentinel.counts;
-        odd.news.map(|what| OddShape { channel: odd.channel, fingerprint: odd.fingerprint, what })
+        self.read_shape(frame.bytes())
     }
 }

@@ -117,7 +117,7 @@ impl Dydx {
             }
         };
         done.map_err(|e| bad_reply(what, e))?;
-        self.stats.count(what);
+        self.reading.stats.count(what);
         Ok(())
     }
 
@@ -153,7 +153,7 @@ impl Dydx {
             self.ended_at(ix, ts, row.created_at_height.as_ref());
         }
         if strange {
-            self.unknown("trade type, side or number", answer.text, out);
+            self.reading.unknown("trade type, side or number", answer.text, out);
         }
         Ok(())
     }

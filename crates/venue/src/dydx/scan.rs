@@ -28,7 +28,7 @@ impl Dydx {
     /// Reads one frame and returns its channel's name, or declines; on declining, `out` may hold remains that the caller
     /// takes back.
     #[inline]
-    pub(super) fn scan(&mut self, bytes: &[u8], now: Ts, out: &mut Out) -> Option<&'static str> {
+    pub(super) fn scan_hot(&mut self, bytes: &[u8], now: Ts, out: &mut Out) -> Option<&'static str> {
         let mut c = Cursor { b: bytes, i: 0 };
         c.eat(b"{\"type\":\"channel_data\",\"connection_id\":\"")?;
         if c.plain()? != self.connection {

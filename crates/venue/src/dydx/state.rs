@@ -106,7 +106,7 @@ impl Dydx {
                     Ok(())
                 }
                 None => {
-                    self.unknown("candle resolution", frame.text, out);
+                    self.reading.unknown("candle resolution", frame.text, out);
                     Ok(())
                 }
             };
@@ -115,13 +115,13 @@ impl Dydx {
         // Newest first.
         for (later, row) in printed.candles.iter().enumerate().rev() {
             let Some(bar) = bar(contents, row)? else {
-                self.unknown("candle resolution", frame.text, out);
+                self.reading.unknown("candle resolution", frame.text, out);
                 return Ok(());
             };
             let Some(ix) = self.admit(row.ticker.as_str()) else { continue };
             let told = self.bars.iter().find(|(of, told)| *of == ix && told.period == bar.period).map(|(_, told)| told);
             if told.is_some_and(|told| bar.open_ts < told.open_ts || told.closed && bar.open_ts == told.open_ts) {
-                self.stats.filtered += 1;
+                self.reading.stats.filtered += 1;
                 continue;
             }
             self.bar(ix, Bar { closed: later > 0, ..bar }, out);
@@ -184,7 +184,7 @@ impl Dydx {
             })?;
         }
         if printed.markets.is_none() && printed.trading.is_none() && printed.oracle_prices.is_none() {
-            self.unknown(subject.channel, frame.text, out);
+            self.reading.unknown(subject.channel, frame.text, out);
         }
         Ok(())
     }
@@ -285,7 +285,7 @@ impl Dydx {
             let text = out.arena.text(&market.word);
             push(out, ix, Kind::Status, Ts::ZERO, Body::Status(Status { status, text }));
             if status == TradingStatus::Unknown {
-                self.unknown("market status", frame.text, out);
+                self.reading.unknown("market status", frame.text, out);
             }
         }
         self.defined[ix as usize] = market;

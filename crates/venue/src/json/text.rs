@@ -101,6 +101,20 @@ pub(crate) fn offset(text: &str, part: &str) -> usize {
     if at <= text.len() { at } else { 0 }
 }
 
+/// The numbers of two lists of levels, one behind the other, into `to`, which is cleared first.
+pub(crate) fn levels(
+    channel: &'static str,
+    first: &[LevelText<'_>],
+    second: &[LevelText<'_>],
+    to: &mut Vec<(Decimal, Decimal)>,
+) -> Result<(), ProtocolError> {
+    to.clear();
+    for LevelText(price, size) in first.iter().chain(second) {
+        to.push((decimal(channel, "price", price)?, decimal(channel, "size", size)?));
+    }
+    Ok(())
+}
+
 pub(crate) fn decimal(channel: &'static str, field: &'static str, text: &Text<'_>) -> Result<Decimal, ProtocolError> {
     Decimal::parse(text.bytes()).map_err(|source| ProtocolError::Number { channel, field, source })
 }

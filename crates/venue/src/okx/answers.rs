@@ -41,7 +41,7 @@ impl Okx {
     ) -> Result<(), ProtocolError> {
         match event {
             "subscribe" => {
-                self.stats.count("event:subscribe");
+                self.reading.stats.count("event:subscribe");
                 let Some(name) = head.arg.as_ref().map(stream) else { return Ok(()) };
                 let asked = self.subscriptions.answered_stream(Operation::Subscribe, &name);
                 if asked && self.subscribed.insert(name.clone()) {
@@ -49,27 +49,27 @@ impl Okx {
                 }
             }
             "unsubscribe" => {
-                self.stats.count("event:unsubscribe");
+                self.reading.stats.count("event:unsubscribe");
                 if let Some(name) = head.arg.as_ref().map(stream) {
                     self.subscriptions.answered_stream(Operation::Unsubscribe, &name);
                 }
             }
             // How many connections carry a private channel; we have none.
-            "channel-conn-count" => self.stats.count("event:channel-conn-count"),
+            "channel-conn-count" => self.reading.stats.count("event:channel-conn-count"),
             "notice" => {
-                self.stats.count("event:notice");
+                self.reading.stats.count("event:notice");
                 match head.code.as_ref().map(Text::as_str) {
                     Some(UPGRADE) => out.actions.push(Action::Note(Note::ClosingSoon)),
-                    _ => self.unknown("notice", frame.text, out),
+                    _ => self.reading.unknown("notice", frame.text, out),
                 }
             }
             "error" | "channel-conn-count-error" => {
-                self.stats.count("event:error");
+                self.reading.stats.count("event:error");
                 return self.refusal(head, out);
             }
             other => {
-                self.stats.count("unknown");
-                self.unknown(other, frame.text, out);
+                self.reading.stats.count("unknown");
+                self.reading.unknown(other, frame.text, out);
             }
         }
         Ok(())

@@ -11,7 +11,7 @@ use super::Okx;
 use super::frame::{Arg, BookRow, Head, TradeRow};
 use super::sequence;
 use crate::error::ProtocolError;
-use crate::json::text::{LevelText, Piece, Text, decimal, offset};
+use crate::json::text::{self, LevelText, Piece, Text, decimal, offset};
 use crate::levels::{self, QuoteParts};
 use crate::rows::{each, millis, number};
 use crate::session::Out;
@@ -89,7 +89,7 @@ pub(super) fn book_channel(channel: &str) -> Option<&'static str> {
 
 impl Okx {
     /// Decodes one whole frame.
-    pub(super) fn typed(&mut self, bytes: &[u8], out: &mut Out) -> Result<(), ProtocolError> {
+    pub(super) fn decode(&mut self, bytes: &[u8], out: &mut Out) -> Result<(), ProtocolError> {
         let text = match std::str::from_utf8(bytes) {
             Ok(text) => text,
             Err(e) => {
@@ -98,7 +98,7 @@ impl Okx {
             }
         };
         if text == "pong" {
-            self.stats.count("pong");
+            self.reading.stats.count("pong");
             return Ok(());
         }
         let frame = Piece { text, at: 0 };
@@ -114,16 +114,16 @@ impl Okx {
         let raw = data.as_raw_cow();
         let rows = Piece { text: &raw, at: offset(text, &raw) };
         let channel = self.payload(arg, head.action.as_ref().map(Text::as_str), rows, frame, out)?;
-        self.stats.count(channel);
-        if self.fast && super::is_hot(channel) {
-            self.stats.fallbacks += 1;
+        self.reading.stats.count(channel);
+        if self.reading.fast && super::is_hot(channel) {
+            self.reading.stats.fallbacks += 1;
         }
         Ok(())
     }
 
     fn not_ours(&mut self, channel: &str, frame: Piece<'_>, out: &mut Out) -> Result<(), ProtocolError> {
-        self.unknown(channel, frame.text, out);
-        self.stats.count("unknown");
+        self.reading.unknown(channel, frame.text, out);
+        self.reading.stats.count("unknown");
         Ok(())
     }
 
@@ -151,7 +151,7 @@ impl Okx {
             },
         };
         Ok(known.unwrap_or_else(|| {
-            self.unknown(subject.channel, frame.text, out);
+            self.reading.unknown(subject.channel, frame.text, out);
             "unknown"
         }))
     }
@@ -175,7 +175,7 @@ impl Okx {
             Ok(())
         })?;
         if strange {
-            self.unknown("trade side or source", frame.text, out);
+            self.reading.unknown("trade side or source", frame.text, out);
         }
         Ok(name)
     }
@@ -194,7 +194,7 @@ impl Okx {
             let ids = sequence::ids(action, row.seq_id, row.prev_seq_id).map_err(malformed)?;
             let checksum = row.checksum.map_or(Ok(None), sequence::checksum).map_err(malformed)?;
             let ts = time(name, one.at, &row.ts)?;
-            self.read_levels(name, &row.asks, &row.bids)?;
+            text::levels(name, &row.asks, &row.bids, &mut self.scratch)?;
             let Some(ix) = self.admit(subject.symbol) else { return Ok(()) };
             // Asks stand first in the frame, and so they do in the arena.
             let (scales, asks, bids) = levels::store_levels(&mut out.arena, &self.scratch, row.asks.len())
@@ -235,19 +235,6 @@ impl Okx {
         if let Some(checksum) = checksum {
             out.checksums.push((out.events.len() - 1, checksum));
         }
-    }
-
-    fn read_levels(
-        &mut self,
-        channel: &'static str,
-        first: &[LevelText<'_>],
-        second: &[LevelText<'_>],
-    ) -> Result<(), ProtocolError> {
-        self.scratch.clear();
-        for LevelText(price, size) in first.iter().chain(second) {
-            self.scratch.push((decimal(channel, "price", price)?, decimal(channel, "size", size)?));
-        }
-        Ok(())
     }
 }
 

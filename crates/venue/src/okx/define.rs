@@ -54,7 +54,7 @@ impl Okx {
         let def = define(what, &row)?;
         let is_known = def.status != TradingStatus::Unknown;
         if self.definitions.tell(ix, def, out) && !is_known {
-            self.unknown("instruments state", one.text, out);
+            self.reading.unknown("instruments state", one.text, out);
         }
         Ok(())
     }

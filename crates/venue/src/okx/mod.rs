@@ -28,20 +28,19 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Serialize;
-use wholetape_model::{
-    Body, BookRule, Decimal, Event, InstrumentId, InstrumentIx, InstrumentKind, Kind, NO_INSTRUMENT, Raw, Scales, Ts,
-};
+use wholetape_model::{BookRule, Decimal, InstrumentId, InstrumentIx, InstrumentKind, Kind, NO_INSTRUMENT, Ts};
 
 use crate::error::ProtocolError;
 use crate::history::TradeHistory;
 use crate::limits::VenueLimits;
 use crate::plan::{Channel, ConnectionPlan, PlanError, SessionPlan, SplitLimits};
 use crate::polls::Polls;
+use crate::reading::{Reading, Reads};
 use crate::registry::{Endpoints, Venue};
 use crate::rows::Definitions;
-use crate::sentinel::{OddFrame, SAMPLE, Sentinel};
+use crate::sentinel::{OddFrame, Sentinel};
 use crate::session::{
-    Action, FetchId, FetchKind, Frame, Mark, Note, OddShape, Out, Peek, Reply, Request, Session, SessionStats, Want,
+    Action, FetchId, FetchKind, Frame, OddShape, Out, Peek, Reply, Request, Session, SessionStats, Want,
 };
 use crate::subscriptions::{Operation, Subscriptions};
 use crate::symbols::SymbolTable;
@@ -148,9 +147,6 @@ fn is_hot(channel: &str) -> bool {
     matches!(channel, "trades" | "trades-all" | "bbo-tbt" | "books" | "books-l2-tbt" | "books50-l2-tbt")
 }
 
-/// Of a longer answer the beginning is kept: it is evidence, not data.
-const ANSWER_KEPT_MAX: usize = 64 << 10;
-
 /// One connection's conversation with OKX.
 #[derive(Debug)]
 pub struct Okx {
@@ -161,8 +157,6 @@ pub struct Okx {
     indexes: Vec<(String, InstrumentIx)>,
     /// The products of the instruments, whose definitions are asked for one by one.
     products: Vec<Product>,
-    /// Off only in tests and benches that compare the two decoders.
-    fast: bool,
     instruments_every: Option<Duration>,
     subscriptions: Subscriptions,
     polls: Polls,
@@ -175,10 +169,7 @@ pub struct Okx {
     told: state::Told,
     /// Levels of the frame at hand.
     scratch: Vec<(Decimal, Decimal)>,
-    sentinel: Sentinel,
-    /// Frames of the fast scanner until the next one that is looked at.
-    unseen: u64,
-    stats: SessionStats,
+    reading: Reading,
 }
 
 impl Okx {
@@ -196,7 +187,6 @@ impl Okx {
             streams: plan::streams(plan.route, &plan.instruments, &plan.channels)?,
             indexes: derived.map(|(ix, symbol)| (symbol::index_of(symbol).to_owned(), *ix)).collect(),
             products,
-            fast: true,
             instruments_every: polled(Channel::Instrument, plan.instruments_every),
             subscriptions: Subscriptions::default(),
             polls: Polls::default(),
@@ -205,16 +195,14 @@ impl Okx {
             definitions: Definitions::default(),
             told: state::Told::default(),
             scratch: Vec::new(),
-            sentinel: Sentinel::new(sentinel::shapes()),
-            unseen: 0,
-            stats: SessionStats::default(),
+            reading: Reading::new(Sentinel::new(sentinel::shapes())),
         })
     }
 
     /// The same session without the fast scanner: every frame goes through the typed decoder. For comparisons.
     #[must_use]
     pub const fn typed_only(mut self) -> Self {
-        self.fast = false;
+        self.reading.fast = false;
         self
     }
 
@@ -222,22 +210,8 @@ impl Okx {
     #[inline]
     fn admit(&mut self, symbol: &str) -> Option<InstrumentIx> {
         let ix = if self.discover { self.symbols.find_or_add(symbol) } else { self.symbols.find(symbol) };
-        self.stats.filtered += u64::from(ix.is_none());
+        self.reading.stats.filtered += u64::from(ix.is_none());
         ix
-    }
-
-    /// Keeps what is not understood, and says so.
-    fn unknown(&mut self, channel: &str, text: &str, out: &mut Out) {
-        self.stats.unknown_frames += 1;
-        let raw = Raw { channel: out.arena.text(channel), text: out.arena.text(text) };
-        out.events.push(Event {
-            instrument: NO_INSTRUMENT,
-            kind: Kind::Raw,
-            ts_event: Ts::ZERO,
-            scales: Scales::default(),
-            body: Body::Raw(raw),
-        });
-        out.actions.push(Action::Note(Note::Unknown { channel: channel.to_owned() }));
     }
 
     /// What is due at `now`.
@@ -255,24 +229,36 @@ impl Okx {
             }
         }
     }
+}
 
-    /// Tells when a frame is not as documented. `unknown`: the decoder said so itself, in an action from this place on.
-    fn look(&mut self, bytes: &[u8], unknown: Option<usize>, out: &mut Out) {
-        let mut odd = sentinel::look(&mut self.sentinel, bytes);
-        if let (None, Some(from)) = (&odd, unknown) {
-            let named = out.actions.iter().skip(from).find_map(|a| match a {
-                Action::Note(Note::Unknown { channel }) => Some(channel.as_str()),
-                _ => None,
-            });
-            odd = Some(self.sentinel.unknown(named.unwrap_or("")));
-        }
-        self.tell(odd, bytes, unknown.is_none(), out);
+impl Reads for Okx {
+    fn reading(&mut self) -> &mut Reading {
+        &mut self.reading
     }
 
-    fn tell(&mut self, odd: Option<OddFrame>, bytes: &[u8], keep: bool, out: &mut Out) {
-        let Some(odd) = odd else { return };
-        self.stats.odd_shapes = self.sentinel.counts;
-        odd.tell(bytes, keep, out);
+    #[inline]
+    fn scan(&mut self, _: Ts, frame: &[u8], out: &mut Out) -> Option<&'static str> {
+        self.scan_hot(frame, out)
+    }
+
+    fn typed(&mut self, _: Ts, frame: &[u8], out: &mut Out) -> Result<(), ProtocolError> {
+        self.decode(frame, out)
+    }
+
+    fn answer(&mut self, _: Ts, id: FetchId, body: &[u8], out: &mut Out) -> Result<(), ProtocolError> {
+        self.reply(id, body, out)
+    }
+
+    fn odd_frame(sentinel: &mut Sentinel, frame: &[u8]) -> Option<OddFrame> {
+        sentinel::look(sentinel, frame)
+    }
+
+    fn odd_answer(sentinel: &mut Sentinel, kind: FetchKind, body: &[u8]) -> Option<OddFrame> {
+        sentinel::look_at_answer(sentinel, kind, body)
+    }
+
+    fn name(kind: FetchKind) -> &'static str {
+        rest::name(kind)
     }
 }
 
@@ -285,39 +271,8 @@ impl Session for Okx {
         self.due(now, out);
     }
 
-    fn on_frame(&mut self, _now: Ts, frame: Frame<'_>, out: &mut Out) -> Result<(), ProtocolError> {
-        self.stats.frames += 1;
-        let mark = Mark::of(out);
-        let bytes = frame.bytes();
-        if self.fast {
-            if let Some(channel) = self.scan(bytes, out) {
-                self.stats.count(channel);
-                self.stats.events += (out.events.len() - mark.events) as u64;
-                self.unseen += 1;
-                if self.unseen >= SAMPLE {
-                    self.unseen = 0;
-                    self.look(bytes, None, out);
-                }
-                return Ok(());
-            }
-            mark.restore(out);
-        }
-        let unknown = self.stats.unknown_frames;
-        match self.typed(bytes, out) {
-            Ok(()) => {
-                self.stats.events += (out.events.len() - mark.events) as u64;
-                if self.fast {
-                    let unknown = (self.stats.unknown_frames > unknown).then_some(mark.actions);
-                    self.look(bytes, unknown, out);
-                }
-                Ok(())
-            }
-            Err(e) => {
-                self.stats.errors += 1;
-                mark.restore(out);
-                Err(e)
-            }
-        }
+    fn on_frame(&mut self, now: Ts, frame: Frame<'_>, out: &mut Out) -> Result<(), ProtocolError> {
+        self.read_frame(now, frame.bytes(), out)
     }
 
     #[inline]
@@ -325,26 +280,8 @@ impl Session for Okx {
         peek::peek(frame.bytes())
     }
 
-    fn on_fetched(&mut self, _now: Ts, id: FetchId, reply: Reply<'_>, out: &mut Out) -> Result<(), ProtocolError> {
-        let Reply::Answer { status, body } = reply else { return Ok(()) };
-        let mark = Mark::of(out);
-        let done = if status == 200 {
-            self.reply(id, body, out)
-        } else {
-            Err(ProtocolError::Status { what: rest::name(id.kind), status })
-        };
-        match &done {
-            Ok(()) => self.stats.events += (out.events.len() - mark.events) as u64,
-            Err(_) => {
-                self.stats.errors += 1;
-                mark.restore(out);
-            }
-        }
-        if status == 200 {
-            let odd = sentinel::look_at_answer(&mut self.sentinel, id.kind, body);
-            self.tell(odd, &body[..body.len().min(ANSWER_KEPT_MAX)], true, out);
-        }
-        done
+    fn on_fetched(&mut self, now: Ts, id: FetchId, reply: Reply<'_>, out: &mut Out) -> Result<(), ProtocolError> {
+        self.read_answer(now, id, reply, out)
     }
 
     fn fetch_of(&mut self, url: &str) -> Option<FetchId> {
@@ -394,12 +331,10 @@ impl Session for Okx {
     }
 
     fn stats(&self) -> &SessionStats {
-        &self.stats
+        &self.reading.stats
     }
 
     fn odd_shape(&mut self, frame: Frame<'_>) -> Option<OddShape> {
-        let odd = sentinel::look(&mut self.sentinel, frame.bytes())?;
-        self.stats.odd_shapes = self.sentinel.counts;
-        odd.news.map(|what| OddShape { channel: odd.channel, fingerprint: odd.fingerprint, what })
+        self.read_shape(frame.bytes())
     }
 }

@@ -116,7 +116,7 @@ impl Okx {
             FetchKind::ServerTime => rows.piece().parse::<Vec<ServerTime<'_>>>(what).map(drop),
         });
         done.map_err(|e| bad_reply(what, e))?;
-        self.stats.count(what);
+        self.reading.stats.count(what);
         Ok(())
     }
 
@@ -144,7 +144,7 @@ impl Okx {
             out.events.push(event(row)?);
         }
         if strange {
-            self.unknown("trade side or source", rows.text, out);
+            self.reading.unknown("trade side or source", rows.text, out);
         }
         Ok(())
     }

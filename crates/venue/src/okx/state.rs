@@ -120,7 +120,7 @@ impl Okx {
             for (_, ix) in self.indexes.iter().filter(|(name, _)| name == index) {
                 push(out, *ix, Kind::Index, ts, Body::IndexPrice(price));
             }
-            self.stats.filtered += u64::from(out.events.len() == before);
+            self.reading.stats.filtered += u64::from(out.events.len() == before);
             Ok(())
         })?;
         Ok(CH)
@@ -132,7 +132,7 @@ impl Okx {
             let row: FundingRow<'_> = one.parse(CH)?;
             let (Some(rate), Some(next)) = (given(&row.funding_rate), given(&row.funding_time)) else {
                 // Between two intervals the venue may not know the rate.
-                self.stats.filtered += 1;
+                self.reading.stats.filtered += 1;
                 return Ok(());
             };
             let body = Funding { rate: decimal(CH, "fundingRate", rate)?, next_ts: time(CH, one.at, next)? };
@@ -184,7 +184,7 @@ impl Okx {
                 let Some(ix) = self.admit(row.inst_id.as_str()) else { continue };
                 let body = Liquidation { side, price, average_price: Decimal::ZERO, size, order_size: size };
                 if before.is_some_and(|since| ts < since) || self.told.is_old(ix, ts, &body) {
-                    self.stats.filtered += 1;
+                    self.reading.stats.filtered += 1;
                     continue;
                 }
                 strange |= side.is_none();
@@ -193,7 +193,7 @@ impl Okx {
             Ok(())
         })?;
         if strange {
-            self.unknown("liquidation side", frame.text, out);
+            self.reading.unknown("liquidation side", frame.text, out);
         }
         Ok(CH)
     }
