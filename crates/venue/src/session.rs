@@ -263,7 +263,9 @@ pub trait Session: Send {
     /// When `on_timer` wants to be called; always moves forward after it was.
     fn next_timer(&self) -> Option<Ts>;
 
-    /// How long a whole stream of this kind may say nothing by the venue's own word; zero where it says nothing of that.
+    /// How long a whole stream of this kind may say nothing by the venue's own word; zero where it says nothing of that. For ever
+    /// (`Duration::MAX`) where rows come when something changed and at no other time: then the other streams of the connection tell that
+    /// it lives.
     fn pause_max(&self, _kind: Kind) -> Duration {
         Duration::ZERO
     }
@@ -283,12 +285,6 @@ pub trait Session: Send {
     /// kind is believed as well.
     fn trade_history(&self) -> TradeHistory {
         TradeHistory::default()
-    }
-
-    /// Whether rows of `kind` come when something changed and at no other time, so that their silence says nothing: the other
-    /// streams of the connection tell that it lives.
-    fn is_told_by_change(&self, _kind: Kind) -> bool {
-        false
     }
 
     /// The venue's spelling of `instrument`, if this session knows it.

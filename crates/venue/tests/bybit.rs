@@ -196,8 +196,8 @@ fn of_the_ticker_only_what_was_asked_for_is_told() {
     }
     // What comes when it changes cannot be missed by its silence.
     let s = session(&EVERY_TICKER);
-    let silent = [Kind::Mark, Kind::Index, Kind::Funding].map(|k| s.is_told_by_change(k));
-    assert!(silent.iter().all(|by_change| *by_change) && !s.is_told_by_change(Kind::Ticker));
+    assert_eq!([Kind::Mark, Kind::Index, Kind::Funding].map(|k| s.pause_max(k)), [Duration::MAX; 3]);
+    assert_eq!(s.pause_max(Kind::Ticker), Duration::ZERO);
 }
 
 #[test]

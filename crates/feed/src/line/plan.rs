@@ -246,9 +246,10 @@ impl Line {
         let learned = self.memory.cadence(name.as_str());
         let at = self.topics.add(name, ix, kind);
         self.topics.get(at).streamed = self.conns.iter().any(|c| c.streams(ix, kind));
-        self.topics.get(at).pause = self.conns.first().map_or(Duration::ZERO, |c| c.session.pause_max(kind));
+        let pause = self.conns.iter().map(|c| c.session.pause_max(kind)).max().unwrap_or(Duration::ZERO);
+        self.topics.get(at).by_change = pause == Duration::MAX;
+        self.topics.get(at).pause = Some(pause).filter(|p| *p < Duration::MAX).unwrap_or(Duration::ZERO);
         self.topics.get(at).loose = kind == Kind::Trade && self.instruments[ix as usize].trades.is_loose();
-        self.topics.get(at).by_change = self.conns.iter().any(|c| c.session.is_told_by_change(kind));
         if let Some(pace) = learned {
             self.topics.get(at).pace = pace;
         }

@@ -300,8 +300,8 @@ impl Session for Bybit {
         self.past_trades()
     }
 
-    fn is_told_by_change(&self, kind: Kind) -> bool {
-        matches!(kind, Kind::Mark | Kind::Index | Kind::Funding)
+    fn pause_max(&self, kind: Kind) -> Duration {
+        if matches!(kind, Kind::Mark | Kind::Index | Kind::Funding) { Duration::MAX } else { Duration::ZERO }
     }
 
     fn symbol(&self, instrument: InstrumentIx) -> Option<&str> {

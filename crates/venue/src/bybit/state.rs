@@ -2,7 +2,7 @@
 //!
 //! A ticker of a derivative begins with a snapshot; then come deltas, in which an absent field means "as before" and an empty one
 //! "none". The statistics are merged and told whole with each message; mark price, index price, funding and open interest are told when a
-//! message carries them. So their silence says nothing by itself: [`Session::is_told_by_change`](crate::Session::is_told_by_change).
+//! message carries them. So their silence says nothing by itself: [`Session::pause_max`](crate::Session::pause_max).
 
 use wholetape_model::{Bar, Body, Decimal, Funding, InstrumentIx, Kind, Liquidation, Period, Side, Ticker, Ts};
 
