@@ -236,6 +236,26 @@ fn type_name(kind: u8) -> &'static str {
     }
 }
 
+/// Holds a venue's table against its own example frames (`family channel frame` a line). `WRITE_SHAPES=1` makes the table anew.
+#[cfg(test)]
+pub(crate) fn check_table(folder: &str, frames: &str, table: &str, enums: &[&str]) {
+    let mut by_channel = std::collections::BTreeMap::<(&str, &str), Vec<&str>>::new();
+    for line in frames.lines() {
+        let (family, rest) = line.split_once(' ').unwrap();
+        let (channel, frame) = rest.split_once(' ').unwrap();
+        by_channel.entry((family, channel)).or_default().push(frame);
+    }
+    let made: String = by_channel
+        .into_iter()
+        .map(|((family, channel), frames)| format!("{family} {channel}{}\n", describe(&frames, enums)))
+        .collect();
+    if std::env::var_os("WRITE_SHAPES").is_some() {
+        let path = format!("{}/src/{folder}/shapes.txt", env!("CARGO_MANIFEST_DIR"));
+        std::fs::write(path, &made).unwrap();
+    }
+    assert_eq!(made, table, "run with WRITE_SHAPES=1 and look at the difference");
+}
+
 /// The line of the table for payloads of one channel. `enums` names the paths whose words are listed.
 #[must_use]
 pub fn describe(payloads: &[&str], enums: &[&str]) -> String {

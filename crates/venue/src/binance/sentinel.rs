@@ -119,9 +119,6 @@ fn channel_of(payload: &[u8]) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-    use std::fmt::Write as _;
-
     use super::*;
     use crate::sentinel::KEPT_MAX;
     use crate::shape::CHANNELS;
@@ -139,18 +136,7 @@ mod tests {
     /// `WRITE_SHAPES=1` makes the table anew.
     #[test]
     fn the_table_is_that_of_our_frames() {
-        let mut by_channel: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
-        for (family, channel, frame) in lines() {
-            by_channel.entry((family, channel)).or_default().push(frame);
-        }
-        let mut table = String::new();
-        for ((family, channel), frames) in by_channel {
-            writeln!(table, "{family} {channel}{}", shape::describe(&frames, &ENUMS)).unwrap();
-        }
-        if std::env::var_os("WRITE_SHAPES").is_some() {
-            std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/binance/shapes.txt"), &table).unwrap();
-        }
-        assert_eq!(table, TABLE, "run with WRITE_SHAPES=1 and look at the difference");
+        shape::check_table("binance", FRAMES, TABLE, &ENUMS);
     }
 
     #[test]

@@ -96,9 +96,6 @@ fn channel_of(topic: &str) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-    use std::fmt::Write as _;
-
     use super::*;
     use crate::shape::CHANNELS;
 
@@ -111,20 +108,9 @@ mod tests {
     /// `WRITE_SHAPES=1` makes the table anew.
     #[test]
     fn the_table_is_that_of_our_frames() {
-        let mut by_channel: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for (channel, row) in lines() {
-            by_channel.entry(channel).or_default().push(row);
-        }
-        let mut table = String::new();
-        for (channel, rows) in by_channel {
-            writeln!(table, "bybit {channel}{}", shape::describe(&rows, &ENUMS)).unwrap();
-        }
-        if std::env::var_os("WRITE_SHAPES").is_some() {
-            std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/bybit/shapes.txt"), &table).unwrap();
-        }
-        assert_eq!(table, TABLE, "run with WRITE_SHAPES=1 and look at the difference");
+        shape::check_table("bybit", FRAMES, TABLE, &ENUMS);
         let read: Vec<&str> = shapes().channels().collect();
-        assert_eq!(read.len(), table.lines().count(), "a channel of too many paths has no shape: {read:?}");
+        assert_eq!(read.len(), TABLE.lines().count(), "a channel of too many paths has no shape: {read:?}");
     }
 
     const NAMES: [(&str, &str); 6] = [

@@ -107,9 +107,6 @@ fn rows<'a>(list: &'a [u8], mut f: impl FnMut(&'a [u8]) -> Option<OddFrame>) -> 
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-    use std::fmt::Write as _;
-
     use super::*;
     use crate::shape::CHANNELS;
 
@@ -122,18 +119,7 @@ mod tests {
     /// `WRITE_SHAPES=1` makes the table anew.
     #[test]
     fn the_table_is_that_of_our_frames() {
-        let mut by_channel: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for (channel, row) in lines() {
-            by_channel.entry(channel).or_default().push(row);
-        }
-        let mut table = String::new();
-        for (channel, rows) in by_channel {
-            writeln!(table, "dydx {channel}{}", shape::describe(&rows, &ENUMS)).unwrap();
-        }
-        if std::env::var_os("WRITE_SHAPES").is_some() {
-            std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/dydx/shapes.txt"), &table).unwrap();
-        }
-        assert_eq!(table, TABLE, "run with WRITE_SHAPES=1 and look at the difference");
+        shape::check_table("dydx", FRAMES, TABLE, &ENUMS);
     }
 
     fn frames_of(channel: &str, row: &str) -> Vec<String> {

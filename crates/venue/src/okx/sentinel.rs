@@ -101,9 +101,6 @@ fn channel_of(channel: &[u8]) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-    use std::fmt::Write as _;
-
     use super::*;
     use crate::shape::CHANNELS;
 
@@ -116,18 +113,7 @@ mod tests {
     /// `WRITE_SHAPES=1` makes the table anew.
     #[test]
     fn the_table_is_that_of_our_frames() {
-        let mut by_channel: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for (channel, row) in lines() {
-            by_channel.entry(channel).or_default().push(row);
-        }
-        let mut table = String::new();
-        for (channel, rows) in by_channel {
-            writeln!(table, "okx {channel}{}", shape::describe(&rows, &ENUMS)).unwrap();
-        }
-        if std::env::var_os("WRITE_SHAPES").is_some() {
-            std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/okx/shapes.txt"), &table).unwrap();
-        }
-        assert_eq!(table, TABLE, "run with WRITE_SHAPES=1 and look at the difference");
+        shape::check_table("okx", FRAMES, TABLE, &ENUMS);
     }
 
     const NAMES: [(&str, &str); 12] = [
