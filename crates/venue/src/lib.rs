@@ -7,7 +7,7 @@
 //! Start with [`session`] (the seam per frame), [`registry`] (the seam per venue) and [`plan`] (what to listen to), then read a
 //! venue's folder.
 //!
-//! # Adding a venue
+//! # Adding a venue (the guide with order, tests and traps: `docs/adding-a-venue.md`)
 //!
 //! A venue is a folder here and one line in [`FOLDERS`]. The folder exports `VENUES`, a list of [`Venue`]s: one for each market
 //! with addresses, limits or symbols of its own, sharing one session. What it writes is the protocol:
