@@ -129,13 +129,36 @@ impl Decimal {
     #[must_use]
     pub fn cmp_value(self, other: Self) -> Ordering {
         let top = self.scale.max(other.scale);
-        let widen = |d: Self| i128::from(d.raw) * i128::from(POW10[usize::from(top - d.scale).min(18)]);
-        widen(self).cmp(&widen(other))
+        self.widened(top).cmp(&other.widened(top))
+    }
+
+    /// The raw value at a scale that is no smaller, where nothing overflows.
+    fn widened(self, to: u8) -> i128 {
+        i128::from(self.raw) * i128::from(POW10[usize::from(to - self.scale).min(18)])
     }
 
     #[must_use]
     pub const fn is_zero(self) -> bool {
         self.raw == 0
+    }
+
+    /// Whether the value is a whole number of steps; any value is where the step is 0.
+    #[inline]
+    #[must_use]
+    pub fn is_multiple_of(self, step: Self) -> bool {
+        if step.raw == 0 {
+            return true;
+        }
+        // What venues print fits; what does not is compared in more bits.
+        let fitting = if self.scale >= step.scale {
+            rescale_raw(step.raw, step.scale, self.scale).map(|step| self.raw.wrapping_rem(step) == 0)
+        } else {
+            rescale_raw(self.raw, self.scale, step.scale).map(|raw| raw.wrapping_rem(step.raw) == 0)
+        };
+        fitting.unwrap_or_else(|_| {
+            let top = self.scale.max(step.scale);
+            self.widened(top) % step.widened(top) == 0
+        })
     }
 
     /// For analytics and display only: the nearest `f64`.
@@ -242,6 +265,24 @@ mod tests {
         assert_eq!(Decimal::parse(b"1.2.3"), Err(DecimalError::Malformed { at: 3, byte: b'.' }));
         assert_eq!(Decimal::parse(b"-1x"), Err(DecimalError::Malformed { at: 2, byte: b'x' }));
         assert_eq!(Decimal::parse(&[b'9'; 200]), Err(DecimalError::Overflow));
+    }
+
+    #[test]
+    fn steps_divide_by_value_not_by_text() {
+        let divides = |value: &str, step: &str| {
+            Decimal::parse(value.as_bytes()).unwrap().is_multiple_of(Decimal::parse(step.as_bytes()).unwrap())
+        };
+        for (value, step) in
+            [("100", "0.05"), ("0.10", "0.1"), ("0", "5"), ("-0.5", "0.25"), ("7.3", "0"), ("9", "3.0000")]
+        {
+            assert!(divides(value, step), "{value} by {step}");
+        }
+        for (value, step) in [("100.01", "0.05"), ("0.15", "0.1"), ("5", "10"), ("0.000001", "0.01")] {
+            assert!(!divides(value, step), "{value} by {step}");
+        }
+        // Beyond 64 bits at one scale.
+        assert!(divides("9000000000000000000", "0.000000000000000003"));
+        assert!(Decimal::new(i64::MIN, 0).is_multiple_of(Decimal::new(-1, 0)));
     }
 
     #[test]

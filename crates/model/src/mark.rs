@@ -142,6 +142,8 @@ coded!(
         Shape = 9 "shape",
         /// A stream changed its [`StreamState`].
         Silence = 10 "silence",
+        /// A price is no multiple of the tick that was valid then.
+        OffTick = 11 "off_tick",
     }
 );
 

@@ -63,6 +63,16 @@ impl RowFlags {
     pub const BAD_TIME: Self = Self(1 << 10);
     pub const CROSSED: Self = Self(1 << 11);
     pub const WIDE_SPREAD: Self = Self(1 << 12);
+    pub const OFF_TICK: Self = Self(1 << 13);
+    /// Failed checks by name.
+    pub const CHECKS: [(Self, &'static str); 6] = [
+        (Self::BAD_PRICE, "price"),
+        (Self::BAD_SIZE, "size"),
+        (Self::BAD_TIME, "time"),
+        (Self::CROSSED, "crossed"),
+        (Self::WIDE_SPREAD, "wide_spread"),
+        (Self::OFF_TICK, "off_tick"),
+    ];
     const LATE: u16 = 0b111;
     const FLAGGED: u16 = 0xff00;
 

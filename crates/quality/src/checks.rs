@@ -1,13 +1,16 @@
 //! All checks of one instrument, called by the line for every event and now and then by its timer.
 
 use wholetape_book::OrderBook;
-use wholetape_model::{Body, Check, Decimal, Event, Kind, Quote, RowFlags, Scales, Trade, TradeCondition, Ts};
+use wholetape_model::{
+    Body, Check, Decimal, Event, InstrumentDef, Kind, Quote, RowFlags, Scales, Span, Trade, TradeCondition, Ts,
+};
 
 use crate::config::CheckConfig;
 use crate::finding::{Failure, Findings, Fold};
 use crate::price_range::PriceRange;
 use crate::size_range::SizeRange;
 use crate::stale::Stale;
+use crate::tick::{Judged, Tick};
 use crate::time_order::TimeOrder;
 use crate::{crossed, spread};
 
@@ -32,9 +35,12 @@ pub struct Checks {
     /// Trades and raw trades are one market but two id spaces in two paces: each has its own reference.
     prices: [PriceRange; 2],
     sizes: SizeRange,
+    tick: Tick,
+    /// A price made us doubt the definition, and the venue was not asked yet.
+    doubtful: bool,
     times: [TimeOrder; KINDS],
     cadence: [Stale; KINDS],
-    folds: [Fold; 6],
+    folds: [Fold; 7],
 }
 
 /// What the checks say of one event, while they run.
@@ -49,7 +55,8 @@ const SIZE: (usize, RowFlags) = (1, RowFlags::BAD_SIZE);
 const TIME: (usize, RowFlags) = (2, RowFlags::BAD_TIME);
 const CROSSED: (usize, RowFlags) = (3, RowFlags::CROSSED);
 const SPREAD: (usize, RowFlags) = (4, RowFlags::WIDE_SPREAD);
-const STALE: usize = 5;
+const OFF_TICK: (usize, RowFlags) = (5, RowFlags::OFF_TICK);
+const STALE: usize = 6;
 
 impl Checks {
     #[must_use]
@@ -58,6 +65,8 @@ impl Checks {
         Self {
             prices: [PriceRange::new(config.price_band_bps, config.price_age_max); 2],
             sizes: SizeRange::new(config.size_max),
+            tick: Tick::default(),
+            doubtful: false,
             times: [TimeOrder::new(config.time_backwards_max, config.time_ahead_max); KINDS],
             cadence: [Stale::new(config.stale_factor, config.stale_floor); KINDS],
             folds: [
@@ -66,17 +75,25 @@ impl Checks {
                 fold(Check::TimeOrder),
                 fold(Check::Crossed),
                 fold(Check::Spread),
+                fold(Check::OffTick),
                 fold(Check::Stale),
             ],
             config,
         }
     }
 
-    /// The instrument's own largest order, once its definition is known. 0 means that the venue sets none.
-    pub fn set_size_max(&mut self, size_max: Decimal) {
-        if size_max.raw > 0 {
-            self.sizes = SizeRange::new(size_max);
+    /// What the venue says of the instrument, told at `since` (`Ts::ZERO`: it does not say since when it holds): its largest order and
+    /// its tick, 0 where it sets none.
+    pub fn define(&mut self, def: &InstrumentDef<Span>, since: Ts, now: Ts) {
+        if def.size_max.raw > 0 {
+            self.sizes = SizeRange::new(def.size_max);
         }
+        self.tick.set(def.tick, (since > Ts::ZERO).then_some(since), now);
+    }
+
+    /// Whether the definition is to be asked for anew, since a price does not fit it. Told once for each such price.
+    pub const fn take_doubt(&mut self) -> bool {
+        std::mem::replace(&mut self.doubtful, false)
     }
 
     /// A live event. `book` is the instrument's book as it stands after a book event, if it is live; otherwise `None`.
@@ -97,6 +114,7 @@ impl Checks {
         }
         match &event.body {
             Body::Trade(trade) => {
+                self.judge_tick(trade, event, ts_recv, &mut verdict);
                 let at = usize::from(event.kind == Kind::TradeRaw);
                 let price = event.scales.price(trade.price);
                 let failure = match trade.condition {
@@ -108,10 +126,10 @@ impl Checks {
                 self.judge(PRICE, ts_recv, failure, &mut verdict);
                 self.judge_size(trade, event.scales, ts_recv, &mut verdict);
             }
-            Body::Quote(quote) => self.on_quote(quote, event.scales, ts_recv, &mut verdict),
+            Body::Quote(quote) => self.on_quote(quote, event, ts_recv, &mut verdict),
             Body::Book(_) => {
                 if let Some(book) = book {
-                    self.on_book(book, ts_recv, &mut verdict);
+                    self.on_book(book, event.ts_event, ts_recv, &mut verdict);
                 }
             }
             Body::MarkPrice(price) | Body::IndexPrice(price) => {
@@ -132,6 +150,7 @@ impl Checks {
         if let Body::Trade(trade) = &event.body {
             self.judge(PRICE, ts_recv, PriceRange::positive(event.scales.price(trade.price)), &mut verdict);
             self.judge_size(trade, event.scales, ts_recv, &mut verdict);
+            self.judge_tick(trade, event, ts_recv, &mut verdict);
         }
         verdict.flags
     }
@@ -154,27 +173,53 @@ impl Checks {
         slot(kind).is_some_and(|s| self.cadence[s].is_stale())
     }
 
-    fn on_quote(&mut self, quote: &Quote, scales: Scales, now: Ts, verdict: &mut Verdict<'_>) {
+    fn on_quote(&mut self, quote: &Quote, event: &Event, now: Ts, verdict: &mut Verdict<'_>) {
+        let scales = event.scales;
         let (bid, ask) = (scales.price(quote.bid), scales.price(quote.ask));
         let (bid_size, ask_size) = (scales.size(quote.bid_size), scales.size(quote.ask_size));
         self.judge(SIZE, now, self.sizes.displayed(bid_size).or(self.sizes.displayed(ask_size)), verdict);
         let there = |price, size: Decimal| if size.is_zero() { None } else { PriceRange::positive(price) };
         self.judge(PRICE, now, there(bid, bid_size).or(there(ask, ask_size)), verdict);
         if !bid_size.is_zero() && !ask_size.is_zero() {
-            self.on_best(bid, ask, now, verdict);
+            self.on_best(bid, ask, event.ts_event, now, verdict);
         }
     }
 
-    fn on_book(&mut self, book: &OrderBook, now: Ts, verdict: &mut Verdict<'_>) {
+    fn on_book(&mut self, book: &OrderBook, at: Ts, now: Ts, verdict: &mut Verdict<'_>) {
         if let (Some(bid), Some(ask)) = (book.best_bid(), book.best_ask()) {
-            self.on_best(book.scales().price(bid.price), book.scales().price(ask.price), now, verdict);
+            let scales = book.scales();
+            self.on_best(scales.price(bid.price), scales.price(ask.price), at, now, verdict);
         }
     }
 
     #[inline]
-    fn on_best(&mut self, bid: Decimal, ask: Decimal, now: Ts, verdict: &mut Verdict<'_>) {
+    fn on_best(&mut self, bid: Decimal, ask: Decimal, at: Ts, now: Ts, verdict: &mut Verdict<'_>) {
         self.judge(CROSSED, now, crossed::check(bid, ask), verdict);
         self.judge(SPREAD, now, spread::check(bid, ask, self.config.spread_bps_max), verdict);
+        let failure = self.off_tick(bid, at, now).or(self.off_tick(ask, at, now));
+        self.judge(OFF_TICK, now, failure, verdict);
+    }
+
+    /// `at`: when the price was made; `Ts::ZERO` where the venue prints no time.
+    #[inline]
+    fn off_tick(&mut self, price: Decimal, at: Ts, now: Ts) -> Option<Failure> {
+        match self.tick.on_price(price, if at > Ts::ZERO { at } else { now }, now) {
+            Judged::Fits => None,
+            Judged::Doubtful => {
+                self.doubtful = true;
+                None
+            }
+            Judged::Off(failure) => Some(failure),
+        }
+    }
+
+    /// What prints away from the market by design is made by no order.
+    #[inline]
+    fn judge_tick(&mut self, trade: &Trade, event: &Event, now: Ts, verdict: &mut Verdict<'_>) {
+        if trade.condition == TradeCondition::Regular {
+            let failure = self.off_tick(event.scales.price(trade.price), event.ts_event, now);
+            self.judge(OFF_TICK, now, failure, verdict);
+        }
     }
 
     /// An off-market print may be empty: some venues use such rows to tell of a transfer.
@@ -263,12 +308,56 @@ mod tests {
         check(&mut c, &trade(10_000, 1, TradeCondition::Regular), RowFlags::default(), 0);
     }
 
+    fn definition(tick: Decimal, size_max: Decimal) -> InstrumentDef<Span> {
+        let text = Span::default();
+        InstrumentDef {
+            kind: wholetape_model::InstrumentKind::Spot,
+            status: wholetape_model::TradingStatus::Trading,
+            tick,
+            step: Decimal::ZERO,
+            size_min: Decimal::ZERO,
+            size_max,
+            notional_min: Decimal::ZERO,
+            multiplier: Decimal::new(1, 0),
+            onboard: Ts::ZERO,
+            expiry: Ts::ZERO,
+            symbol: text,
+            base: text,
+            quote: text,
+            settle: text,
+            status_text: text,
+        }
+    }
+
     #[test]
     fn the_venues_own_bound_replaces_ours() {
         let mut c = checks();
-        c.set_size_max(Decimal::ZERO);
+        c.define(&definition(Decimal::ZERO, Decimal::ZERO), Ts::ZERO, NOW);
         check(&mut c, &trade(10_000, 5_000, TradeCondition::Regular), RowFlags::default(), 0);
-        c.set_size_max(Decimal::new(4, 0));
+        c.define(&definition(Decimal::ZERO, Decimal::new(4, 0)), Ts::ZERO, NOW);
         check(&mut c, &trade(10_000, 5_000, TradeCondition::Regular), RowFlags::BAD_SIZE, 1);
+    }
+
+    #[test]
+    fn a_price_off_the_tick_has_the_venue_asked_and_is_told_if_the_rule_stands() {
+        let mut c = checks();
+        c.define(&definition(Decimal::new(5, 2), Decimal::ZERO), Ts::ZERO, NOW);
+        let mut told = Findings::default();
+        let mut flags = |c: &mut Checks, event: &Event, s: u64| {
+            told.clear();
+            let now = NOW + std::time::Duration::from_secs(s);
+            (c.on_event(&Event { ts_event: now, ..*event }, now, None, &mut told), told.len())
+        };
+        let (good, bad) = (quote((10_000, 1), (10_005, 1)), quote((10_000, 1), (10_004, 1)));
+        assert_eq!(flags(&mut c, &good, 0), (RowFlags::default(), 0));
+        assert!(!c.take_doubt());
+        assert_eq!(flags(&mut c, &bad, 1), (RowFlags::default(), 0));
+        assert!(c.take_doubt() && !c.take_doubt());
+        assert_eq!(flags(&mut c, &bad, 121), (RowFlags::OFF_TICK, 1));
+        let off_market = trade(10_001, 1, TradeCondition::InsuranceFund);
+        assert_eq!(flags(&mut c, &off_market, 122), (RowFlags::default(), 0));
+        assert_eq!(flags(&mut c, &trade(10_001, 1, TradeCondition::Regular), 123), (RowFlags::OFF_TICK, 0));
+        c.define(&definition(Decimal::new(1, 2), Decimal::ZERO), Ts::ZERO, NOW);
+        assert_eq!(flags(&mut c, &bad, 124), (RowFlags::default(), 0));
     }
 }

@@ -11,6 +11,7 @@
 //! | [`time_order`] | the venue's time runs backwards in a topic, or ahead of our clock | `BAD_TIME` |
 //! | [`crossed`] | best bid at or above best ask, in a quote or a live book | `CROSSED` |
 //! | [`spread`] | best ask absurdly far above best bid | `WIDE_SPREAD` |
+//! | [`tick`] | a price is no multiple of the tick valid then | `OFF_TICK` |
 //! | [`stale`] | a topic says nothing for much longer than it used to | – (there is no row) |
 //!
 //! To add one: a file with the state machine, one passing and one failing stream and one property; a field and a call in
@@ -25,6 +26,7 @@ pub mod price_range;
 pub mod size_range;
 pub mod spread;
 pub mod stale;
+pub mod tick;
 pub mod time_order;
 
 pub use checks::Checks;

@@ -124,7 +124,7 @@ pub const TAIL: &[Col] = &[
         null: false,
         unit: "bits",
         doc: "1 healed from REST, 2 from an archive, 4 from another socket; 8 checkpoint; 16 spliced; 32 time is ours; 64 lagging; \
-              256 and above: failed checks (price, size, time, crossed, wide spread)",
+              256 and above: failed checks (price, size, time, crossed, wide spread, off the tick)",
         get: |i| Cell::Int(u64::from(i.record.flags().0)),
     },
     Col {

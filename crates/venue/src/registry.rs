@@ -134,7 +134,12 @@ pub fn of_address(url: &str) -> Option<&'static dyn Venue> {
 mod tests {
     use std::collections::BTreeSet;
 
+    use std::time::Duration;
+
+    use wholetape_model::Ts;
+
     use super::*;
+    use crate::{Action, Channel, FetchKind, Out};
 
     #[test]
     fn names_are_unique_and_lead_back() {
@@ -162,6 +167,37 @@ mod tests {
             }
             assert!(endpoints.ws.iter().all(|a| a.starts_with("wss://") && !a.ends_with('/')), "{}", v.name());
             assert!(endpoints.rest.iter().all(|a| a.starts_with("https://") && !a.ends_with('/')), "{}", v.name());
+        }
+    }
+
+    #[test]
+    fn definitions_in_doubt_are_asked_for_within_a_minute() {
+        for v in venues() {
+            let plan = SessionPlan {
+                instruments: vec![(0, "BTC-USD".into())],
+                channels: vec![Channel::Instrument],
+                instruments_every: Duration::from_secs(3_600),
+                ..SessionPlan::new(v.name())
+            };
+            let mut session = v.open(&plan).unwrap();
+            let (mut out, mut now) = (Out::default(), Ts::from_millis(1_700_000_000_000));
+            let asks = |out: &Out| {
+                let wanted = |a: &&Action| matches!(a, Action::Fetch(id, _) if id.kind == FetchKind::Instruments);
+                out.actions.iter().filter(wanted).count()
+            };
+            session.on_open(now, &mut out);
+            session.on_timer(now, &mut out);
+            let first = asks(&out);
+            assert!(first > 0, "{}: asked once it is open", v.name());
+            now = now + Duration::from_secs(100);
+            out.clear();
+            session.on_timer(now, &mut out);
+            assert_eq!(asks(&out), 0, "{}: an hour has not passed", v.name());
+            session.definitions_soon(now);
+            now = now + Duration::from_secs(60);
+            assert!(session.next_timer().is_some_and(|at| at <= now), "{}", v.name());
+            session.on_timer(now, &mut out);
+            assert_eq!(asks(&out), first, "{}", v.name());
         }
     }
 

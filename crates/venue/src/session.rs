@@ -281,6 +281,9 @@ pub trait Session: Send {
         None
     }
 
+    /// What the venue said of its instruments is in doubt: a session that polls them asks soon, within its own bounds.
+    fn definitions_soon(&mut self, _now: Ts) {}
+
     /// How past trades of the line's trade source can be asked for. A session whose `request` then offers nothing of the
     /// kind is believed as well.
     fn trade_history(&self) -> TradeHistory {

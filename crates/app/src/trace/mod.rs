@@ -174,14 +174,7 @@ fn source(flags: RowFlags) -> &'static str {
 }
 
 fn failed(flags: RowFlags) -> Vec<&'static str> {
-    let checks = [
-        (RowFlags::BAD_PRICE, "price"),
-        (RowFlags::BAD_SIZE, "size"),
-        (RowFlags::BAD_TIME, "time"),
-        (RowFlags::CROSSED, "crossed"),
-        (RowFlags::WIDE_SPREAD, "wide_spread"),
-    ];
-    checks.into_iter().filter(|(flag, _)| flags.has(*flag)).map(|(_, word)| word).collect()
+    RowFlags::CHECKS.into_iter().filter(|(flag, _)| flags.has(*flag)).map(|(_, word)| word).collect()
 }
 
 fn life(life: &Life) -> Value {

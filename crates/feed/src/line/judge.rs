@@ -1,6 +1,6 @@
 //! Quality: what the checks say of an event becomes flags of its row, and findings in a topic of their own.
 
-use wholetape_model::{Body, Event, Finding, InstrumentDef, InstrumentIx, Kind, RowFlags, Span, Ts};
+use wholetape_model::{Body, Event, Finding, InstrumentIx, Kind, RowFlags, Span, Ts};
 
 use super::Line;
 use super::out::{ConnIx, LineOut};
@@ -12,9 +12,10 @@ impl Line {
         let instrument = &mut self.instruments[event.instrument as usize];
         let book = instrument.book.as_ref().and_then(|b| b.book().verified());
         let flags = instrument.checks.on_event(event, now, book, &mut self.findings);
-        if let Body::Instrument(InstrumentDef { size_max, .. }) = event.body {
-            instrument.checks.set_size_max(size_max);
+        if let Body::Instrument(def) = &event.body {
+            instrument.checks.define(def, event.ts_event, now);
         }
+        self.ask_definition(event.instrument, now);
         if !self.findings.is_empty() {
             self.report_findings(event.instrument, conn, now, out);
         }
@@ -25,8 +26,21 @@ impl Line {
     pub(super) fn judge_late(&mut self, conn: ConnIx, event: &Event, now: Ts, out: &mut LineOut) -> RowFlags {
         let instrument = &mut self.instruments[event.instrument as usize];
         let flags = instrument.checks.on_late_event(event, now, &mut self.findings);
+        self.ask_definition(event.instrument, now);
         self.report_findings(event.instrument, conn, now, out);
         flags
+    }
+
+    /// A price does not fit what the venue last said of the instrument: perhaps the rule changed.
+    #[inline]
+    fn ask_definition(&mut self, ix: InstrumentIx, now: Ts) {
+        let instrument = &mut self.instruments[ix as usize];
+        if instrument.checks.take_doubt() {
+            for conn in &mut self.conns {
+                conn.session.definitions_soon(now);
+            }
+            self.wake_at(now);
+        }
     }
 
     pub(super) fn judge_silences(&mut self, now: Ts, out: &mut LineOut) {

@@ -14,7 +14,7 @@ pub(super) fn at(ms: u64) -> Ts {
     T0 + Duration::from_millis(ms)
 }
 
-/// `T id` trade · `R id` raw trade · `Q id` quote · `K n` ticker · `D U u price size` bid delta · `ack n` · anything else is garbage.
+/// `T id` trade · `R id` raw trade · `Q id` quote · `I tick` definition · `K n` ticker · `D U u price size` bid delta · `ack n` · anything else is garbage.
 #[derive(Default)]
 pub(super) struct Script {
     pub history: TradeHistory,
@@ -22,6 +22,8 @@ pub(super) struct Script {
     pub tick: Duration,
     /// What is streamed happens when it comes, in the venue's time.
     pub live: bool,
+    /// How often the definitions were in doubt.
+    pub doubts: std::sync::Arc<std::sync::atomic::AtomicU32>,
     pub stats: SessionStats,
 }
 
@@ -68,6 +70,28 @@ fn book(out: &mut Out, action: BookAction, first: u64, last: u64, price: i64, si
     });
 }
 
+fn definition(out: &mut Out, tick: u64) {
+    let (text, zero) = (out.arena.text("BTCUSDT"), wholetape_model::Decimal::ZERO);
+    let body = Body::Instrument(wholetape_model::InstrumentDef {
+        kind: wholetape_model::InstrumentKind::Spot,
+        status: wholetape_model::TradingStatus::Trading,
+        tick: wholetape_model::Decimal::new(tick as i64, 0),
+        step: zero,
+        size_min: zero,
+        size_max: zero,
+        notional_min: zero,
+        multiplier: zero,
+        onboard: Ts::ZERO,
+        expiry: Ts::ZERO,
+        symbol: text,
+        base: text,
+        quote: text,
+        settle: text,
+        status_text: text,
+    });
+    out.events.push(Event { kind: Kind::Instrument, ts_event: Ts::ZERO, body, ..trade(0) });
+}
+
 fn status(out: &mut Out, number: u64) {
     let status = wholetape_model::TradingStatus::from_u8(number as u8);
     let text = out.arena.text(&number.to_string());
@@ -107,6 +131,7 @@ impl Session for Script {
             "D" => book(out, BookAction::Delta, n(1), n(2), n(3) as i64, n(4) as i64),
             "K" => out.events.push(Event { kind: Kind::Ticker, body: Body::Ticker(ticker(n(1))), ..trade(n(1)) }),
             "S" => status(out, n(1)),
+            "I" => definition(out, n(1)),
             "U" => out.actions.push(Action::Note(Note::Unknown { channel: "news".into() })),
             "ack" => out.actions.push(Action::Note(Note::Subscribed { streams: vec![String::new(); n(1) as usize] })),
             _ => return Err(ProtocolError::Malformed { channel: "script", at: 0, why: "garbage" }),
@@ -159,6 +184,10 @@ impl Session for Script {
 
     fn book_rule(&self, _: InstrumentIx) -> BookRule {
         Chain::SpotAnchored.into()
+    }
+
+    fn definitions_soon(&mut self, _: Ts) {
+        self.doubts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     }
 
     fn trade_history(&self) -> TradeHistory {
@@ -310,6 +339,36 @@ fn a_hole_is_marked_before_the_row_that_showed_it_and_healed_by_id() {
     assert_eq!(b.of(TRADES), expected);
     assert_eq!(b.of("gap.BTCUSDT.BINANCE").len(), 2, "operators read a copy");
     assert_eq!((b.line.stats().repeats, b.line.stats().late, b.line.stats().gaps_healed), (1, 2, 1));
+}
+
+/// Trades of the script cost 100.
+#[test]
+fn a_price_off_the_tick_asks_for_the_definition_and_is_flagged_where_it_stands() {
+    let venue = Script { live: true, ..Script::default() };
+    let doubts = venue.doubts.clone();
+    let mut b = bench_of(venue, true, Resume::default()).open(T0);
+    let asked = || doubts.load(std::sync::atomic::Ordering::Relaxed);
+    b.frame(at(1), "I 50");
+    b.frame(at(2), "T 1");
+    assert_eq!(asked(), 0);
+    b.frame(at(3), "I 7");
+    // What rests by the former tick is still filled.
+    b.frame(at(4), "T 2");
+    assert_eq!(asked(), 0);
+
+    let venue = Script { live: true, ..Script::default() };
+    let doubts = venue.doubts.clone();
+    let asked = || doubts.load(std::sync::atomic::Ordering::Relaxed);
+    let mut b = bench_of(venue, true, Resume::default()).open(T0);
+    b.frame(at(1), "I 7");
+    b.frame(at(2), "T 1");
+    assert_eq!((asked(), b.line.stats().findings), (1, 0), "the rule may have changed");
+    b.frame(at(130_000), "T 2");
+    assert_eq!((asked(), b.line.stats().findings), (1, 1), "it has not");
+    b.frame(at(130_001), "I 20");
+    b.frame(at(130_002), "T 3");
+    assert_eq!((asked(), b.line.stats().findings), (1, 1));
+    assert!(b.of("quality.BTCUSDT.BINANCE").iter().any(|row| row.contains("OffTick")));
 }
 
 #[test]

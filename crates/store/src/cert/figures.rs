@@ -17,14 +17,6 @@ use crate::scan::PartReader;
 use crate::seqs::Seqs;
 use crate::table::Table;
 
-/// Failed checks by name, as `row_flags` has them.
-const CHECKS: [(RowFlags, &str); 5] = [
-    (RowFlags::BAD_PRICE, "price"),
-    (RowFlags::BAD_SIZE, "size"),
-    (RowFlags::BAD_TIME, "time"),
-    (RowFlags::CROSSED, "crossed"),
-    (RowFlags::WIDE_SPREAD, "wide_spread"),
-];
 const SOURCES: [(RowFlags, &str); 3] =
     [(RowFlags::LATE_REST, "rest"), (RowFlags::LATE_ARCHIVE, "archive"), (RowFlags::LATE_REDUNDANT, "redundant")];
 
@@ -122,14 +114,14 @@ struct Reading {
     sum: Sum,
     seqs: Vec<(u64, u64)>,
     late: [u64; 3],
-    flagged: [u64; 5],
+    flagged: [u64; RowFlags::CHECKS.len()],
     last: Option<(Ts, u64)>,
 }
 
 impl Reading {
     fn new(table: Table) -> Self {
         let (out, seqs) = (PartFigures::default(), Vec::new());
-        Self { out, sum: Sum::new(table), seqs, late: [0; 3], flagged: [0; 5], last: None }
+        Self { out, sum: Sum::new(table), seqs, late: [0; 3], flagged: [0; RowFlags::CHECKS.len()], last: None }
     }
 
     fn row(&mut self, ts: Ts, record: &Record<'_>) -> Result<(), StoreError> {
@@ -162,7 +154,7 @@ impl Reading {
         }
         if flags.is_flagged() {
             out.flagged_rows += 1;
-            for (n, (flag, _)) in self.flagged.iter_mut().zip(CHECKS) {
+            for (n, (flag, _)) in self.flagged.iter_mut().zip(RowFlags::CHECKS) {
                 *n += u64::from(flags.has(flag));
             }
         }
@@ -222,7 +214,7 @@ impl Reading {
         };
         let table = &mut self.out.table;
         table.late = named(&self.late, &SOURCES);
-        table.flagged = named(&self.flagged, &CHECKS);
+        table.flagged = named(&self.flagged, &RowFlags::CHECKS);
         (table.blake3, table.bytes) = (self.sum.hex(), self.sum.bytes);
         table.delay = self.out.delays.figures();
         self.out

@@ -257,6 +257,10 @@ impl Session for Binance {
         [self.subscriptions.next(), self.polls.next()].into_iter().flatten().min()
     }
 
+    fn definitions_soon(&mut self, now: Ts) {
+        self.polls.instruments_soon(now);
+    }
+
     fn book_rule(&self, _: InstrumentIx) -> BookRule {
         sequence::rule(self.variant)
     }

@@ -366,6 +366,10 @@ impl Session for Dydx {
         [self.subscriptions.next(), self.polls.next(), snapshot, mended].into_iter().flatten().min()
     }
 
+    fn definitions_soon(&mut self, now: Ts) {
+        self.polls.instruments_soon(now);
+    }
+
     /// Each update names the message of the one before, as long as the connection lost none in between.
     fn book_rule(&self, _: InstrumentIx) -> BookRule {
         Chain::Linked.into()

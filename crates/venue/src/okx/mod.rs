@@ -304,6 +304,10 @@ impl Session for Okx {
         limits::pause_max(kind)
     }
 
+    fn definitions_soon(&mut self, now: Ts) {
+        self.polls.instruments_soon(now);
+    }
+
     fn book_rule(&self, _: InstrumentIx) -> BookRule {
         sequence::rule(self.numbered)
     }
