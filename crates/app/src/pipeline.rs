@@ -78,7 +78,6 @@ impl Pipeline {
         }
         let (dir, config) = (plan.dir.clone(), left_until_stored(plan.tape, plan.store.is_some()));
         let data = dir.parent().unwrap_or(&dir).to_owned();
-        let lines: Vec<String> = plan.feed.lines.iter().map(|line| line.name.clone()).collect();
         let tape = tokio::task::spawn_blocking(move || Tape::open(&dir, config)).await??;
         // Before the lines: they ask the ledger what is held from before their own look back.
         let keeper = {
@@ -101,6 +100,7 @@ impl Pipeline {
                 None
             }
         });
+        let lines = feed.asker();
         let account = Arc::new(Availability::open(&data));
         let watched = probe::Watched { addr, tape: tape.clone(), hub: hub.clone(), lines };
         let feed = Mutex::new(Some(feed));
@@ -133,7 +133,7 @@ impl Pipeline {
     pub fn shed_level(&self) -> f64 {
         let feed = self.surface.feed();
         let lines = feed.iter().flat_map(FeedHandle::lines);
-        lines.filter_map(|l| self.surface.hub.value("feed_shed_level", &[("line", l)])).fold(0.0, f64::max)
+        lines.filter_map(|l| self.surface.hub.value("feed_shed_level", &[("line", &l)])).fold(0.0, f64::max)
     }
 
     /// A planned stop: from here on nothing is due.
@@ -278,7 +278,7 @@ impl Surface for Own {
                 }
                 let links = self.links();
                 for line in feed.lines() {
-                    let of_line: Vec<_> = links.values().filter(|(name, ..)| name == line).collect();
+                    let of_line: Vec<_> = links.values().filter(|(name, ..)| *name == line).collect();
                     let up = of_line
                         .iter()
                         .any(|(_, s, _)| matches!(s, LinkState::Active | LinkState::Subscribed | LinkState::Draining));
@@ -289,7 +289,7 @@ impl Surface for Own {
                             .map_or("not connected yet".into(), |(_, s, why)| format!("{} ({why})", s.as_str()));
                         reasons.push(format!("line {line} is {state}"));
                     }
-                    let of = |name| self.hub.value(name, &[("line", line)]).unwrap_or(0.0);
+                    let of = |name| self.hub.value(name, &[("line", &line)]).unwrap_or(0.0);
                     if of("feed_shed_level") >= 1.0 {
                         ready = false;
                         reasons.push(format!(

@@ -25,6 +25,7 @@ use wholetape_venue::{Channel, Rate, SplitLimits, Venue, names, venue};
 use crate::backoff::{BackoffShape, Jitter};
 use crate::endpoint::{self, Approval, Endpoint, Scheme};
 use crate::feed::{FeedPlan, VenueDoor};
+use crate::follow::FollowPlan;
 use crate::line::SOCKETS_MAX;
 use crate::rest::HostPlan;
 use crate::shell::lag::LagLimits;
@@ -46,12 +47,22 @@ impl fmt::Display for Problem {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FeedConfig {
     /// Threads for lines; 0 = one less than there are cores, at least one.
     pub workers: usize,
+    /// How often the venues are asked what they list: what a pattern matches joins, what is not listed any more is not
+    /// subscribed again; "0s" = never.
+    #[serde(with = "humantime_serde")]
+    pub listings_every: Duration,
     pub line: Vec<LineConfig>,
+}
+
+impl Default for FeedConfig {
+    fn default() -> Self {
+        Self { workers: 0, listings_every: Duration::from_secs(600), line: Vec::new() }
+    }
 }
 
 /// Which ids fill the topic `trade`.
@@ -194,12 +205,18 @@ impl FeedConfig {
         if self.workers > 256 {
             problems.add("workers", self.workers, "at most 256; 0 chooses by cores");
         }
-        let mut plan = FeedPlan { workers: self.workers, ..FeedPlan::default() };
+        let (every, day) = (self.listings_every, Duration::from_secs(86_400));
+        if !every.is_zero() && !(Duration::from_secs(1)..=day).contains(&every) {
+            let value = format!("\"{}\"", humantime::format_duration(every));
+            problems.add("listings_every", value, "between 1s and 1day, or 0s: what was there at the start stays");
+        }
+        let follow = (!every.is_zero()).then(|| FollowPlan { every, lines: self.line.clone() });
+        let mut plan = FeedPlan { workers: self.workers, follow, ..FeedPlan::default() };
         let (mut names, mut taken) = (BTreeSet::new(), BTreeSet::new());
         for (i, line) in self.line.iter().enumerate() {
             problems.at = format!("feed.line[{i}]");
-            let name = if line.name.is_empty() { &line.venue } else { &line.name };
-            if !names.insert(name.clone()) {
+            let name = line.name();
+            if !names.insert(name.to_owned()) {
                 problems.add("name", name, "is taken by another line; give each its own");
             }
             if let Some((specs, door)) = line.plan(name, symbols, &mut taken, &mut problems) {
@@ -220,6 +237,30 @@ impl FeedConfig {
 }
 
 impl LineConfig {
+    /// What its lines are called where nothing else is said.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        if self.name.is_empty() { &self.venue } else { &self.name }
+    }
+
+    /// Whether one of its patterns chooses `symbol`: the venue's spelling or our id, whichever the pattern is written for.
+    pub(crate) fn chooses(&self, venue: &dyn Venue, symbol: &str) -> bool {
+        let patterns = self.instruments.iter().filter(|text| text.contains('*'));
+        let mut patterns = patterns.filter(|text| fits(text, venue, symbol));
+        patterns.next().is_some() && venue.is_symbol(symbol)
+    }
+
+    /// Lines for these symbols alone, configured like this one.
+    ///
+    /// # Errors
+    /// All problems.
+    pub(crate) fn lines_for(&self, name: &str, symbols: Vec<String>) -> Result<Vec<LineSpec>, Vec<Problem>> {
+        let mut problems = Problems { list: Vec::new(), at: "feed.line".into() };
+        let these = Self { instruments: symbols, ..self.clone() };
+        let planned = these.plan(name, &|_| Vec::new(), &mut BTreeSet::new(), &mut problems);
+        planned.map(|(specs, _)| specs).ok_or(problems.list)
+    }
+
     fn plan(
         &self,
         name: &str,
@@ -428,11 +469,8 @@ impl LineConfig {
         let mut chosen: Vec<(InstrumentId, String)> = Vec::new();
         for text in &self.instruments {
             let matching: Vec<String> = if text.contains('*') {
-                // The venue's symbol or our id, whichever the pattern is written for.
-                let fits = |symbol: &String| {
-                    matches_pattern(text, symbol) || matches_pattern(text, venue.instrument_id(symbol, None).as_str())
-                };
-                let matching: Vec<String> = symbols(&self.venue).into_iter().filter(fits).collect();
+                let matching: Vec<String> =
+                    symbols(&self.venue).into_iter().filter(|symbol| fits(text, venue, symbol)).collect();
                 if matching.is_empty() {
                     problems.add(
                         "instruments",
@@ -469,6 +507,10 @@ impl LineConfig {
         }
         chosen
     }
+}
+
+fn fits(pattern: &str, venue: &dyn Venue, symbol: &str) -> bool {
+    matches_pattern(pattern, symbol) || matches_pattern(pattern, venue.instrument_id(symbol, None).as_str())
 }
 
 /// `*` stands for any run of characters.

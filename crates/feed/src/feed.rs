@@ -13,7 +13,9 @@ use wholetape_tape::{Lane, Tape, TapeError};
 
 use crate::backoff::BackoffShape;
 use crate::breaker::BreakerShape;
+use crate::crew::Crew;
 use crate::error::FeedError;
+use crate::follow::{FollowPlan, Follower};
 use crate::gate::Gate;
 use crate::metrics::Hub;
 use crate::rest::{self, HostPlan, HostTask};
@@ -46,6 +48,8 @@ pub struct FeedPlan {
     pub restart: Option<BackoffShape>,
     /// No socket is opened: lines answer questions and ask over REST alone (`wholetape heal` without a running process).
     pub rest_only: bool,
+    /// What the venues list is followed; `None`: what was there at the start stays.
+    pub follow: Option<FollowPlan>,
 }
 
 impl FeedPlan {
@@ -64,7 +68,7 @@ pub struct Feed;
 #[derive(Debug)]
 pub struct FeedHandle {
     workers: Vec<Worker>,
-    asker: Asker,
+    crew: Crew,
     rest: Worker,
     watchdog: Option<JoinHandle<()>>,
     stop: CancellationToken,
@@ -121,17 +125,16 @@ impl Feed {
         let rest = Worker::spawn(WorkerParts { tasks: host_tasks, ..WorkerParts::new("rest", hub, &rest_stop) })?;
 
         let floor = tape.topics().iter().map(|t| t.last_ts_recv).max().unwrap_or(Ts::ZERO);
-        let mut workers = Vec::new();
-        let mut instruments = BTreeMap::new();
+        let mut workers: Vec<Worker> = Vec::new();
+        let asker = Asker::default();
+        let mut recorded = Vec::new();
         let raw = plan.lines.iter().any(|l| l.raw);
         let mut tasks: Vec<Vec<Box<dyn Task>>> = (0..count).map(|_| Vec::new()).collect();
         for (spec, home) in plan.lines.into_iter().zip(&homes) {
             let Some(gate) = gates.get(&spec.door).cloned() else {
                 return Err(abandon(workers, rest, &stop, &rest_stop, FeedError::NoWorker { line: spec.name }));
             };
-            for id in &spec.instruments {
-                instruments.insert(id.as_str().to_owned(), spec.name.clone());
-            }
+            recorded.push((spec.name.clone(), spec.instruments.clone(), *home));
             tasks[*home].push(Box::new(LineTask { spec: Arc::new(spec), shared: shared.clone(), gate }));
         }
         for (i, tasks) in tasks.into_iter().enumerate() {
@@ -161,9 +164,20 @@ impl Feed {
                 return Err(abandon(workers, rest, &stop, &rest_stop, error));
             }
         };
-        let tasks = workers.iter().flat_map(|w| w.asker().tasks).collect();
-        let asker = Asker { tasks, instruments };
-        Ok(FeedHandle { workers, asker, rest, watchdog: Some(watchdog), stop })
+        for (line, instruments, home) in recorded {
+            if let Some(controls) = workers[home].controls(&line) {
+                asker.learn(&line, controls, &instruments);
+            }
+        }
+        let hiring = workers.iter().map(Worker::hiring).collect();
+        let crew = Crew::new(asker, hiring, shared, gates, hosts);
+        if let Some(follow) = plan.follow.filter(|_| !plan.rest_only) {
+            // Beside the hosts: a list of thousands is read without a line having to wait for it.
+            if let Err(error) = rest.hiring().join(Box::new(Follower::new(follow, crew.clone()))) {
+                return Err(abandon(workers, rest, &stop, &rest_stop, error));
+            }
+        }
+        Ok(FeedHandle { workers, crew, rest, watchdog: Some(watchdog), stop })
     }
 }
 
@@ -240,8 +254,9 @@ fn last_number(tape: &Tape) -> Result<u32, TapeError> {
 
 impl FeedHandle {
     /// The names of all lines.
-    pub fn lines(&self) -> impl Iterator<Item = &str> {
-        self.asker.tasks.keys().map(String::as_str)
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        self.crew.asker().lines()
     }
 
     /// Asks a line; the answer repeats `correlation`.
@@ -249,13 +264,19 @@ impl FeedHandle {
     /// # Errors
     /// [`ControlError`].
     pub async fn ask(&self, line: &str, correlation: &str, command: Command) -> Result<Answer, ControlError> {
-        self.asker.ask(line, correlation, command, Duration::from_secs(5)).await
+        self.crew.asker().ask(line, correlation, command, Duration::from_secs(5)).await
     }
 
     /// Asks lines without holding this handle.
     #[must_use]
     pub fn asker(&self) -> Asker {
-        self.asker.clone()
+        self.crew.asker().clone()
+    }
+
+    /// Brings lines to it without holding this handle.
+    #[must_use]
+    pub fn crew(&self) -> Crew {
+        self.crew.clone()
     }
 
     /// Workers that give no sign of life just now.

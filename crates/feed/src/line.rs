@@ -17,6 +17,7 @@ mod behind;
 mod books;
 pub mod cadence;
 mod conn;
+mod delisted;
 mod down;
 mod drift;
 mod emit;

@@ -17,9 +17,7 @@ use crate::rest::{self, Fetched, HostPlan};
 /// # Errors
 /// [`FeedError::Plan`] for an unknown venue, [`FeedError::Symbols`] when no address answers.
 pub async fn fetch(venue: &str, endpoints: Vec<Endpoint>) -> Result<Vec<String>, FeedError> {
-    let failed = |why: String| FeedError::Symbols { venue: venue.into(), why };
     let known = wholetape_venue::venue(venue)?;
-    let session = wholetape_venue::open(&SessionPlan::capture(venue))?;
     let tries = endpoints.len().max(1);
     let mut plan = HostPlan::new(venue, endpoints, known.limits().rest);
     // exchangeInfo of spot is several megabytes.
@@ -28,22 +26,33 @@ pub async fn fetch(venue: &str, endpoints: Vec<Endpoint>) -> Result<Vec<String>,
     let (host, task) = rest::host(plan, crate::tls::config(&[])?, &Hub::new(), stop.clone());
     let _stop = stop.drop_guard();
     let running = tokio::spawn(task.run());
-    let all = async {
-        let mut symbols = Vec::new();
-        for arg in known.listings() {
-            let id = FetchId { kind: FetchKind::Instruments, instrument: NO_INSTRUMENT, arg: *arg };
-            let mut next = Some((*arg, session.request(id).ok_or("it offers no list")?));
-            while let Some((arg, request)) = next {
-                let page = list(known, &host, arg, &request, tries).await?;
-                symbols.extend(page.symbols);
-                next = page.next;
-            }
-        }
-        Ok::<_, String>(symbols)
-    };
-    let listed = all.await;
+    let listed = through(known, &host, tries).await;
     running.abort();
-    listed.map_err(failed)
+    listed
+}
+
+/// As [`fetch`], through a host that runs already and within its budget.
+///
+/// # Errors
+/// [`FeedError::Plan`], [`FeedError::Symbols`].
+pub async fn through(known: &dyn Venue, host: &rest::HostHandle, tries: usize) -> Result<Vec<String>, FeedError> {
+    let failed = |why: String| FeedError::Symbols { venue: known.name().into(), why };
+    let session = wholetape_venue::open(&SessionPlan::capture(known.name()))?;
+    let first = |arg: &u64| {
+        let id = FetchId { kind: FetchKind::Instruments, instrument: NO_INSTRUMENT, arg: *arg };
+        Some((*arg, session.request(id)?))
+    };
+    let firsts: Option<Vec<_>> = known.listings().iter().map(first).collect();
+    let mut symbols = Vec::new();
+    for first in firsts.ok_or_else(|| failed("it offers no list".into()))? {
+        let mut next = Some(first);
+        while let Some((arg, request)) = next {
+            let page = list(known, host, arg, &request, tries).await.map_err(failed)?;
+            symbols.extend(page.symbols);
+            next = page.next;
+        }
+    }
+    Ok(symbols)
 }
 
 /// The symbols of one answer, asked for at most `tries` times.

@@ -17,7 +17,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
-use wholetape_model::Ts;
+use wholetape_model::{InstrumentId, Ts};
 use wholetape_tape::Lane;
 
 use crate::backoff::{Backoff, BackoffShape};
@@ -79,6 +79,8 @@ pub enum Command {
     /// How far an order (instrument, number) is; one JSON object.
     BackfillProgress(String, u64),
     BackfillCancel(String, u64),
+    /// The venue does not list this instrument any more.
+    Delist(String),
     /// Rows of the archive for one topic; the answer is one JSON object, or [`BEHIND`](crate::shell::late::BEHIND).
     Late(Box<crate::line::late::Late>),
 }
@@ -281,19 +283,39 @@ impl WorkerParts {
     }
 }
 
-/// Asks lines from anywhere; outlives no worker and keeps none alive.
+/// Asks lines from anywhere; outlives no worker and keeps none alive. Clones know of lines that come later.
 #[derive(Debug, Clone, Default)]
-pub struct Asker {
-    pub(crate) tasks: BTreeMap<String, mpsc::Sender<Control>>,
+pub struct Asker(Arc<RwLock<Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
+    tasks: BTreeMap<String, mpsc::Sender<Control>>,
     /// Which line records an instrument.
-    pub(crate) instruments: BTreeMap<String, String>,
+    instruments: BTreeMap<String, String>,
 }
 
 impl Asker {
+    fn known(&self) -> std::sync::RwLockReadGuard<'_, Known> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A task, and the instruments that it records.
+    pub(crate) fn learn(&self, task: &str, controls: mpsc::Sender<Control>, instruments: &[InstrumentId]) {
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        known.tasks.insert(task.to_owned(), controls);
+        known.instruments.extend(instruments.iter().map(|id| (id.as_str().to_owned(), task.to_owned())));
+    }
+
+    /// The names of all lines.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        self.known().tasks.keys().cloned().collect()
+    }
+
     /// The line of an instrument.
     #[must_use]
-    pub fn line_of(&self, instrument: &str) -> Option<&str> {
-        self.instruments.get(instrument).map(String::as_str)
+    pub fn line_of(&self, instrument: &str) -> Option<String> {
+        self.known().instruments.get(instrument).cloned()
     }
 
     /// Asks a line and waits for its answer, `patience` at most.
@@ -307,7 +329,7 @@ impl Asker {
         command: Command,
         patience: Duration,
     ) -> Result<Answer, ControlError> {
-        let controls = self.tasks.get(task).ok_or_else(|| ControlError::Unknown(task.into()))?;
+        let controls = self.known().tasks.get(task).cloned().ok_or_else(|| ControlError::Unknown(task.into()))?;
         let (reply, answer) = oneshot::channel();
         controls.try_send(Control { correlation: correlation.into(), command, reply }).map_err(|e| match e {
             mpsc::error::TrySendError::Full(_) => ControlError::Busy(task.into()),
@@ -321,11 +343,40 @@ impl Asker {
     }
 }
 
+/// A task that joins a running worker, and its questions.
+type Joining = (Box<dyn Task>, mpsc::Receiver<Control>);
+
+/// Brings tasks to a running worker; keeps none alive.
+#[derive(Debug, Clone)]
+pub struct Hiring {
+    worker: String,
+    joining: mpsc::UnboundedSender<Joining>,
+}
+
+impl Hiring {
+    #[must_use]
+    pub fn worker(&self) -> &str {
+        &self.worker
+    }
+
+    /// Starts `task` beside the worker's others; what may be asked of it goes to the sender.
+    ///
+    /// # Errors
+    /// [`FeedError::NoWorker`]: the worker has ended.
+    pub fn join(&self, task: Box<dyn Task>) -> Result<mpsc::Sender<Control>, FeedError> {
+        let (controls, inbox) = mpsc::channel(CONTROLS_MAX);
+        let name = task.name().to_owned();
+        self.joining.send((task, inbox)).map_err(|_| FeedError::NoWorker { line: name })?;
+        Ok(controls)
+    }
+}
+
 /// A running worker, seen from outside.
 #[derive(Debug)]
 pub struct Worker {
     name: String,
     controls: BTreeMap<String, mpsc::Sender<Control>>,
+    hiring: Hiring,
     pulse: Arc<Pulse>,
     fatal: Arc<Mutex<Option<String>>>,
     stop: CancellationToken,
@@ -350,14 +401,16 @@ impl Worker {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let (pulse, fatal) = (Arc::new(Pulse::default()), Arc::new(Mutex::new(None)));
         let (beat, report) = (pulse.clone(), fatal.clone());
+        let (joining, joins) = mpsc::unbounded_channel();
         let thread = std::thread::Builder::new()
             .name(format!("wt-{name}"))
             .spawn(move || {
-                LocalSet::new().block_on(&runtime, run(parts, inboxes, &beat, &report));
+                LocalSet::new().block_on(&runtime, run(parts, inboxes, joins, &beat, &report));
                 beat.ended.store(true, Ordering::Relaxed);
             })
             .map_err(failed)?;
-        Ok(Self { name, controls, pulse, fatal, stop, thread: Some(thread) })
+        let hiring = Hiring { worker: name.clone(), joining };
+        Ok(Self { name, controls, hiring, pulse, fatal, stop, thread: Some(thread) })
     }
 
     #[must_use]
@@ -368,6 +421,12 @@ impl Worker {
     #[must_use]
     pub fn pulse(&self) -> &Arc<Pulse> {
         &self.pulse
+    }
+
+    /// Where a task's questions go.
+    #[must_use]
+    pub(crate) fn controls(&self, task: &str) -> Option<mpsc::Sender<Control>> {
+        self.controls.get(task).cloned()
     }
 
     pub fn tasks(&self) -> impl Iterator<Item = &str> {
@@ -383,7 +442,17 @@ impl Worker {
     /// Asks its tasks without holding the worker; it knows of no instruments.
     #[must_use]
     pub fn asker(&self) -> Asker {
-        Asker { tasks: self.controls.clone(), instruments: BTreeMap::new() }
+        let asker = Asker::default();
+        for (task, controls) in &self.controls {
+            asker.learn(task, controls.clone(), &[]);
+        }
+        asker
+    }
+
+    /// Brings tasks to it without holding it.
+    #[must_use]
+    pub fn hiring(&self) -> Hiring {
+        self.hiring.clone()
     }
 
     /// Tells all its tasks to stop.
@@ -444,7 +513,13 @@ pub fn watchdog(pulses: Vec<(String, Arc<Pulse>)>, hub: &Hub) -> std::io::Result
     })
 }
 
-async fn run(parts: WorkerParts, inboxes: Vec<mpsc::Receiver<Control>>, pulse: &Pulse, fatal: &Mutex<Option<String>>) {
+async fn run(
+    parts: WorkerParts,
+    inboxes: Vec<mpsc::Receiver<Control>>,
+    mut joins: mpsc::UnboundedReceiver<Joining>,
+    pulse: &Pulse,
+    fatal: &Mutex<Option<String>>,
+) {
     let WorkerParts { name, lane, raw, hosts, tasks, hub, stop, restart, floor } = parts;
     let handle = WorkerHandle(Rc::new(Shared {
         worker: name.clone(),
@@ -458,9 +533,12 @@ async fn run(parts: WorkerParts, inboxes: Vec<mpsc::Receiver<Control>>, pulse: &
         stop: stop.clone(),
     }));
     let mut running: tokio::task::JoinSet<Result<(), String>> = tokio::task::JoinSet::new();
-    for (task, inbox) in tasks.into_iter().zip(inboxes) {
+    let supervised = |(task, inbox): Joining| {
         let controls = Controls(Rc::new(RefCell::new(inbox)));
-        running.spawn_local(supervise(task, handle.clone(), controls, restart));
+        supervise(task, handle.clone(), controls, restart)
+    };
+    for joining in tasks.into_iter().zip(inboxes) {
+        running.spawn_local(supervised(joining));
     }
     let mut beat = tokio::time::interval(FLUSH_EVERY);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -471,6 +549,9 @@ async fn run(parts: WorkerParts, inboxes: Vec<mpsc::Receiver<Control>>, pulse: &
                 pulse.beats.fetch_add(1, Ordering::Relaxed);
                 beats += 1;
                 on_beat(&handle, beats.is_multiple_of(10));
+            }
+            Some(joining) = joins.recv() => {
+                running.spawn_local(supervised(joining));
             }
             ended = running.join_next() => match ended {
                 Some(Ok(Ok(()))) => {}

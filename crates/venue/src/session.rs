@@ -284,6 +284,12 @@ pub trait Session: Send {
     /// What the venue said of its instruments is in doubt: a session that polls them asks soon, within its own bounds.
     fn definitions_soon(&mut self, _now: Ts) {}
 
+    /// The venue does not list `instrument` any more: nothing of it is subscribed or asked for from the next opening on. Returns
+    /// how many streams that are fewer.
+    fn forget(&mut self, _instrument: InstrumentIx) -> usize {
+        0
+    }
+
     /// How past trades of the line's trade source can be asked for. A session whose `request` then offers nothing of the
     /// kind is believed as well.
     fn trade_history(&self) -> TradeHistory {

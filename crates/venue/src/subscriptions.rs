@@ -23,6 +23,15 @@ pub enum Operation {
     Unsubscribe,
 }
 
+/// Takes the streams of `symbol` out and counts them. Venues name streams by channel and symbol, whatever stands between and how
+/// it is spelt: `btcusdt@trade`, `books:BTC-USDT`, `orderbook.50.BTCUSDT`, `v4_candles:BTC-USD/1MIN`.
+pub fn forget(streams: &mut Vec<String>, symbol: &str) -> usize {
+    let before = streams.len();
+    let of = |stream: &String| stream.split(['@', ':', '.', '/']).any(|part| part.eq_ignore_ascii_case(symbol));
+    streams.retain(|stream| !of(stream));
+    before - streams.len()
+}
+
 /// The subscriptions of one connection: waiting, asked, answered.
 #[derive(Debug, Default)]
 pub struct Subscriptions {
@@ -179,6 +188,20 @@ mod tests {
 
     fn named(n: usize) -> Vec<String> {
         (0..n).map(|i| format!("s{i}")).collect()
+    }
+
+    #[test]
+    fn a_symbol_that_went_takes_its_streams_and_no_others() {
+        for (symbol, gone, stay) in [
+            ("BTCUSDT", "btcusdt@depth@100ms", "btcusdt_260327@depth@100ms"),
+            ("BTC-USDT", "books:BTC-USDT", "books:BTC-USDT-SWAP"),
+            ("BTCUSDT", "orderbook.50.BTCUSDT", "orderbook.50.BTCUSDTM"),
+            ("BTC-USD", "v4_candles:BTC-USD/1MIN", "v4_candles:WBTC-USD/1MIN"),
+        ] {
+            let mut streams = [gone, stay, "!forceOrder@arr"].map(String::from).to_vec();
+            assert_eq!(forget(&mut streams, symbol), 1);
+            assert_eq!(streams, [stay, "!forceOrder@arr"]);
+        }
     }
 
     #[test]

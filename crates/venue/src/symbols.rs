@@ -107,6 +107,11 @@ impl SymbolTable {
         self.by_ix.get(ix as usize)?.as_deref()
     }
 
+    /// Takes the symbol of `ix` out: it is not found any more, and its index is not given again.
+    pub fn forget(&mut self, ix: InstrumentIx) -> Option<Box<str>> {
+        self.by_ix.get_mut(ix as usize)?.take()
+    }
+
     /// One beyond the largest index.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -202,6 +207,9 @@ mod tests {
         assert_eq!(table.find_or_add("NEW"), Some(1_999 * 3 + 1));
         assert_eq!(table.find_or_add("NO NAME"), None);
         assert_eq!(SymbolTable::default().find("X"), None);
+        assert_eq!(table.forget(3).as_deref(), Some("SYM1USDT"));
+        assert_eq!((table.forget(3), table.find("SYM1USDT"), table.symbol(3)), (None, None, None));
+        assert!(all.iter().filter(|(ix, _)| *ix != 3).all(|(ix, symbol)| table.find(symbol) == Some(*ix)));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 use wholetape_feed::metrics::Hub;
+use wholetape_feed::worker::Asker;
 use wholetape_tape::Tape;
 
 use super::{Availability, State};
@@ -34,7 +35,8 @@ pub struct Watched {
     pub addr: SocketAddr,
     pub tape: Tape,
     pub hub: Hub,
-    pub lines: Vec<String>,
+    /// Knows the lines, those that join later too.
+    pub lines: Asker,
 }
 
 /// Looks until `stop`, then writes the account for the last time.
@@ -167,7 +169,7 @@ async fn within(watched: &Watched, account: &Availability) {
             () => (State::Able, ""),
         };
         account.looked("tape", state, why, span, usual);
-        for line in &watched.lines {
+        for line in &watched.lines.lines() {
             let (state, why) = judge(|name| watched.hub.value(name, &[("line", line)]));
             account.looked(&format!("line:{line}"), state, why, span, usual);
         }

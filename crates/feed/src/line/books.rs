@@ -118,6 +118,12 @@ impl BookFlow {
     }
 
     /// Nothing is asked before `at`.
+    /// The verdict on what it lacked, where no snapshot will end that.
+    pub(super) fn lost_for_good(&self, now: Ts, why: &str) -> Option<Gap<String>> {
+        let lost = self.lost.as_ref().filter(|lost| lost.gap > 0)?;
+        Some(gap_of(lost, GapState::Lost, lost.from_id, now, why.to_owned()))
+    }
+
     pub(super) fn ask_again_at(&mut self, at: Ts) {
         self.asked_at = None;
         self.next_ask = at;

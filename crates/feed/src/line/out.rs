@@ -61,6 +61,8 @@ pub enum LineAction {
     Reconnect(ConnIx, wholetape_model::LinkCause, String),
     /// The venue refused what no retry mends.
     Stop(ConnIx, String),
+    /// Nothing is left that this connection could bring: it is closed and not opened again.
+    Retire(ConnIx, String),
     /// Every stream asked for was acknowledged.
     Subscribed(ConnIx),
     /// The first frame with data came.

@@ -24,6 +24,8 @@ pub(super) struct Script {
     pub live: bool,
     /// How often the definitions were in doubt.
     pub doubts: std::sync::Arc<std::sync::atomic::AtomicU32>,
+    /// Nothing is asked for any more.
+    pub forgotten: bool,
     pub stats: SessionStats,
 }
 
@@ -172,8 +174,12 @@ impl Session for Script {
         None
     }
 
+    fn forget(&mut self, _: InstrumentIx) -> usize {
+        if std::mem::replace(&mut self.forgotten, true) { 0 } else { 3 }
+    }
+
     fn request(&self, want: Want) -> Option<Request> {
-        Some(Request { path: format!("{want:?}"), weight: 1 })
+        (!self.forgotten).then_some(Request { path: format!("{want:?}"), weight: 1 })
     }
 
     fn on_timer(&mut self, _: Ts, _: &mut Out) {}
@@ -369,6 +375,31 @@ fn a_price_off_the_tick_asks_for_the_definition_and_is_flagged_where_it_stands()
     b.frame(at(130_002), "T 3");
     assert_eq!((asked(), b.line.stats().findings), (1, 1));
     assert!(b.of("quality.BTCUSDT.BINANCE").iter().any(|row| row.contains("OffTick")));
+}
+
+#[test]
+fn an_instrument_that_is_not_listed_any_more_ends_its_streams_and_says_so() {
+    let mut b = bench(true, Resume::default()).open(T0);
+    b.frame(at(1), "T 1");
+    b.frame(at(2), "D 1 1 80 1");
+    b.timer(at(3_000));
+    b.answer(at(3_010), FetchKind::BookSnapshot, "1");
+    b.frame(at(3_020), "D 2 2 81 1");
+    assert!(b.line.instruments()[0].book.as_ref().is_some_and(|flow| flow.book().is_live()));
+    assert!(b.line.delist("ETHUSDT.BINANCE", at(4_000), &mut b.out).is_err());
+    b.actions.clear();
+    for _ in 0..2 {
+        b.line.delist("BTCUSDT.BINANCE", at(4_000), &mut b.out).unwrap();
+        b.take();
+    }
+    assert_eq!(b.of("status.BTCUSDT.BINANCE").len(), 1, "once");
+    assert_eq!(b.of(BOOK).last(), Some(&"validity stale 2"));
+    assert!(matches!(&b.actions[..], [LineAction::Retire(0, _)]), "{:?}", b.actions);
+    // Hours of silence, and nobody is asked or opened for it.
+    for hour in 1..10 {
+        b.timer(at(hour * 3_600_000));
+    }
+    assert_eq!(b.actions.len(), 1, "{:?}", b.actions);
 }
 
 #[test]

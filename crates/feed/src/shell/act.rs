@@ -57,6 +57,7 @@ impl Shell {
                 self.put_link(conn, LinkCause::Acknowledged, Duration::ZERO, "all streams acknowledged");
                 self.subscribed(conn);
             }
+            LineAction::Retire(conn, why) => self.retire(conn, &why),
             LineAction::FirstData(conn) => self.put_link(conn, LinkCause::FirstData, Duration::ZERO, "first data"),
             LineAction::ClosingSoon(conn) => {
                 let now = self.now();
@@ -114,6 +115,10 @@ impl Shell {
             }
             Command::BackfillCancel(instrument, job) => {
                 self.line.backfill_cancel(&instrument, job).map(|()| "cancelled".into())
+            }
+            Command::Delist(instrument) => {
+                let now = self.handle.clock().now();
+                self.line.delist(&instrument, now, &mut self.out).map(|()| "not subscribed any more".into())
             }
             Command::Late(late) => self.take_late(&late),
             Command::Send(conn, text) => match self.slots.get_mut(conn) {

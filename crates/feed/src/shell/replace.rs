@@ -42,6 +42,19 @@ impl Shell {
         slot.phase = Phase::Waiting(now);
     }
 
+    /// Nothing is left that `conn` could bring.
+    pub(super) fn retire(&mut self, conn: ConnIx, why: &str) {
+        if matches!(self.slots[conn].phase, Phase::Open(_)) {
+            self.give_up(conn, LinkCause::Stop, why);
+        }
+        let slot = &mut self.slots[conn];
+        slot.wanted = false;
+        slot.replaces = None;
+        slot.relieves_at = Ts::MAX;
+        slot.replace_at = Ts::MAX;
+        slot.phase = Phase::Waiting(Ts::MAX);
+    }
+
     /// All streams of `conn` are acknowledged.
     pub(super) fn subscribed(&mut self, conn: ConnIx) {
         if let Some(old) = self.slots[conn].replaces {

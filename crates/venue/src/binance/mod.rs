@@ -261,6 +261,11 @@ impl Session for Binance {
         self.polls.instruments_soon(now);
     }
 
+    fn forget(&mut self, instrument: InstrumentIx) -> usize {
+        let symbol = self.symbols.forget(instrument);
+        symbol.map_or(0, |symbol| subscriptions::forget(&mut self.streams, &symbol))
+    }
+
     fn book_rule(&self, _: InstrumentIx) -> BookRule {
         sequence::rule(self.variant)
     }

@@ -286,6 +286,11 @@ impl Session for Bybit {
         self.polls.instruments_soon(now);
     }
 
+    fn forget(&mut self, instrument: InstrumentIx) -> usize {
+        let symbol = self.symbols.forget(instrument);
+        symbol.map_or(0, |symbol| subscriptions::forget(&mut self.streams, &symbol))
+    }
+
     fn book_rule(&self, _: InstrumentIx) -> BookRule {
         sequence::RULE
     }

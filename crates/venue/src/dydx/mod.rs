@@ -370,6 +370,11 @@ impl Session for Dydx {
         self.polls.instruments_soon(now);
     }
 
+    fn forget(&mut self, instrument: InstrumentIx) -> usize {
+        let symbol = self.symbols.forget(instrument);
+        symbol.map_or(0, |symbol| subscriptions::forget(&mut self.streams, &symbol))
+    }
+
     /// Each update names the message of the one before, as long as the connection lost none in between.
     fn book_rule(&self, _: InstrumentIx) -> BookRule {
         Chain::Linked.into()
