@@ -135,7 +135,7 @@ fn plan(config: &config::Config, problems: &[config::Problem], id: &InstrumentId
         channels: vec!["trade".into()],
         ..LineConfig::default()
     };
-    let feed = wholetape_feed::FeedConfig { workers: 1, line: vec![line] };
+    let feed = wholetape_feed::FeedConfig { workers: 1, line: vec![line], ..Default::default() };
     let mut plan = feed.plan(&|_| Vec::new()).map_err(|all| {
         let all: Vec<String> = all.iter().map(ToString::to_string).collect();
         anyhow::anyhow!(all.join("\n"))

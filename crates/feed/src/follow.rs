@@ -129,9 +129,8 @@ impl Following {
         for venue in plan.lines.iter().filter_map(|line| wholetape_venue::venue(&line.venue).ok()) {
             let mut metrics = handle.metrics();
             let help = "instruments that joined or left while the feed ran";
-            let mut changed = |change| {
-                metrics.counter("feed_listings_total", help, &[("venue", venue.name()), ("change", change)])
-            };
+            let mut changed =
+                |change| metrics.counter("feed_listings_total", help, &[("venue", venue.name()), ("change", change)]);
             let (listed, delisted) = (changed("listed"), changed("delisted"));
             let help = "lists of instruments that could not be read or used";
             let failures = metrics.counter("feed_listing_failures_total", help, &[("venue", venue.name())]);
@@ -163,7 +162,11 @@ impl Following {
                     Ok(joined) => count(counters.listed, joined),
                     Err(why) => {
                         count(counters.failures, 1);
-                        tracing::error!(venue = venue.name(), group = group.name(), "what is listed cannot be recorded: {why}");
+                        tracing::error!(
+                            venue = venue.name(),
+                            group = group.name(),
+                            "what is listed cannot be recorded: {why}"
+                        );
                     }
                 }
             }
@@ -210,9 +213,9 @@ fn join(venue: &dyn Venue, crew: &Crew, group: &LineConfig, list: &BTreeSet<Stri
     let named = |k: usize| format!("{base}-listed-{k}");
     let used = |name: &String| lines.iter().any(|l| l == name || l.starts_with(&format!("{name}-")));
     let name = (1..).map(named).find(|name| !used(name)).unwrap_or(base.clone());
-    let specs = group.lines_for(&name, symbols).map_err(|problems| {
-        problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-    })?;
+    let specs = group
+        .lines_for(&name, symbols)
+        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
     let mut joined = 0;
     for spec in specs {
         let (line, ids) = (spec.name.clone(), spec.instruments.clone());
@@ -258,6 +261,9 @@ mod tests {
         assert!(!group(&["*"]).chooses(venue, "not a symbol"));
         let specs = group(&["*USDT"]).lines_for("usdm-listed-1", vec!["NEWUSDT".into()]).unwrap();
         assert_eq!(specs.len(), 1);
-        assert_eq!((specs[0].name.as_str(), specs[0].instruments[0].as_str()), ("usdm-listed-1", "NEWUSDT-PERP.BINANCE"));
+        assert_eq!(
+            (specs[0].name.as_str(), specs[0].instruments[0].as_str()),
+            ("usdm-listed-1", "NEWUSDT-PERP.BINANCE")
+        );
     }
 }

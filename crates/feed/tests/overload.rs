@@ -192,7 +192,8 @@ async fn twice_its_capacity_sheds_in_order_and_confesses_all_of_it() {
         line("slow", "binance-spot", "BTCUSDT", ws, rest.addr),
         line("calm", "binance-us", "BTCUSD", calm_ws, calm_rest.addr),
     ];
-    let mut plan = FeedConfig { workers: 2, line: lines }.plan(&|_| Vec::new()).expect("a good plan");
+    let mut plan =
+        FeedConfig { workers: 2, line: lines, ..FeedConfig::default() }.plan(&|_| Vec::new()).expect("a good plan");
     plan.lines[0].brake = BRAKE;
     let dir = tempfile::tempdir().unwrap();
     let tape = Tape::open(dir.path(), TapeConfig::default()).unwrap();

@@ -170,6 +170,13 @@ impl SimHandle {
         self.venues.iter().map(|venue| venue.lock().close_all()).sum()
     }
 
+    /// Takes an instrument off a generated venue's list, or puts it there again: what is not listed does not trade, has no definition,
+    /// and cannot be subscribed or asked for. False where there is none of the name.
+    pub fn list(&self, venue: &str, symbol: &str, listed: bool) -> bool {
+        let venue = self.venues.iter().find(|one| one.name == venue);
+        venue.is_some_and(|venue| venue.lock().world.list(symbol, listed))
+    }
+
     /// Makes one fault happen at the first fitting moment from now on. It is counted when it does.
     ///
     /// # Errors

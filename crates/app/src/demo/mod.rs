@@ -184,7 +184,7 @@ async fn play(args: &cli::Demo, dir: &Path) -> anyhow::Result<Verdict> {
     let sim = Sim::start(sim).await.context("the simulated venues do not start")?;
     let lines: Vec<LineConfig> = sim.addrs().iter().map(|addr| line(addr, args, recording.as_ref())).collect();
     let wanted = wanted(sim.addrs(), &lines)?;
-    let mut feed = FeedConfig { workers: 0, line: lines }.plan(&|_| Vec::new()).map_err(|all| {
+    let mut feed = FeedConfig { line: lines, ..FeedConfig::default() }.plan(&|_| Vec::new()).map_err(|all| {
         Problems(all.into_iter().map(|p| Problem::new(p.key, p.value, "cannot be used", p.remedy)).collect())
     })?;
     for said in load::plan(args, &mut feed) {

@@ -67,7 +67,7 @@ impl Writer {
         loop {
             // Asked twice is written once: the line looks at what came since `late.seen`.
             let command = Command::Late(Box::new(late.clone()));
-            match runtime.block_on(asker.ask(line, "import", command, PATIENCE)) {
+            match runtime.block_on(asker.ask(&line, "import", command, PATIENCE)) {
                 Ok(answer) => match answer.result.as_deref() {
                     Ok(BEHIND) => return Ok(Some(Put::Behind)),
                     Ok(UNKNOWN) => return Ok(None),

@@ -158,8 +158,11 @@ fn the_trade_source_is_what_is_subscribed() {
 
 #[test]
 fn defaults_read_back() {
-    let config =
-        FeedConfig { workers: 3, line: vec![LineConfig { venue: "binance-us".into(), ..LineConfig::default() }] };
+    let config = FeedConfig {
+        workers: 3,
+        line: vec![LineConfig { venue: "binance-us".into(), ..LineConfig::default() }],
+        ..FeedConfig::default()
+    };
     let text = toml::to_string(&config).unwrap();
     assert_eq!(toml::from_str::<FeedConfig>(&text).unwrap(), config);
     assert!(toml::from_str::<FeedConfig>("worker = 1").is_err(), "unknown keys are refused");

@@ -21,7 +21,9 @@ struct Entry {
 /// The whole body; `only` asks for one symbol.
 pub(super) fn body(inner: &Inner, kind: VenueKind, limit: u32, exchange_ms: i64, only: Option<&str>) -> String {
     let entries: Vec<Entry> = match &inner.world {
-        World::Generated(generator) => generator.markets.iter().map(|market| generated(market.spec())).collect(),
+        World::Generated(generator) => {
+            generator.markets.iter().filter(|m| m.listed).map(|market| generated(market.spec())).collect()
+        }
         World::Recorded(replay) => {
             if let (Some(body), None) = (&replay.exchange_info, only) {
                 return body.clone();

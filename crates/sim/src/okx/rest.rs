@@ -52,7 +52,7 @@ pub(super) fn serve(inner: &Inner, endpoint: &str, query: &Query, stale: bool) -
 
 fn instrument<'a>(inner: &Inner, query: &'a Query) -> Result<&'a str, Answer> {
     let name = query.text("instId").ok_or_else(|| missing("instId"))?;
-    if inner.history.by_symbol.contains_key(name) {
+    if inner.world.listed().iter().any(|symbol| symbol == name) {
         Ok(name)
     } else {
         Err(error(200, 51_001, "Instrument ID doesn't exist."))

@@ -108,6 +108,8 @@ pub struct Market {
     voice: Box<dyn Voice>,
     owed: f64,
     ran_ms: u64,
+    /// The venue tells of it and trades it.
+    pub listed: bool,
 }
 
 impl Market {
@@ -131,7 +133,7 @@ impl Market {
             floor.fill();
         }
         voice.listed(&floor, now);
-        Self { floor, voice, owed: 0.0, ran_ms: now.run_ms }
+        Self { floor, voice, owed: 0.0, ran_ms: now.run_ms, listed: true }
     }
 
     pub fn spec(&self) -> &Spec {
@@ -166,6 +168,9 @@ impl Market {
     pub fn advance(&mut self, now: Now, out: &mut Vec<Event>) {
         let passed = now.run_ms.saturating_sub(self.ran_ms) as f64 / 1000.0;
         self.ran_ms = now.run_ms;
+        if !self.listed {
+            return;
+        }
         self.owed = (self.owed + passed * self.floor.spec.config.events_per_s).min(STEPS_MAX);
         while self.owed >= 1.0 {
             // Exponential gaps make the flow Poisson; the sum of them is what time owes us.

@@ -49,6 +49,23 @@ impl World {
         }
     }
 
+    /// Those that the venue tells of just now.
+    pub fn listed(&self) -> Vec<String> {
+        match self {
+            Self::Generated(generator) => {
+                generator.markets.iter().filter(|m| m.listed).map(|m| m.symbol().to_owned()).collect()
+            }
+            Self::Recorded(replay) => replay.symbols(),
+        }
+    }
+
+    /// Takes a market off the list, or puts it there again; whether it is one of a generated world.
+    pub fn list(&mut self, symbol: &str, listed: bool) -> bool {
+        let Self::Generated(generator) = self else { return false };
+        let market = generator.markets.iter_mut().find(|m| m.symbol() == symbol);
+        market.map(|market| market.listed = listed).is_some()
+    }
+
     pub fn book(&self, symbol: &str, limit: usize) -> Option<BookText> {
         match self {
             Self::Generated(generator) => Some(generator.market(symbol)?.book(limit)),
@@ -68,7 +85,7 @@ impl World {
     pub fn definitions(&self, wanted: &dyn Fn(&str) -> bool) -> Vec<String> {
         match self {
             Self::Generated(generator) => {
-                generator.markets.iter().filter(|m| wanted(m.symbol())).map(Market::definition).collect()
+                generator.markets.iter().filter(|m| m.listed && wanted(m.symbol())).map(Market::definition).collect()
             }
             Self::Recorded(_) => Vec::new(),
         }

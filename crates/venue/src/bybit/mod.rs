@@ -288,7 +288,7 @@ impl Session for Bybit {
 
     fn forget(&mut self, instrument: InstrumentIx) -> usize {
         let symbol = self.symbols.forget(instrument);
-        symbol.map_or(0, |symbol| subscriptions::forget(&mut self.streams, &symbol))
+        symbol.map_or(0, |symbol| crate::subscriptions::forget(&mut self.streams, &symbol))
     }
 
     fn book_rule(&self, _: InstrumentIx) -> BookRule {

@@ -372,7 +372,7 @@ impl Session for Dydx {
 
     fn forget(&mut self, instrument: InstrumentIx) -> usize {
         let symbol = self.symbols.forget(instrument);
-        symbol.map_or(0, |symbol| subscriptions::forget(&mut self.streams, &symbol))
+        symbol.map_or(0, |symbol| crate::subscriptions::forget(&mut self.streams, &symbol))
     }
 
     /// Each update names the message of the one before, as long as the connection lost none in between.
