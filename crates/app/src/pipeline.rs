@@ -100,9 +100,10 @@ impl Pipeline {
                 None
             }
         });
-        let lines = feed.asker();
+        let asker = feed.asker();
         let account = Arc::new(Availability::open(&data));
-        let watched = probe::Watched { addr, tape: tape.clone(), hub: hub.clone(), lines };
+        let watched =
+            probe::Watched { addr, tape: tape.clone(), hub: hub.clone(), lines: Box::new(move || asker.lines()) };
         let feed = Mutex::new(Some(feed));
         let surface = Arc::new(Own { tape: tape.clone(), hub, feed, account: account.clone(), keeper, store });
         let history = surface.store.as_ref().map(|store| Arc::new(store.history()) as Arc<dyn History>);

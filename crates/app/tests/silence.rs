@@ -43,7 +43,9 @@ impl World {
             open_timeout: S,
             ..LineConfig::default()
         };
-        let plan = FeedConfig { workers: 1, line: vec![line] }.plan(&|_| Vec::new()).expect("a good plan");
+        let plan = FeedConfig { workers: 1, line: vec![line], ..FeedConfig::default() }
+            .plan(&|_| Vec::new())
+            .expect("a good plan");
         let tape = Tape::open(&dir.path().join("tape"), TapeConfig::default()).unwrap();
         let hub = Hub::new();
         let feed = Feed::start(plan, &tape, &hub, CancellationToken::new()).unwrap();

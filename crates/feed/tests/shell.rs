@@ -46,7 +46,7 @@ fn config(ws: SocketAddr, rest: SocketAddr) -> LineConfig {
 }
 
 fn plan(line: LineConfig) -> FeedPlan {
-    FeedConfig { workers: 1, line: vec![line] }.plan(&|_| Vec::new()).expect("a good plan")
+    FeedConfig { workers: 1, line: vec![line], ..FeedConfig::default() }.plan(&|_| Vec::new()).expect("a good plan")
 }
 
 impl World {
@@ -474,7 +474,8 @@ async fn topics_follow_their_line_to_another_worker() {
     assert!(until(5 * S, || !world.trades().is_empty()).await);
     tokio::task::block_in_place(|| world.stop());
     // The other line comes first now, so `spot` moves to the second worker.
-    let plan = FeedConfig { workers: 2, line: vec![second, first] }.plan(&|_| Vec::new()).unwrap();
+    let plan =
+        FeedConfig { workers: 2, line: vec![second, first], ..FeedConfig::default() }.plan(&|_| Vec::new()).unwrap();
     world.feed = Some(Feed::start(plan, &world.tape, &world.hub, CancellationToken::new()).unwrap());
     assert!(until(10 * S, || world.trades().len() >= 2).await, "{:?}", world.links());
     let lane = world.tape.topics().into_iter().find(|t| t.topic.as_str() == "trade.BTCUSDT.BINANCE").unwrap().lane;

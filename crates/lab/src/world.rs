@@ -98,6 +98,7 @@ impl World {
                 line("binance-spot", &["BTCUSDT", "ETHUSDT"], limits[0]),
                 line("binance-usdm", &["BTCUSDT"], limits[1]),
             ],
+            ..FeedConfig::default()
         };
         let feed = config.plan(&|_| Vec::new()).unwrap_or_else(|p| panic!("the lab's own configuration: {p:?}"));
         let disk = MemDisk::new(Path::new(DIR), seed ^ 0x6469_736b);

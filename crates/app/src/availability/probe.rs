@@ -14,7 +14,6 @@ use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 use wholetape_feed::metrics::Hub;
-use wholetape_feed::worker::Asker;
 use wholetape_tape::Tape;
 
 use super::{Availability, State};
@@ -35,8 +34,8 @@ pub struct Watched {
     pub addr: SocketAddr,
     pub tape: Tape,
     pub hub: Hub,
-    /// Knows the lines, those that join later too.
-    pub lines: Asker,
+    /// The names of the lines just now: some join later.
+    pub lines: Box<dyn Fn() -> Vec<String> + Send>,
 }
 
 /// Looks until `stop`, then writes the account for the last time.
@@ -169,7 +168,7 @@ async fn within(watched: &Watched, account: &Availability) {
             () => (State::Able, ""),
         };
         account.looked("tape", state, why, span, usual);
-        for line in &watched.lines.lines() {
+        for line in &(watched.lines)() {
             let (state, why) = judge(|name| watched.hub.value(name, &[("line", line)]));
             account.looked(&format!("line:{line}"), state, why, span, usual);
         }

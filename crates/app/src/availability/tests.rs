@@ -141,7 +141,7 @@ async fn a_gateway_that_goes_away_lowers_the_figure() {
     let deps = Deps { tape: tape.clone(), history: None, surface: Arc::new(Nothing) };
     let gateway = tokio::spawn(Gateway::serve(GatewayConfig::default(), deps, listener, gateway_stop.clone()));
     let account = Arc::new(Availability::open(dir.path()));
-    let watched = probe::Watched { addr, tape, hub: wholetape_feed::Hub::new(), lines: vec!["x".into()] };
+    let watched = probe::Watched { addr, tape, hub: wholetape_feed::Hub::new(), lines: Box::new(|| vec!["x".into()]) };
     let thread = probe::start(watched, account.clone(), stop.clone()).unwrap();
     let due = |name: &str| account.run().get(name).map_or((0, 0), |c| (c.due_ms, c.able_ms));
     let end = tokio::time::Instant::now() + 20 * S;

@@ -79,6 +79,7 @@ rings = "64MiB"              # and for all of them together
 
 [feed]
 workers = 0                  # threads for lines; 0 = cores - 1, at least 1
+listings_every = "10m"       # patterns follow what the venues list, delisted instruments are let go; "0s" = never
 
 # One group of instruments of one venue. Venues: {venues}.
 # Channels: trade trade-raw book quote ticker bar-<period> mark (with index and funding) liquidation open_interest
