@@ -462,7 +462,8 @@ pub struct Verdict {
 
 #[derive(Args)]
 pub struct Sim {
-    /// binance-spot, binance-usdm or okx; repeat for several. Without it: the first two.
+    /// binance-spot, binance-usdm, okx, bybit-spot, bybit-linear, bybit-inverse, or bybit for all three of its; repeat for several.
+    /// Without it: the first two.
     #[arg(long = "venue", value_name = "NAME")]
     pub venues: Vec<String>,
     /// Port of the first venue, the next ones follow; 0 picks free ones.

@@ -18,7 +18,8 @@ pub fn config(args: &cli::Sim) -> anyhow::Result<SimConfig> {
         None => SimConfig::default(),
     };
     if args.capture.is_none() && !args.venues.is_empty() {
-        config.venues = args.venues.iter().map(|name| venue(name)).collect::<anyhow::Result<_>>()?;
+        let named = args.venues.iter().map(|name| venues(name)).collect::<anyhow::Result<Vec<_>>>()?;
+        config.venues = named.into_iter().flatten().collect();
     }
     if let Some(count) = args.instruments {
         anyhow::ensure!((1..=2_000).contains(&count), "--instruments {count}: use 1 to 2000");
@@ -61,12 +62,25 @@ fn pace(venues: &mut [VenueConfig], rate: f64) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whatever `--venue` takes.
+const SIMULATED: &str = "binance-spot, binance-usdm, okx, bybit-spot, bybit-linear, bybit-inverse, or bybit for these three";
+
+fn venues(name: &str) -> anyhow::Result<Vec<VenueConfig>> {
+    match name {
+        "bybit" => ["bybit-spot", "bybit-linear", "bybit-inverse"].into_iter().map(venue).collect(),
+        one => Ok(vec![venue(one)?]),
+    }
+}
+
 fn venue(name: &str) -> anyhow::Result<VenueConfig> {
     Ok(match name {
         "binance-spot" => VenueConfig::spot(),
         "binance-usdm" => VenueConfig::usdm(),
         "okx" => VenueConfig::okx(),
-        other => anyhow::bail!("`{other}` cannot be simulated: use binance-spot, binance-usdm or okx"),
+        "bybit-spot" => VenueConfig::bybit_spot(),
+        "bybit-linear" => VenueConfig::bybit_linear(),
+        "bybit-inverse" => VenueConfig::bybit_inverse(),
+        other => anyhow::bail!("`{other}` cannot be simulated: use {SIMULATED}"),
     })
 }
 

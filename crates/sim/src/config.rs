@@ -20,9 +20,23 @@ pub enum VenueKind {
     /// Served from recordings only.
     BinanceUs,
     Okx,
+    BybitSpot,
+    BybitLinear,
+    BybitInverse,
 }
 
 impl VenueKind {
+    pub const ALL: [Self; 8] = [
+        Self::BinanceSpot,
+        Self::BinanceUsdm,
+        Self::BinanceCoinm,
+        Self::BinanceUs,
+        Self::Okx,
+        Self::BybitSpot,
+        Self::BybitLinear,
+        Self::BybitInverse,
+    ];
+
     pub const fn name(self) -> &'static str {
         match self {
             Self::BinanceSpot => "binance-spot",
@@ -30,6 +44,9 @@ impl VenueKind {
             Self::BinanceCoinm => "binance-coinm",
             Self::BinanceUs => "binance-us",
             Self::Okx => "okx",
+            Self::BybitSpot => "bybit-spot",
+            Self::BybitLinear => "bybit-linear",
+            Self::BybitInverse => "bybit-inverse",
         }
     }
 
@@ -40,14 +57,12 @@ impl VenueKind {
 
     /// Whether the generator knows it.
     pub const fn is_generated(self) -> bool {
-        matches!(self, Self::BinanceSpot | Self::BinanceUsdm | Self::Okx)
+        !matches!(self, Self::BinanceCoinm | Self::BinanceUs)
     }
 
     /// The venue of a truth file.
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::BinanceSpot, Self::BinanceUsdm, Self::BinanceCoinm, Self::BinanceUs, Self::Okx]
-            .into_iter()
-            .find(|k| k.name() == name)
+        Self::ALL.into_iter().find(|k| k.name() == name)
     }
 }
 
@@ -163,7 +178,7 @@ pub struct Limits {
     pub queue_frames: usize,
     /// Trades of each kind and instrument that REST remembers; 0 = all.
     pub history_rows: usize,
-    /// A book that does not change is pushed again after so long (OKX: 60 s).
+    /// What does not change is pushed again after so long (OKX: books, 60 s; Bybit: best prices, 3 s).
     pub idle_push_ms: Option<u64>,
     /// `historicalTrades` wants a key header; `None`: on USDⓈ-M, and not in capture mode.
     pub key_for_history: Option<bool>,
@@ -279,6 +294,34 @@ impl VenueConfig {
         venue
     }
 
+    /// Two pairs, with more than the 200 levels a side that are told by default.
+    pub fn bybit_spot() -> Self {
+        let mut venue = Self::bare(VenueKind::BybitSpot);
+        venue.instruments = vec![
+            InstrumentConfig::new("BTCUSDT", "BTC", ["0.01", "0.000001", "61837.63", "0.35"], 100.0),
+            InstrumentConfig::new("ETHUSDT", "ETH", ["0.01", "0.00001", "2687.40", "2.5"], 60.0),
+        ];
+        venue
+    }
+
+    /// Two perpetuals settled in USDT.
+    pub fn bybit_linear() -> Self {
+        let mut venue = Self::bare(VenueKind::BybitLinear);
+        venue.instruments = vec![
+            InstrumentConfig::new("BTCUSDT", "BTC", ["0.10", "0.001", "61800.20", "0.4"], 120.0),
+            InstrumentConfig::new("SOLUSDT", "SOL", ["0.010", "0.1", "154.320", "60"], 50.0),
+        ];
+        venue
+    }
+
+    /// One perpetual settled in its coin: sizes are dollars.
+    pub fn bybit_inverse() -> Self {
+        let mut venue = Self::bare(VenueKind::BybitInverse);
+        let one = InstrumentConfig::new("BTCUSD", "BTC", ["0.50", "1", "61790.50", "12000"], 60.0);
+        venue.instruments = vec![InstrumentConfig { quote: "USD".into(), ..one }];
+        venue
+    }
+
     /// `count` invented instruments of one pace and unlike prices, with small books: many of them cost little.
     pub fn many(kind: VenueKind, count: usize, events_per_s: f64) -> Self {
         let mut venue = Self::bare(kind);
@@ -289,10 +332,12 @@ impl VenueConfig {
                 let numbers = ["0.01", "0.001", prices[at % prices.len()], "2.5"];
                 let symbol = match kind {
                     VenueKind::Okx => format!("{base}-USDT-SWAP"),
+                    VenueKind::BybitInverse => format!("{base}USD"),
                     _ => format!("{base}USDT"),
                 };
                 let one = InstrumentConfig::new(&symbol, &base, numbers, events_per_s);
-                InstrumentConfig { levels: 60, ..one }
+                let quote = if kind == VenueKind::BybitInverse { "USD" } else { "USDT" };
+                InstrumentConfig { levels: 60, quote: quote.into(), ..one }
             })
             .collect();
         venue
@@ -388,12 +433,13 @@ mod tests {
         assert_eq!((usdm.price(usdm.start_ticks), usdm.size(1)), ("61800.20".into(), "0.001".into()));
         let okx = Spec::new(VenueKind::Okx, &VenueConfig::okx().instruments[1]).unwrap();
         assert_eq!((okx.price(268_700), okx.size(150)), ("2687".into(), "1.5".into()));
-        for venue in [VenueConfig::spot(), VenueConfig::usdm(), VenueConfig::okx()] {
+        let bybit = [VenueConfig::bybit_spot(), VenueConfig::bybit_linear(), VenueConfig::bybit_inverse()];
+        for venue in [VenueConfig::spot(), VenueConfig::usdm(), VenueConfig::okx()].into_iter().chain(bybit) {
             for instrument in &venue.instruments {
                 Spec::new(venue.kind, instrument).unwrap();
             }
         }
-        for kind in [VenueKind::BinanceSpot, VenueKind::BinanceUsdm, VenueKind::Okx] {
+        for kind in VenueKind::ALL.into_iter().filter(|kind| kind.is_generated()) {
             let many = VenueConfig::many(kind, 500, 2.0);
             assert!(many.instruments.iter().all(|instrument| Spec::new(kind, instrument).is_ok()));
         }

@@ -114,6 +114,7 @@ impl Past {
             Kind::AggTrade | Kind::Trade => match protocol.read(kind, payload) {
                 Ok(Read::Group(trade)) => insert(&mut self.agg_trades, trade, |trade| trade.id),
                 Ok(Read::Trade(trade)) => insert(&mut self.trades, trade, |trade| trade.id),
+                Ok(Read::Trades(all)) => all.into_iter().for_each(|one| insert(&mut self.trades, one, |one| one.id)),
                 _ => {}
             },
             Kind::Kline => {

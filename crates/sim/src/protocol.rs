@@ -8,6 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::binance::Binance;
+use crate::bybit::Bybit;
 use crate::config::{VenueConfig, VenueKind};
 use crate::event::{Event, Kind, Now};
 use crate::okx::Okx;
@@ -68,6 +69,8 @@ pub(crate) struct Refusal {
 pub(crate) enum Read {
     Group(AggTrade),
     Trade(RawTrade),
+    /// Of one message.
+    Trades(Vec<RawTrade>),
     Quote(Quote),
     Depth(DepthEvent),
     /// Kept as its text.
@@ -116,6 +119,11 @@ pub(crate) trait Protocol: fmt::Debug + Send + Sync {
         true
     }
 
+    /// Whether the loss of one frame of the kind shows in its neighbours. No other is ever lost alone.
+    fn tells_loss(&self, kind: Kind) -> bool {
+        kind.is_sequenced()
+    }
+
     /// The text of an event on one of its streams.
     fn frame(&self, combined: bool, stream: &str, event: &Event) -> String;
 
@@ -127,7 +135,7 @@ pub(crate) trait Protocol: fmt::Debug + Send + Sync {
     /// Does what a client's message asks for; what is to be answered at once.
     fn hear(&self, venue: &Venue, conn: u64, text: &str) -> Vec<String>;
 
-    /// The last words before a planned end.
+    /// The last words before a planned end; empty: none.
     fn farewell(&self, combined: bool, exchange_ms: i64) -> String;
 
     /// The ids that say which frame this was.
@@ -181,5 +189,8 @@ pub(crate) fn of(kind: VenueKind) -> &'static dyn Protocol {
         VenueKind::BinanceCoinm => &Binance(VenueKind::BinanceCoinm),
         VenueKind::BinanceUs => &Binance(VenueKind::BinanceUs),
         VenueKind::Okx => &Okx,
+        VenueKind::BybitSpot => &Bybit(VenueKind::BybitSpot),
+        VenueKind::BybitLinear => &Bybit(VenueKind::BybitLinear),
+        VenueKind::BybitInverse => &Bybit(VenueKind::BybitInverse),
     }
 }

@@ -215,7 +215,8 @@ pub fn snippet(addrs: &[VenueAddr]) -> String {
         let channels = match addr.kind {
             V::BinanceUsdm | V::BinanceCoinm => r#""trade-raw", "mark", "liquidation", "open_interest", "#,
             // Single matches are the one source of trades; what a spot pair has not is not asked for.
-            V::Okx => r#""mark", "liquidation", "open_interest", "#,
+            V::Okx | V::BybitLinear | V::BybitInverse => r#""mark", "liquidation", "open_interest", "#,
+            V::BybitSpot => "",
             _ => r#""trade-raw", "#,
         };
         text.push_str(&format!(

@@ -1,6 +1,7 @@
 //! One instrument, one reader: what the venue published against what was held and what was confessed.
 //!
-//! - Trades of the trade topic: equal as sets by id, with all fields. A confession does not excuse a missing one.
+//! - Trades of the trade topic: equal as sets by id, with all fields. A confession does not excuse a missing one, unless the
+//!   venue has no past trades to ask for ([`Wanted::trades_confessed`]): then held ∪ confessed = truth.
 //! - The book: equal to the venue's at the same update id. Its deltas, and every other kind: held ∪ confessed = truth.
 //! - Nothing invented, nothing twice, no gap without a verdict, seqs that partition.
 //!
@@ -193,11 +194,20 @@ pub(super) fn of_agg(t: &AggTrade) -> Option<Trade> {
     })
 }
 
+/// What the venue calls it.
+pub(super) fn id_of(t: &RawTrade) -> TradeId {
+    // A name that is no id of ours is found nowhere.
+    t.name.as_ref().and_then(|name| name.parse().ok()).unwrap_or_else(|| t.id.into())
+}
+
 pub(super) fn of_raw(t: &RawTrade) -> Option<Trade> {
+    let id = id_of(t);
+    // A UUID covers no numbers.
+    let number = id.number().unwrap_or(0);
     Some(Trade {
-        id: t.id.into(),
-        first_id: t.id,
-        last_id: t.id,
+        id,
+        first_id: number,
+        last_id: number,
         price: facts::number(&t.price)?,
         size: facts::number(&t.size)?,
         seller_took: Some(t.buyer_is_maker),
@@ -263,6 +273,31 @@ fn stated(truth: &[(String, Born)], topic: &TopicSeen, extra: impl Fn(&str) -> b
     count
 }
 
+/// What was the last word of the venue at each time, of what a new subscription is told again.
+#[derive(Default)]
+struct Standing {
+    /// Its time, ms, and the fact without it; in order of the truth.
+    told: Vec<(i64, String)>,
+}
+
+impl Standing {
+    fn of(kind: Kind, published: &[(String, Born)]) -> Self {
+        let stands = matches!(kind, Kind::Mark | Kind::Index | Kind::Funding | Kind::OpenInterest);
+        let told = published.iter().filter(|_| stands).map(|(fact, born)| (born.event_ms, facts::untimed(fact)));
+        Self { told: told.collect() }
+    }
+
+    /// Whether the fact says what stood then.
+    fn is(&self, fact: &str) -> bool {
+        let Some(at) = facts::time_of(fact) else { return false };
+        let value = facts::untimed(fact);
+        let stood = |(n, (from, told)): (usize, &(i64, String))| {
+            *told == value && *from <= at && self.told.get(n + 1).is_none_or(|(next, _)| *next >= at)
+        };
+        self.told.iter().enumerate().any(stood)
+    }
+}
+
 /// Update ids that some snapshot stands for: everything up to the first, and from each confessed hole up to the next.
 fn deltas(truth: &InstrumentTruth, topic: &TopicSeen) -> Count {
     let mut count = base(topic);
@@ -287,6 +322,8 @@ fn deltas(truth: &InstrumentTruth, topic: &TopicSeen) -> Count {
         match topic.book.deltas.get(&event.last) {
             Some(held) if *held == digest => {}
             Some(_) => count.invent(|| format!("{}: other levels than published", event.last)),
+            // A count that began anew is told by a snapshot.
+            None if event.last < event.previous && topic.book.snapshots.contains(&event.last) => count.held += 1,
             // What was before the first snapshot is in it.
             None if up_to(event.last, first) => count.held += 1,
             None if topic.book.jumps.iter().any(|(after, to)| !up_to(event.last, *after) && up_to(event.last, *to)) => {
@@ -413,16 +450,19 @@ pub fn compare(truth: &InstrumentTruth, wanted: &Wanted, seen: &Seen, tape: &See
             true => truth
                 .trades
                 .values()
-                .map(|t| (t.id.into(), (of_raw(t), Born { wall_ns: t.wall_ns, event_ms: t.event_ms })))
+                .map(|t| (id_of(t), (of_raw(t), Born { wall_ns: t.wall_ns, event_ms: t.event_ms })))
                 .collect(),
         };
-        out.kinds.insert("trade".into(), trades(&published, topic(seen, Kind::Trade, id, &none), false, since));
+        out.kinds.insert(
+            "trade".into(),
+            trades(&published, topic(seen, Kind::Trade, id, &none), wanted.trades_confessed, since),
+        );
     }
     if has(Kind::TradeRaw) {
         let published = truth
             .trades
             .values()
-            .map(|t| (t.id.into(), (of_raw(t), Born { wall_ns: t.wall_ns, event_ms: t.event_ms })))
+            .map(|t| (id_of(t), (of_raw(t), Born { wall_ns: t.wall_ns, event_ms: t.event_ms })))
             .collect();
         out.kinds.insert(
             "trade-raw".into(),
@@ -442,7 +482,8 @@ pub fn compare(truth: &InstrumentTruth, wanted: &Wanted, seen: &Seen, tape: &See
     for (name, (kind, published)) in others {
         if has(kind) && (kind != Kind::OpenInterest || wanted.interest_streamed) {
             // Definitions asked for over REST restate the status.
-            let restated = |fact: &str| fact.starts_with("status ");
+            let standing = if wanted.restated { Standing::of(kind, &published) } else { Standing::default() };
+            let restated = |fact: &str| fact.starts_with("status ") || standing.is(fact);
             let mut held = topic(seen, kind, id, &none);
             let untimed;
             if wanted.bars_untimed && matches!(kind, Kind::Bar(_)) {

@@ -16,6 +16,8 @@ fn wanted(kind: Kind) -> Wanted {
         raw_source: false,
         interest_streamed: false,
         bars_untimed: false,
+        restated: false,
+        trades_confessed: false,
         backlog: std::time::Duration::ZERO,
     }
 }
@@ -179,4 +181,61 @@ fn books_and_their_deltas() {
     let wrong = seen(Kind::Book, vec![snapshot, delta(5, 9, 3), delta(7, 10, 0), live]);
     let compared = compare(&truth, &wanted(Kind::Book), &wrong, &wrong);
     assert!(!compared.book_equal && compared.kinds["book"].invented == 1, "{compared:?}");
+}
+
+/// Trades that are named and not counted, of a venue that has no past ones.
+#[test]
+fn what_no_venue_gives_back_is_confessed_by_time_and_by_nothing_else() {
+    let raw = |id: u64| RawTrade {
+        event_ms: id as i64 * 1_000,
+        id,
+        name: Some(format!("20f43950-d8dd-5b31-9112-{id:012x}")),
+        price: "1.50".into(),
+        size: "2".into(),
+        time_ms: id as i64 * 1_000,
+        buyer_is_maker: true,
+        source: None,
+        wall_ns: id * 1_000_000_000,
+    };
+    let mut truth = InstrumentTruth::default();
+    truth.trades.extend((1..=9).map(|id| (id, raw(id))));
+    let have = |ids: &[u64], mark: Option<Item>| {
+        let rows = ids.iter().map(|id| Item::Trade(of_raw(&raw(*id)).unwrap())).chain(mark).collect();
+        seen(Kind::Trade, rows)
+    };
+    let judged = |seen: &Seen, trades_confessed| {
+        let wanted = Wanted { raw_source: true, trades_confessed, ..wanted(Kind::Trade) };
+        let count = compare(&truth, &wanted, seen, seen).kinds["trade"].clone();
+        (count.held, count.confessed, count.missing)
+    };
+    let cut = have(&[1, 2, 6, 7, 8, 9], Some(gap("lost", 0, 0, 2, 6)));
+    assert_eq!(judged(&cut, true), (6, 3, 0));
+    assert_eq!(judged(&cut, false), (6, 0, 3), "elsewhere it could have been asked for");
+    assert_eq!(judged(&have(&[1, 2, 6, 7, 8, 9], None), true), (6, 0, 3));
+    // The mark ends too early, and ids say nothing.
+    let short = have(&[1, 2, 6, 7, 8, 9], Some(gap("lost", 0, 0, 2, 4)));
+    assert_eq!(judged(&short, true), (6, 2, 1));
+    assert_eq!(judged(&have(&[1, 2, 6, 7, 8, 9], Some(gap("lost", 3, 5, 0, 0))), true), (6, 0, 3));
+}
+
+/// A new subscription is told what stands, with the time of the venue's last message.
+#[test]
+fn what_stands_may_be_told_again_and_nothing_else() {
+    let told = |ms: i64, price: &str| Stated {
+        event_ms: ms,
+        wall_ns: ms as u64 * 1_000_000,
+        variant: String::new(),
+        payload: format!(r#"{{"markPx":"{price}","instId":"X","ts":"{ms}"}}"#),
+    };
+    let truth = InstrumentTruth { marks: vec![told(1_000, "5"), told(4_000, "6")], ..InstrumentTruth::default() };
+    let judged = |restated: bool, again: &str| {
+        let facts = ["mark @1000 5", "mark @4000 6", again].map(|fact| Item::Fact(fact.into()));
+        let seen = seen(Kind::Mark, facts.into());
+        let count = compare(&truth, &Wanted { restated, ..wanted(Kind::Mark) }, &seen, &seen).kinds["mark"].clone();
+        (count.invented, count.missing)
+    };
+    for (again, invented) in [("mark @2500 5", 0), ("mark @9000 6", 0), ("mark @2500 6", 1), ("mark @9000 5", 1)] {
+        assert_eq!(judged(true, again), (invented, 0), "{again}");
+    }
+    assert_eq!(judged(false, "mark @2500 5"), (1, 0));
 }

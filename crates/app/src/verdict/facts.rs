@@ -111,12 +111,24 @@ pub(super) fn list(name: &str, at_ms: i64, numbers: &[Decimal], rest: &[i64]) ->
     text
 }
 
+/// The difference, exactly.
+pub(super) fn minus(a: Decimal, b: Decimal) -> Option<Decimal> {
+    let scale = a.scale.max(b.scale);
+    let raw = a.rescale(scale).ok()?.raw.checked_sub(b.rescale(scale).ok()?.raw)?;
+    Some(Decimal { raw, scale })
+}
+
 /// The fact without its time, for what a venue does not date: `bar-1m @0 …`.
 pub fn untimed(fact: &str) -> String {
     match fact.split_once('@') {
         Some((name, rest)) => format!("{name}@0{}", rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '-')),
         None => fact.to_owned(),
     }
+}
+
+/// The time that a fact names, ms.
+pub fn time_of(fact: &str) -> Option<i64> {
+    fact.split_once('@')?.1.split(' ').next()?.parse().ok()
 }
 
 // ---- from the tape ----
@@ -317,6 +329,10 @@ pub fn of_truth(kind: wholetape_sim::Kind, variant: &str, payload: &Value) -> Op
     // OKX's rows name their instrument in a key of its own, or are bare rows of columns.
     if p.is_array() || p.get("instId").is_some() {
         return super::okx::of_truth(kind, variant, p);
+    }
+    // Bybit's are whole messages.
+    if p.get("topic").is_some() {
+        return super::bybit::of_truth(kind, variant, p);
     }
     let event = || int(p, "E");
     let count = |v: &Value, key: &str| int(v, key).map(|n| n.max(0));

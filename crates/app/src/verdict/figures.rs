@@ -256,9 +256,11 @@ fn judge_book(truth: &InstrumentTruth, moments: &[Moment]) -> Books {
     books
 }
 
-/// Symbol and channel of a stream: `btcusdt@trade` of Binance, `trades-all:BTC-USDT` of OKX.
+/// Symbol and channel of a stream: `btcusdt@trade` of Binance, `trades-all:BTC-USDT` of OKX, `orderbook.200.BTCUSDT` of Bybit.
 fn subject(stream: &str) -> Option<(&str, &str)> {
-    stream.split_once('@').or_else(|| stream.split_once(':').map(|(channel, symbol)| (symbol, channel)))
+    let turned = |(channel, symbol)| (symbol, channel);
+    let by_colon = || stream.split_once(':').map(turned);
+    stream.split_once('@').or_else(by_colon).or_else(|| stream.rsplit_once('.').map(turned))
 }
 
 /// Time from a cut of these streams until everything of them is whole again.
@@ -270,8 +272,9 @@ fn recovery(venue: &str, streams: &str, cut_ns: i64, wanted: &[Wanted], tape: &S
         let Some(one) = wanted.iter().find(|one| one.venue == venue && one.symbol == symbol) else { continue };
         let kind = match channel.split('@').next() {
             Some("depth" | "books") => Kind::Book,
+            Some(channel) if channel.starts_with("orderbook.") && channel != "orderbook.1" => Kind::Book,
             Some("aggTrade") if !one.raw_source => Kind::Trade,
-            Some("trade" | "trades-all") if one.raw_source => Kind::Trade,
+            Some("trade" | "trades-all" | "publicTrade") if one.raw_source => Kind::Trade,
             _ => continue,
         };
         let beats = &tape.topics.get(&topic_name(kind, &one.id))?.beats;

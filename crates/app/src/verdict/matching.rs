@@ -78,6 +78,8 @@ struct Pair {
     lost: Vec<Gap>,
     first_snapshot: Option<u64>,
     jumps: Vec<(u64, u64)>,
+    /// What the venue told, without its time, and when last: where it may be told again to a new subscription.
+    told: HashMap<u64, i64>,
 }
 
 /// One instrument.
@@ -131,7 +133,7 @@ impl Matcher {
         let raw = if raw_source { Kind::Trade } else { Kind::TradeRaw };
         for t in told.trades.values() {
             let value = compare::of_raw(t).as_ref().map_or(0, of_trade);
-            self.truth(raw, t.id, value, t.wall_ns, t.event_ms, sums);
+            self.truth(raw, key_of(compare::id_of(t)), value, t.wall_ns, t.event_ms, sums);
         }
         for q in &told.quotes {
             match facts::quote_of_truth(q) {
@@ -143,7 +145,11 @@ impl Matcher {
         compare::others(told, &mut others, &mut sums.examples);
         for (_, (kind, all)) in others {
             for (fact, wall_ns, event_ms) in all {
-                self.truth(kind, hashed(fact), 0, wall_ns, event_ms, sums);
+                let value = self.standing(kind, &fact);
+                if let Some(pair) = self.pairs.get_mut(&kind).filter(|_| value > 0) {
+                    pair.told.insert(value, wall_ns as i64);
+                }
+                self.truth(kind, hashed(fact), value, wall_ns, event_ms, sums);
             }
         }
         for base in &told.books {
@@ -164,6 +170,12 @@ impl Matcher {
                 self.remember(event.last, top);
             }
         }
+    }
+
+    /// The fact without its time, where it stands until the next one.
+    fn standing(&self, kind: Kind, fact: &str) -> u64 {
+        let stands = matches!(kind, Kind::Mark | Kind::Index | Kind::Funding | Kind::OpenInterest);
+        if self.wanted.restated && stands { hashed(facts::untimed(fact)) } else { 0 }
     }
 
     fn remember(&mut self, update_id: u64, top: u64) {
@@ -187,6 +199,10 @@ impl Matcher {
     /// What a reader received of one topic since the last call.
     pub fn received(&mut self, kind: Kind, seen: TopicSeen, now_ns: i64, sums: &mut Sums) {
         let untimed = self.wanted.bars_untimed && matches!(kind, Kind::Bar(_));
+        let values: HashMap<String, u64> = match self.wanted.restated {
+            true => seen.facts.keys().map(|fact| (fact.clone(), self.standing(kind, fact))).collect(),
+            false => HashMap::new(),
+        };
         let Some(pair) = self.pairs.get_mut(&kind) else { return };
         let born = Born { wall_ns: now_ns, event_ms: 0 };
         let symbol = &self.wanted.symbol;
@@ -205,9 +221,10 @@ impl Matcher {
             meet(&mut pair.truth, &mut pair.rows, *id, *digest, born, name, sums);
         }
         for (fact, count) in &seen.facts {
+            let value = values.get(fact).copied().unwrap_or(0);
             for _ in 0..*count {
                 let fact = if untimed { hashed(facts::untimed(fact)) } else { hashed(fact) };
-                meet(&mut pair.truth, &mut pair.rows, fact, 0, born, name, sums);
+                meet(&mut pair.truth, &mut pair.rows, fact, value, born, name, sums);
             }
         }
         if kind == Kind::Book {
@@ -232,7 +249,7 @@ impl Matcher {
 
     /// Judges what has waited too long; `at_end` everything.
     pub fn expire(&mut self, now_ns: i64, at_end: bool, sums: &mut Sums) {
-        let symbol = &self.wanted.symbol;
+        let (symbol, confessed) = (&self.wanted.symbol, self.wanted.trades_confessed);
         for (kind, pair) in &mut self.pairs {
             let old = |born: Born| at_end || now_ns - born.wall_ns > PATIENCE_NS;
             let (lost, first, jumps) = (&pair.lost, pair.first_snapshot.unwrap_or(0), &pair.jumps);
@@ -247,7 +264,7 @@ impl Matcher {
                     return true;
                 }
                 let by_id = matches!(kind, Kind::Book | Kind::TradeRaw).then_some(*key);
-                if *kind != Kind::Trade && lost.iter().any(|gap| covers(gap, by_id, one.born)) {
+                if (*kind != Kind::Trade || confessed) && lost.iter().any(|gap| covers(gap, by_id, one.born)) {
                     sums.confessed += count;
                 } else {
                     sums.missing += count;
@@ -260,6 +277,9 @@ impl Matcher {
                 if *kind == Kind::Status {
                     return false;
                 }
+                if old(one.born) && pair.told.contains_key(&one.value) {
+                    return false;
+                }
                 if old(one.born) {
                     sums.invented += u64::from(one.count);
                     sums.example(|| format!("{symbol} {kind} {key} was never published, or twice"));
@@ -268,6 +288,8 @@ impl Matcher {
                 true
             });
             pair.lost.retain(|gap| now_ns - gap.to_ns < MEMORY_NS);
+            let newest = pair.told.values().max().copied().unwrap_or(0);
+            pair.told.retain(|_, at| *at == newest || now_ns - *at < MEMORY_NS);
         }
     }
 
@@ -327,12 +349,15 @@ mod tests {
             raw_source: false,
             interest_streamed: false,
             bars_untimed: false,
+            restated: false,
+            trades_confessed: false,
             backlog: std::time::Duration::ZERO,
         })
     }
 
     fn published(ids: &[u64]) -> InstrumentTruth {
         let one = |id: u64| RawTrade {
+            name: None,
             event_ms: 1,
             id,
             price: "1.5".into(),

@@ -4,6 +4,7 @@
 //! No figure here comes from the pipeline's own counters. `compare` holds the rules, `seen` what a reader saw, `facts` the
 //! common spelling, `report` the printed form.
 
+mod bybit;
 pub mod compare;
 pub mod facts;
 pub mod figures;

@@ -4,7 +4,7 @@ use serde_json::Value;
 use wholetape_model::{Decimal, Kind, Period};
 use wholetape_sim::Kind as K;
 
-use super::facts::{decs, int, list, number};
+use super::facts::{decs, int, list, minus, number};
 
 /// What a row of the truth says: `(kind, fact)` for each topic that it fills. `None` when it cannot be read.
 pub fn of_truth(kind: K, variant: &str, row: &Value) -> Option<Vec<(Kind, String)>> {
@@ -58,13 +58,6 @@ fn candle(interval: &str, row: &Value) -> Option<(Kind, String)> {
     let closed = i64::from(row.get(8)?.as_str()? == "1");
     let rest = [0, 0, 0, open_ms, open_ms + length - 1, closed];
     Some((Kind::Bar(period), list(&format!("bar-{period}"), 0, &numbers, &rest)))
-}
-
-/// Exactly.
-fn minus(a: Decimal, b: Decimal) -> Option<Decimal> {
-    let scale = a.scale.max(b.scale);
-    let raw = a.rescale(scale).ok()?.raw.checked_sub(b.rescale(scale).ok()?.raw)?;
-    Some(Decimal { raw, scale })
 }
 
 #[cfg(test)]

@@ -123,6 +123,12 @@ pub fn table(verdict: &Verdict, paint: Paint) -> String {
     for problem in &verdict.problems {
         let _ = writeln!(out, "  {} {problem}", paint.bad("✗"));
     }
+    for (name, one) in &verdict.instruments {
+        if let Some(t) = kind(&one.tape, "trade").filter(|t| t.confessed > 0) {
+            let (confessed, all) = (thousands(t.confessed), thousands(t.truth));
+            let _ = writeln!(out, "  {name}: {confessed} of {all} trades lost and confessed: the venue cannot be asked for them");
+        }
+    }
     if !verdict.faults.is_empty() {
         let faults: Vec<_> = verdict.faults.iter().map(|(kind, n)| format!("{kind} {n}")).collect();
         let _ = writeln!(out, "\nfaults that happened: {}", wrap(&faults.join(", "), 100, "  "));

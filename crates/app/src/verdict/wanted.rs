@@ -1,5 +1,7 @@
 //! What a configuration records, in the words of the verdict: instruments, topics, and where their truth stands.
 
+use std::time::Duration;
+
 use wholetape_feed::config::{FeedConfig, LineConfig, TradeSource, matches_pattern};
 use wholetape_model::{InstrumentId, Kind};
 use wholetape_sim::truth::Truth;
@@ -20,8 +22,12 @@ pub struct Wanted {
     pub interest_streamed: bool,
     /// The venue does not say when a bar's frame was made.
     pub bars_untimed: bool,
+    /// A new subscription is told again what stands, with the time of the last message: those rows were published in other words.
+    pub restated: bool,
+    /// Past trades cannot be asked for, so what was missed has to be confessed; elsewhere no confession excuses a missing trade.
+    pub trades_confessed: bool,
     /// How far back trades from before the start are to be whole.
-    pub backlog: std::time::Duration,
+    pub backlog: Duration,
 }
 
 /// Which topics a channel fills.
@@ -47,16 +53,18 @@ fn kinds(channel: &str, source: TradeSource) -> Vec<Kind> {
 /// # Errors
 /// When the symbol makes no id of ours.
 pub fn of_line(line: &LineConfig, truth: &str, symbol: &str) -> anyhow::Result<Wanted> {
-    let is_okx = line.venue == "okx";
+    let (is_okx, is_bybit) = (line.venue == "okx", line.venue.starts_with("bybit-"));
     Ok(Wanted {
         venue: truth.to_owned(),
         symbol: symbol.to_owned(),
         id: wholetape_venue::instrument_id::<()>(&line.venue, symbol, None)?,
         kinds: line.channels.iter().flat_map(|c| kinds(c, line.trade_source)).collect(),
-        raw_source: line.trade_source == TradeSource::Trade || is_okx,
-        interest_streamed: is_okx,
+        raw_source: line.trade_source == TradeSource::Trade || is_okx || is_bybit,
+        interest_streamed: is_okx || is_bybit,
         bars_untimed: is_okx,
-        backlog: line.backlog,
+        restated: is_bybit,
+        trades_confessed: is_bybit,
+        backlog: if is_bybit { Duration::ZERO } else { line.backlog },
     })
 }
 

@@ -2,6 +2,8 @@
 
 #![allow(dead_code)]
 
+pub mod rig;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};

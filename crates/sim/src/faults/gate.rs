@@ -135,8 +135,8 @@ impl Gate {
         if self.armed[at].left == 0 { self.armed.remove(at) } else { self.armed[at].clone() }
     }
 
-    /// Decides on one frame.
-    pub fn on_frame(&mut self, conn: u64, stream: &str, kind: Kind, text: &str) -> FrameFate {
+    /// Decides on one frame; `tells_loss`: its neighbours show when it is lost.
+    pub fn on_frame(&mut self, conn: u64, stream: &str, (kind, tells_loss): (Kind, bool), text: &str) -> FrameFate {
         if !self.held.is_empty()
             && let Some(held) = self.held.remove(&(conn, stream.to_owned()))
         {
@@ -145,7 +145,8 @@ impl Gate {
         for at in 0..self.armed.len() {
             let armed = &self.armed[at];
             let fits = match armed.kind {
-                FaultKind::Drop | FaultKind::Duplicate | FaultKind::Reorder => kind.is_sequenced(),
+                FaultKind::Drop => tells_loss,
+                FaultKind::Duplicate | FaultKind::Reorder => kind.is_sequenced(),
                 FaultKind::Garbage | FaultKind::UnknownEnum => true,
                 _ => false,
             };
@@ -245,18 +246,26 @@ mod tests {
     #[test]
     fn only_sequenced_frames_are_lost_and_every_nth_means_it() {
         let mut gate = gate(&[Injection { every: 3, count: 2, ..Injection::new(FaultKind::Drop) }]);
-        assert_eq!(gate.on_frame(1, "x@bookTicker", Kind::BookTicker, "{}"), FrameFate::Deliver);
-        let fates: Vec<_> = (0..9).map(|_| gate.on_frame(1, "x@trade", Kind::Trade, "{}") == FrameFate::Drop).collect();
+        assert_eq!(gate.on_frame(1, "x@bookTicker", (Kind::BookTicker, false), "{}"), FrameFate::Deliver);
+        let fates: Vec<_> = (0..9).map(|_| gate.on_frame(1, "x@trade", (Kind::Trade, true), "{}") == FrameFate::Drop).collect();
         assert_eq!(fates, [false, false, true, false, false, true, false, false, false]);
+    }
+
+    #[test]
+    fn a_frame_whose_loss_nobody_could_see_is_doubled_and_never_lost() {
+        let mut gate = gate(&[Injection::new(FaultKind::Drop), Injection::new(FaultKind::Duplicate)]);
+        assert_eq!(gate.on_frame(1, "publicTrade.AB", (Kind::Trade, false), "{}"), FrameFate::Twice);
+        assert_eq!(gate.on_frame(1, "publicTrade.AB", (Kind::Trade, false), "{}"), FrameFate::Deliver);
+        assert_eq!(gate.on_frame(1, "orderbook.200.AB", (Kind::Depth, true), "{}"), FrameFate::Drop);
     }
 
     #[test]
     fn a_held_frame_follows_the_next_of_its_stream() {
         let mut gate = gate(&[Injection::new(FaultKind::Reorder)]);
-        assert_eq!(gate.on_frame(1, "x@trade", Kind::Trade, "a"), FrameFate::Hold);
-        assert_eq!(gate.on_frame(2, "x@trade", Kind::Trade, "a"), FrameFate::Deliver);
-        assert_eq!(gate.on_frame(1, "x@trade", Kind::Trade, "b"), FrameFate::ThenHeld("a".into()));
-        assert_eq!(gate.on_frame(1, "x@trade", Kind::Trade, "c"), FrameFate::Deliver);
+        assert_eq!(gate.on_frame(1, "x@trade", (Kind::Trade, true), "a"), FrameFate::Hold);
+        assert_eq!(gate.on_frame(2, "x@trade", (Kind::Trade, true), "a"), FrameFate::Deliver);
+        assert_eq!(gate.on_frame(1, "x@trade", (Kind::Trade, true), "b"), FrameFate::ThenHeld("a".into()));
+        assert_eq!(gate.on_frame(1, "x@trade", (Kind::Trade, true), "c"), FrameFate::Deliver);
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub enum FaultKind {
     GoSilent,
     /// `serverShutdown`, then a clean close. By injection only.
     PlannedClose,
-    /// Maintenance: the ids of all books begin anew at a smaller number. By injection only, and OKX alone.
+    /// The ids of all books begin anew: OKX at a smaller number after maintenance, Bybit at 1 after a restart. By injection only.
     IdReset,
 }
 

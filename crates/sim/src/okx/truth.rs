@@ -56,6 +56,7 @@ pub(super) fn read(kind: Kind, payload: &str) -> Result<Read, String> {
                 return Ok(Read::Trade(RawTrade {
                     event_ms,
                     id,
+                    name: None,
                     price,
                     size,
                     time_ms,

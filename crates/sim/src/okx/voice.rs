@@ -4,7 +4,7 @@
 //! kept as [`Told`], and each push is the difference between that and the best 400 levels of now, so a level that leaves them is
 //! deleted and one that returns is set; match ids grow by one, a group covers those of one taker at one price.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::payload::{self, Match};
@@ -12,7 +12,7 @@ use super::product::{Product, index_of};
 use crate::config::{Spec, VenueConfig};
 use crate::event::{Event, Kind, Now};
 use crate::truth::InstrumentTruth;
-use crate::world::{BookText, Candle, Day, Every, Floor, Print, Side, Voice, interval_ms};
+use crate::world::{BookText, Candle, Day, Every, Floor, Levels, Print, Side, Voice, difference, interval_ms, top};
 
 /// Levels a side of `books`.
 const DEPTH: usize = 400;
@@ -24,9 +24,6 @@ const RESET_BY: u64 = 1_000_000_000;
 const IDLE_PUSH_MS: u64 = 60_000;
 /// Forced orders that a new subscription is told again.
 const REPEATED: usize = 5;
-
-/// Price and size, in ticks and steps.
-type Levels = BTreeMap<i64, i64>;
 
 /// What the stream has said of the book.
 #[derive(Debug, Default)]
@@ -43,20 +40,6 @@ impl Told {
         let text = |(p, q): (&i64, &i64)| (spec.price(*p), spec.size(*q));
         [self.bids.iter().rev().take(limit).map(text).collect(), self.asks.iter().take(limit).map(text).collect()]
     }
-}
-
-/// The best levels of a side.
-fn top(floor: &Floor, side: Side) -> Levels {
-    floor.book.top(side, DEPTH).collect()
-}
-
-/// What makes `new` of `old`, best first; a size of zero deletes.
-fn difference(old: &Levels, new: &Levels) -> Vec<(i64, i64)> {
-    let mut changes: Vec<(i64, i64)> =
-        new.iter().filter(|(p, q)| old.get(p) != Some(q)).map(|(p, q)| (*p, *q)).collect();
-    changes.extend(old.keys().filter(|p| !new.contains_key(p)).map(|p| (*p, 0)));
-    changes.sort_unstable();
-    changes
 }
 
 /// See the module.
@@ -152,7 +135,7 @@ impl OkxVoice {
     }
 
     fn tell_book(&mut self, floor: &Floor, now: Now, out: &mut Vec<Event>) {
-        let (bids, asks) = (top(floor, Side::Bid), top(floor, Side::Ask));
+        let (bids, asks) = (top(floor, Side::Bid, DEPTH), top(floor, Side::Ask, DEPTH));
         let spec = &floor.spec;
         let text = |changes: Vec<(i64, i64)>| -> Vec<(String, String)> {
             changes.into_iter().map(|(p, q)| (spec.price(p), spec.size(q))).collect()
@@ -238,7 +221,7 @@ impl OkxVoice {
 impl Voice for OkxVoice {
     /// The listing's book is what the venue has told: the truth begins with it.
     fn listed(&mut self, floor: &Floor, now: Now) {
-        let (bids, asks) = (top(floor, Side::Bid), top(floor, Side::Ask));
+        let (bids, asks) = (top(floor, Side::Bid, DEPTH), top(floor, Side::Ask, DEPTH));
         self.told = Told { bids, asks, seq: self.seq, at_run_ms: now.run_ms, at_ms: now.exchange_ms };
     }
 
@@ -335,19 +318,5 @@ impl Voice for OkxVoice {
     fn reset_ids(&mut self) -> bool {
         self.seq = self.seq.saturating_sub(RESET_BY);
         true
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_level_that_leaves_the_best_is_deleted_and_one_that_returns_is_set() {
-        let of = |levels: &[(i64, i64)]| levels.iter().copied().collect::<Levels>();
-        let (old, new) = (of(&[(1, 5), (2, 5), (3, 5)]), of(&[(0, 7), (1, 5), (2, 6)]));
-        assert_eq!(difference(&old, &new), [(0, 7), (2, 6), (3, 0)]);
-        assert_eq!(difference(&new, &old), [(0, 0), (2, 5), (3, 5)]);
-        assert!(difference(&new, &new).is_empty());
     }
 }

@@ -195,7 +195,9 @@ async fn close(ws: &mut WebSocketStream<TcpStream>, code: CloseCode, reason: &'s
 }
 
 async fn planned_close(ws: &mut WebSocketStream<TcpStream>, text: String) -> End {
-    let _ = ws.send(Message::text(text)).await;
+    if !text.is_empty() {
+        let _ = ws.send(Message::text(text)).await;
+    }
     tokio::time::sleep(Duration::from_millis(500)).await;
     close(ws, CloseCode::Away, "").await
 }

@@ -265,6 +265,9 @@ impl InstrumentTruth {
         match protocol.read(kind, payload)? {
             Read::Group(trade) => _ = self.agg_trades.insert(trade.id, super::AggTrade { wall_ns, ..trade }),
             Read::Trade(trade) => _ = self.trades.insert(trade.id, super::RawTrade { wall_ns, ..trade }),
+            Read::Trades(all) => {
+                self.trades.extend(all.into_iter().map(|trade| (trade.id, super::RawTrade { wall_ns, ..trade })));
+            }
             Read::Quote(quote) => {
                 self.last_update_id = self.last_update_id.max(quote.update_id);
                 self.quotes.push(super::Quote { wall_ns, ..quote });

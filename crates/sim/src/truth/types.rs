@@ -113,6 +113,9 @@ pub struct RawTrade {
     pub event_ms: i64,
     #[serde(rename = "t")]
     pub id: u64,
+    /// What the venue calls it where that is no number (Bybit's derivatives: a UUID); `id` then only orders the trades.
+    #[serde(skip)]
+    pub name: Option<String>,
     #[serde(rename = "p")]
     pub price: String,
     #[serde(rename = "q")]

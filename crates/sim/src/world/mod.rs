@@ -3,11 +3,13 @@
 //! Books, flow and figures are alike for every venue; what is said of them is the venue's ([`Voice`]).
 
 mod book;
+mod levels;
 mod market;
 mod rhythm;
 mod stats;
 
 pub use book::{BookText, Side, TextBook, push_levels};
+pub use levels::{Levels, difference, top};
 pub use market::{Floor, Market, Print, Voice};
 pub use rhythm::Every;
 pub use stats::{Candle, Day, interval_ms};
