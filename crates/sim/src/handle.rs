@@ -68,13 +68,26 @@ impl Sim {
             stop: stop.clone(),
             tasks: tasks.clone(),
         };
-        let mut listeners = Vec::new();
+        let mut listeners: Vec<(Vec<Arc<Venue>>, SocketAddr, TcpListener)> = Vec::new();
         for venue_config in &config.venues {
-            let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, venue_config.port));
-            let wrong = |source| SimError::Listen { addr, source };
-            let listener = TcpListener::bind(addr).await.map_err(wrong)?;
-            let addr = listener.local_addr().map_err(wrong)?;
             let venue = Arc::new(Venue::open(venue_config.clone(), &config, &faults, stop.clone())?);
+            let house = venue.protocol.house();
+            let same = |(venues, ..): &&mut (Vec<Arc<Venue>>, SocketAddr, TcpListener)| {
+                house.is_some() && venues[0].protocol.house() == house
+            };
+            let addr = if let Some((venues, addr, _)) = listeners.iter_mut().find(same) {
+                let account = venues[0].lock().weight.clone();
+                venue.lock().weight = account;
+                venues.push(venue.clone());
+                *addr
+            } else {
+                let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, venue_config.port));
+                let wrong = |source| SimError::Listen { addr, source };
+                let listener = TcpListener::bind(addr).await.map_err(wrong)?;
+                let addr = listener.local_addr().map_err(wrong)?;
+                listeners.push((vec![venue.clone()], addr, listener));
+                addr
+            };
             if handle.addrs.iter().any(|other| other.name == venue.name) {
                 return Err(SimError::config("venues", format!("two are called {}", venue.name)));
             }
@@ -86,16 +99,17 @@ impl Sim {
                 rest: format!("http://{addr}"),
                 symbols: venue.lock().world.symbols(),
             });
-            handle.venues.push(venue.clone());
-            listeners.push((venue, listener));
+            handle.venues.push(venue);
         }
-        for (venue, listener) in listeners {
+        for venue in &handle.venues {
             // Reading recordings takes a while; the venue's time begins only now.
             if !config.start_frozen {
                 venue.lock().resume();
             }
             tasks.spawn(run_world(venue.clone(), Duration::from_millis(config.tick_ms.max(1))));
-            tasks.spawn(listen(venue, listener, tasks.clone()));
+        }
+        for (venues, _, listener) in listeners {
+            tasks.spawn(listen(venues.into(), listener, tasks.clone()));
         }
         tasks.close();
         Ok(handle)
@@ -155,9 +169,15 @@ impl SimHandle {
         lock(&self.faults).counts()
     }
 
-    /// What each venue was asked over REST since this start.
+    /// What each venue was asked over REST since this start, or each house whose venues share an account.
     pub fn rest_tallies(&self) -> BTreeMap<String, RestTally> {
-        self.venues.iter().map(|venue| (venue.name.clone(), venue.lock().weight.tally().clone())).collect()
+        let tally = |venue: &Arc<Venue>| {
+            let name = venue.protocol.house().unwrap_or(&venue.name).to_owned();
+            let account = venue.lock().weight.clone();
+            let tally = lock(&account).tally().clone();
+            (name, tally)
+        };
+        self.venues.iter().map(tally).collect()
     }
 
     /// Events created since this start.

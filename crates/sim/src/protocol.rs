@@ -106,6 +106,16 @@ pub(crate) trait Protocol: fmt::Debug + Send + Sync {
         None
     }
 
+    /// The house whose venues share one address and one account of requests; `None`: the venue has its own.
+    fn house(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Whether a request is for this venue of its house.
+    fn owns(&self, _query: &Query) -> bool {
+        true
+    }
+
     /// Reads a handshake's address; the error is the HTTP status of the refusal.
     fn target(&self, path: &str, query: &str) -> Result<Target, u16>;
 

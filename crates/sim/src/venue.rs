@@ -69,7 +69,8 @@ pub(crate) struct Inner {
     protocol: &'static dyn Protocol,
     pub world: World,
     pub history: History,
-    pub weight: Weight,
+    /// Shared by the venues of a house.
+    pub weight: Arc<Mutex<Weight>>,
     pub gate: Gate,
     pub conns: BTreeMap<u64, Conn>,
     truth: TruthLog,
@@ -160,7 +161,7 @@ impl Venue {
             protocol,
             world,
             history,
-            weight: Weight::new(protocol.budget(&config)),
+            weight: Arc::new(Mutex::new(Weight::new(protocol.budget(&config)))),
             gate: Gate::new(Dice::new(sim.seed.wrapping_add(u64::from(run)), &format!("{name}/gate")), Some(schedule)),
             conns: BTreeMap::new(),
             truth,
@@ -251,7 +252,7 @@ impl Inner {
         for ((conn, _), text) in self.gate.calm() {
             self.push(conn, Out::Text(text));
         }
-        self.weight.forgive();
+        lock(&self.weight).forgive();
         self.blackhole_until = None;
         (self.step_ms, self.step_back_at_ms) = (0, None);
         let now = self.now();

@@ -141,7 +141,8 @@ async fn a_request_is_answered_once_and_one_bad_topic_fails_it() {
     let gone = ask(r#"{"req_id":"7","op":"unsubscribe","args":["publicTrade.BTCUSDT"]}"#, "7").await;
     assert_eq!(gone["success"], true);
     assert!(sim.subscriptions(SPOT).is_empty(), "a request that failed did nothing");
-    assert!(tokio_tungstenite::connect_async(spot.replace("spot", "linear")).await.is_err(), "another category");
+    assert_eq!(sim.addr(SPOT).unwrap().addr, sim.addr(LINEAR).unwrap().addr, "one house, one address");
+    assert!(tokio_tungstenite::connect_async(spot.replace("spot", "option")).await.is_err(), "another category");
     // Derivatives say nothing when all is well, and take long lists, but not of any length.
     let mut linear = Client::open(&format!("{}/v5/public/linear", sim.addr(LINEAR).unwrap().ws)).await;
     linear.send(&subscribe("8", &["tickers.BTCUSDT"])).await;
@@ -247,7 +248,10 @@ async fn definitions_have_pages_candles_a_past_and_too_many_requests_are_a_ban()
     assert!(all["result"].get("nextPageCursor").is_none(), "spot has no pages");
     let wrong = get(&base, "/v5/market/recent-trade?category=linear&symbol=NONE").await;
     assert_eq!((wrong.status, &wrong.body["retCode"]), (200, &10_001.into()));
-    assert_eq!(get(&base, "/v5/market/recent-trade?category=spot&symbol=BTCUSDT").await.body["retCode"], 10_001);
+    assert_eq!(get(&base, "/v5/market/recent-trade?category=option&symbol=BTCUSDT").await.body["retCode"], 10_001);
+    let sol = "/v5/market/recent-trade?symbol=SOLUSDT&category=";
+    assert_eq!(get(&base, &format!("{sol}linear")).await.body["retCode"], 0, "each category has its own symbols");
+    assert_eq!(get(&base, &format!("{sol}spot")).await.body["retCode"], 10_001);
     assert_eq!(get(&base, "/v5/market/nothing").await.status, 404);
     let book = get(&base, "/v5/market/orderbook?category=linear&symbol=BTCUSDT&limit=5").await.body;
     assert_eq!(book["result"]["a"].as_array().unwrap().len(), 5);
@@ -263,7 +267,8 @@ async fn definitions_have_pages_candles_a_past_and_too_many_requests_are_a_ban()
             break;
         }
     }
-    assert_eq!(get(&spot, "/v5/market/time").await.status, 403, "and it stays so");
+    assert_eq!(get(&base, "/v5/market/time").await.status, 403, "for all of the house");
+    assert!(sim.rest_tallies()["bybit"].over_limit > 0);
 }
 
 #[tokio::test]

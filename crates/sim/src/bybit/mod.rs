@@ -1,5 +1,5 @@
-//! Bybit v5: spot, linear and inverse contracts, each a venue of its own as each has a socket of its own. After the documents' sheet `bybit`
-//! (written 2026-11-20).
+//! Bybit v5: spot, linear and inverse contracts, each a venue of its own as each has a socket of its own; they share one address, told apart by
+//! path and `category`. After the documents' sheet `bybit` (written 2026-11-20).
 //!
 //! Streams are called by their topics: `publicTrade.BTCUSDT`, `orderbook.200.BTCUSDT`. An event's payload is the whole message.
 
@@ -39,6 +39,15 @@ impl Protocol for Bybit {
         now: Now,
     ) -> Box<dyn Voice> {
         Box::new(voice::BybitVoice::new(config, floor, before, now))
+    }
+
+    fn house(&self) -> Option<&'static str> {
+        Some("bybit")
+    }
+
+    /// The path is the same for all categories.
+    fn owns(&self, query: &Query) -> bool {
+        query.text("category") == Some(Category::of(self.0).as_str())
     }
 
     fn target(&self, path: &str, _query: &str) -> Result<Target, u16> {

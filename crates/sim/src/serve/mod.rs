@@ -1,4 +1,4 @@
-//! The loopback servers: one listener a venue, WebSocket and REST by path.
+//! The loopback servers: one listener a venue, or a house of them, WebSocket and REST by path.
 
 mod rest;
 mod weight;
@@ -23,11 +23,15 @@ pub(crate) use weight::Weight;
 
 use crate::venue::Venue;
 
-/// Accepts until the venue stops.
-pub(crate) async fn listen(venue: Arc<Venue>, listener: TcpListener, tasks: TaskTracker) {
+/// The venues of one address, at least one.
+pub(crate) type House = Arc<[Arc<Venue>]>;
+
+/// Accepts until the venues stop.
+pub(crate) async fn listen(house: House, listener: TcpListener, tasks: TaskTracker) {
+    let stop = house[0].stop.clone();
     loop {
         let accepted = tokio::select! {
-            () = venue.stop.cancelled() => return,
+            () = stop.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         let Ok((stream, _)) = accepted else {
@@ -36,9 +40,10 @@ pub(crate) async fn listen(venue: Arc<Venue>, listener: TcpListener, tasks: Task
             continue;
         };
         let _ = stream.set_nodelay(true);
-        let swallowed = venue.lock().swallows_connection();
+        // What a connection is for, it says later.
+        let swallowed = house.iter().find_map(|venue| venue.lock().swallows_connection());
         if let Some(until) = swallowed {
-            let stop = venue.stop.clone();
+            let stop = stop.clone();
             tasks.spawn(async move {
                 tokio::select! {
                     () = stop.cancelled() => {}
@@ -48,15 +53,15 @@ pub(crate) async fn listen(venue: Arc<Venue>, listener: TcpListener, tasks: Task
             });
             continue;
         }
-        tasks.spawn(serve(venue.clone(), stream, tasks.clone()));
+        tasks.spawn(serve(house.clone(), stream, tasks.clone()));
     }
 }
 
-async fn serve(venue: Arc<Venue>, stream: TcpStream, tasks: TaskTracker) {
-    let stop = venue.stop.clone();
+async fn serve(house: House, stream: TcpStream, tasks: TaskTracker) {
+    let stop = house[0].stop.clone();
     let service = service_fn(move |request| {
-        let (venue, tasks) = (venue.clone(), tasks.clone());
-        async move { Ok::<_, Infallible>(answer(venue, request, tasks).await) }
+        let (house, tasks) = (house.clone(), tasks.clone());
+        async move { Ok::<_, Infallible>(answer(&house, request, tasks).await) }
     });
     let connection =
         hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades();
@@ -67,16 +72,22 @@ async fn serve(venue: Arc<Venue>, stream: TcpStream, tasks: TaskTracker) {
     }
 }
 
-async fn answer(venue: Arc<Venue>, mut request: Request<Incoming>, tasks: TaskTracker) -> Response<Full<Bytes>> {
+async fn answer(house: &House, mut request: Request<Incoming>, tasks: TaskTracker) -> Response<Full<Bytes>> {
     let wants_upgrade =
         request.headers().get(UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
-    if !wants_upgrade {
-        return rest::answer(&venue, &request).await;
-    }
     let uri = request.uri();
-    let target = match venue.protocol.target(uri.path(), uri.query().unwrap_or_default()) {
-        Ok(target) => target,
-        Err(status) => return plain(status),
+    let query = uri.query().unwrap_or_default();
+    if !wants_upgrade {
+        let asked = Query::of(query);
+        // What none of them owns is for any of them.
+        let venue = house.iter().find(|venue| venue.protocol.owns(&asked)).unwrap_or(&house[0]);
+        return rest::answer(venue, &request).await;
+    }
+    let targets = house.iter().map(|venue| venue.protocol.target(uri.path(), query).map(|target| (venue, target)));
+    let (venue, target) = match targets.reduce(|found, next| found.or(next)) {
+        Some(Ok(found)) => found,
+        Some(Err(status)) => return plain(status),
+        None => return plain(404),
     };
     let Some(key) = request.headers().get(SEC_WEBSOCKET_KEY) else { return plain(400) };
     let accept = derive_accept_key(key.as_bytes());

@@ -11,7 +11,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use super::weight::Verdict;
 use crate::faults::{FaultKind, RestFate};
 use crate::protocol::Refusal;
-use crate::venue::{Inner, Venue};
+use crate::venue::{Inner, Venue, lock};
 
 /// A status and a JSON body.
 pub(crate) type Answer = (u16, String);
@@ -78,12 +78,15 @@ pub(super) async fn answer(venue: &Venue, request: &Request<Incoming>) -> Respon
         return respond((405, r#"{"code":-1000,"msg":"method not allowed"}"#.into()), None, None);
     }
     asked.has_key = request.headers().contains_key("x-mbx-apikey");
-    let meter = |inner: &Inner| protocol.meter().map(|name| (name, inner.weight.used(asked.bucket)));
+    let meter = |inner: &Inner| protocol.meter().map(|name| (name, lock(&inner.weight).used(asked.bucket)));
 
     let fate = {
         let mut inner = venue.lock();
-        inner.weight.asked(asked.endpoint, asked.cost);
-        let verdict = inner.weight.spend(venue.wall_ms(), asked.bucket, asked.cost);
+        let verdict = {
+            let mut account = lock(&inner.weight);
+            account.asked(asked.endpoint, asked.cost);
+            account.spend(venue.wall_ms(), asked.bucket, asked.cost)
+        };
         let fate = if inner.frozen || matches!(verdict, Verdict::Stop(..)) {
             RestFate::Serve
         } else {
@@ -93,7 +96,7 @@ pub(super) async fn answer(venue: &Venue, request: &Request<Incoming>) -> Respon
             RestFate::Refuse(kind, millis) => {
                 let status = if kind == FaultKind::Http418 { 418 } else { 429 };
                 record(&inner, kind, &path, &format!("{millis} ms"));
-                inner.weight.refuse(venue.wall_ms(), status, millis)
+                lock(&inner.weight).refuse(venue.wall_ms(), status, millis)
             }
             _ => verdict,
         };
