@@ -63,7 +63,8 @@ fn pace(venues: &mut [VenueConfig], rate: f64) -> anyhow::Result<()> {
 }
 
 /// Whatever `--venue` takes.
-const SIMULATED: &str = "binance-spot, binance-usdm, okx, bybit-spot, bybit-linear, bybit-inverse, or bybit for these three";
+const SIMULATED: &str =
+    "binance-spot, binance-usdm, okx, bybit-spot, bybit-linear, bybit-inverse, or bybit for these three";
 
 fn venues(name: &str) -> anyhow::Result<Vec<VenueConfig>> {
     match name {

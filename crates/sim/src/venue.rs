@@ -299,7 +299,11 @@ impl Inner {
     }
 
     fn deliver(&mut self, now: Now, id: u64, stream: &str, kind: Kind, text: String) {
-        let fate = if self.frozen { FrameFate::Deliver } else { self.gate.on_frame(id, stream, (kind, self.protocol.tells_loss(kind)), &text) };
+        let fate = if self.frozen {
+            FrameFate::Deliver
+        } else {
+            self.gate.on_frame(id, stream, (kind, self.protocol.tells_loss(kind)), &text)
+        };
         let protocol = self.protocol;
         let ids_of = |text: &str| protocol.ids_of(text);
         match fate {

@@ -218,7 +218,10 @@ async fn trades_cannot_be_counted_and_rest_has_the_newest_alone() {
         for row in live {
             let id = row["i"].as_str().unwrap();
             let one = known.values().find(|one| one.name.as_deref().unwrap_or(&one.id.to_string()) == id).expect(id);
-            assert_eq!((one.price.as_str(), one.size.as_str()), (row["p"].as_str().unwrap(), row["v"].as_str().unwrap()));
+            assert_eq!(
+                (one.price.as_str(), one.size.as_str()),
+                (row["p"].as_str().unwrap(), row["v"].as_str().unwrap())
+            );
             assert_eq!(one.buyer_is_maker, row["S"] == "Sell");
         }
     }

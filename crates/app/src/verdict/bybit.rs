@@ -23,8 +23,7 @@ pub fn of_truth(kind: K, variant: &str, message: &Value) -> Option<Vec<(Kind, St
 
 fn candle(interval: &str, at: i64, inverse: bool, row: &Value) -> Option<(Kind, String)> {
     let period = Period::parse(interval)?;
-    let [open, high, low, close, volume, turnover] =
-        decs(row, ["open", "high", "low", "close", "volume", "turnover"])?;
+    let [open, high, low, close, volume, turnover] = decs(row, ["open", "high", "low", "close", "volume", "turnover"])?;
     let quote = if inverse { Decimal::ZERO } else { turnover };
     let numbers = [open, high, low, close, volume, quote, Decimal::ZERO, Decimal::ZERO];
     let closed = i64::from(row.get("confirm")?.as_bool()?);

@@ -217,9 +217,9 @@ impl Books {
 pub fn tops(truth: &InstrumentTruth) -> BTreeMap<u64, u64> {
     let mut tops = BTreeMap::new();
     let mut ladder = Ladder::default();
-    let mut bases = truth.books.iter().peekable();
-    for event in &truth.depth {
-        while let Some(base) = bases.next_if(|base| base.last_update_id < event.last) {
+    let mut bases = truth.bases().into_iter().peekable();
+    for (at, event) in truth.depth.iter().enumerate() {
+        while let Some((_, base)) = bases.next_if(|(place, _)| *place <= at) {
             ladder = Ladder::default();
             ladder.apply(&facts::levels(&base.bids), &facts::levels(&base.asks));
             tops.insert(base.last_update_id, ladder.top(TOP));
@@ -227,7 +227,7 @@ pub fn tops(truth: &InstrumentTruth) -> BTreeMap<u64, u64> {
         ladder.apply(&facts::levels(&event.bids), &facts::levels(&event.asks));
         tops.insert(event.last, ladder.top(TOP));
     }
-    for base in bases {
+    for (_, base) in bases {
         ladder = Ladder::default();
         ladder.apply(&facts::levels(&base.bids), &facts::levels(&base.asks));
         tops.insert(base.last_update_id, ladder.top(TOP));

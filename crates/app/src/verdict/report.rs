@@ -126,7 +126,10 @@ pub fn table(verdict: &Verdict, paint: Paint) -> String {
     for (name, one) in &verdict.instruments {
         if let Some(t) = kind(&one.tape, "trade").filter(|t| t.confessed > 0) {
             let (confessed, all) = (thousands(t.confessed), thousands(t.truth));
-            let _ = writeln!(out, "  {name}: {confessed} of {all} trades lost and confessed: the venue cannot be asked for them");
+            let _ = writeln!(
+                out,
+                "  {name}: {confessed} of {all} trades lost and confessed: the venue cannot be asked for them"
+            );
         }
     }
     if !verdict.faults.is_empty() {

@@ -65,7 +65,15 @@ impl Stream {
         [self.bids.iter().rev().take(limit).map(text).collect(), self.asks.iter().take(limit).map(text).collect()]
     }
 
-    fn said(&self, kind: &str, spec: &Spec, category: Category, ts: i64, sides: &[Texts; 2], after: Option<u64>) -> String {
+    fn said(
+        &self,
+        kind: &str,
+        spec: &Spec,
+        category: Category,
+        ts: i64,
+        sides: &[Texts; 2],
+        after: Option<u64>,
+    ) -> String {
         let message = payload::Book { topic: &self.topic, kind, ts, cts: self.at_ms, u: self.u, seq: self.seq };
         payload::book(spec, category, message, [&sides[0], &sides[1]], after)
     }

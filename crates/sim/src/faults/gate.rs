@@ -247,7 +247,8 @@ mod tests {
     fn only_sequenced_frames_are_lost_and_every_nth_means_it() {
         let mut gate = gate(&[Injection { every: 3, count: 2, ..Injection::new(FaultKind::Drop) }]);
         assert_eq!(gate.on_frame(1, "x@bookTicker", (Kind::BookTicker, false), "{}"), FrameFate::Deliver);
-        let fates: Vec<_> = (0..9).map(|_| gate.on_frame(1, "x@trade", (Kind::Trade, true), "{}") == FrameFate::Drop).collect();
+        let fates: Vec<_> =
+            (0..9).map(|_| gate.on_frame(1, "x@trade", (Kind::Trade, true), "{}") == FrameFate::Drop).collect();
         assert_eq!(fates, [false, false, true, false, false, true, false, false, false]);
     }
 

@@ -67,16 +67,26 @@ impl InstrumentTruth {
         if let Some(book) = self.books.iter().find(|book| book.last_update_id == update_id) {
             return Some(book.clone());
         }
-        let base = self.books.iter().rev().find(|book| book.last_update_id < update_id)?;
+        let at = self.depth.iter().position(|event| event.last == update_id)?;
+        let (place, base) = self.bases().into_iter().rfind(|(place, _)| *place <= at)?;
         let mut book = TextBook::from_text(base);
-        for event in self.depth.iter().filter(|event| event.last > base.last_update_id) {
+        for event in &self.depth[place..=at] {
             book.apply(&event.bids, &event.asks);
-            book.last_update_id = event.last;
-            if event.last >= update_id {
-                break;
-            }
         }
-        (book.last_update_id == update_id).then(|| book.text(usize::MAX))
+        book.last_update_id = update_id;
+        Some(book.text(usize::MAX))
+    }
+
+    /// The full books, each with the number of depth events that it stands behind. Where ids began anew a smaller one may be later, so
+    /// a book that bears an event's id is found by that, and only the others by order.
+    pub fn bases(&self) -> Vec<(usize, &BookText)> {
+        let places: BTreeMap<u64, usize> =
+            self.depth.iter().enumerate().map(|(at, event)| (event.last, at + 1)).collect();
+        let by_order = |id: u64| self.depth.iter().position(|event| event.last > id).unwrap_or(self.depth.len());
+        let place = |book: &BookText| {
+            places.get(&book.last_update_id).copied().unwrap_or_else(|| by_order(book.last_update_id))
+        };
+        self.books.iter().map(|book| (place(book), book)).collect()
     }
 }
 
@@ -182,4 +192,35 @@ pub struct Stated {
     /// Kline interval or the like.
     pub variant: String,
     pub payload: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_that_began_anew_has_its_last_book_last() {
+        let level = |size: &str| vec![("9".to_owned(), size.to_owned())];
+        let event = |last: u64, previous: u64, size: &str| DepthEvent {
+            event_ms: 0,
+            time_ms: 0,
+            first: last,
+            last,
+            previous,
+            bids: level(size),
+            asks: Vec::new(),
+            wall_ns: 0,
+        };
+        let book = |last_update_id, size: &str| BookText { last_update_id, bids: level(size), asks: Vec::new() };
+        let truth = InstrumentTruth {
+            books: vec![book(70, "1"), book(2, "5")],
+            depth: vec![event(71, 70, "2"), event(72, 71, "3"), event(1, 72, "4"), event(2, 1, "5")],
+            ..InstrumentTruth::default()
+        };
+        assert_eq!(truth.bases().iter().map(|(place, _)| *place).collect::<Vec<_>>(), [0, 4]);
+        for (id, size) in [(70, "1"), (71, "2"), (72, "3"), (1, "4"), (2, "5")] {
+            assert_eq!(truth.book_at(id).unwrap().bids, level(size), "{id}");
+        }
+        assert_eq!(truth.book_at(69), None);
+    }
 }
