@@ -227,7 +227,8 @@ fn what_stands_may_be_told_again_and_nothing_else() {
         variant: String::new(),
         payload: format!(r#"{{"markPx":"{price}","instId":"X","ts":"{ms}"}}"#),
     };
-    let truth = InstrumentTruth { marks: vec![told(1_000, "5"), told(4_000, "6")], ..InstrumentTruth::default() };
+    let mut truth = InstrumentTruth::default();
+    truth.marks = vec![told(1_000, "5"), told(4_000, "6")];
     let judged = |restated: bool, again: &str| {
         let facts = ["mark @1000 5", "mark @4000 6", again].map(|fact| Item::Fact(fact.into()));
         let seen = seen(Kind::Mark, facts.into());
