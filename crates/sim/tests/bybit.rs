@@ -261,7 +261,7 @@ async fn definitions_have_pages_candles_a_past_and_too_many_requests_are_a_ban()
     tokio::time::sleep(std::time::Duration::from_millis(1_200)).await;
     let bars = get(&base, "/v5/market/kline?category=linear&symbol=BTCUSDT&interval=1").await.body;
     assert_eq!(bars["result"]["list"][0].as_array().unwrap().len(), 7);
-    sim.inject(&Injection { millis: Some(300), ..Injection::new(FaultKind::Http429).on(LINEAR) }).unwrap();
+    sim.inject(&Injection { millis: Some(300), ..Injection::new(FaultKind::Http429).on(SPOT) }).unwrap();
     let often = get(&base, "/v5/market/time").await;
     assert_eq!((often.status, &often.body["retCode"], often.headers.get("retry-after")), (200, &10_006.into(), None));
     for asked in 0.. {
