@@ -47,6 +47,7 @@ pub mod dydx;
 pub mod error;
 pub mod history;
 pub mod json;
+pub mod kraken;
 pub mod levels;
 pub mod limits;
 pub mod okx;
@@ -75,7 +76,8 @@ pub use session::{
 };
 
 /// Every folder.
-pub const FOLDERS: [&[&dyn Venue]; 4] = [&binance::VENUES, &okx::VENUES, &bybit::VENUES, &dydx::VENUES];
+pub const FOLDERS: [&[&dyn Venue]; 5] =
+    [&binance::VENUES, &okx::VENUES, &bybit::VENUES, &dydx::VENUES, &kraken::VENUES];
 
 /// The session of one connection.
 ///

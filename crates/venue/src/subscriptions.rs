@@ -47,10 +47,15 @@ pub struct Subscriptions {
 impl Subscriptions {
     /// Begins anew on a fresh transport. Ids go on, so that an answer is never taken for another's.
     pub fn open(&mut self, now: Ts, streams: &[String], limits: &SubscribeLimits) {
+        self.open_groups(now, std::iter::once(streams), limits);
+    }
+
+    /// As [`Subscriptions::open`], for venues of whose streams not all may stand in one request: only those of a group do.
+    pub fn open_groups<'a>(&mut self, now: Ts, groups: impl Iterator<Item = &'a [String]>, limits: &SubscribeLimits) {
         self.asked.clear();
         self.sent.clear();
         self.limits = Some(*limits);
-        self.waiting = batches(streams, limits).map(|b| (Operation::Subscribe, b)).collect();
+        self.waiting = groups.flat_map(|g| batches(g, limits)).map(|b| (Operation::Subscribe, b)).collect();
         self.next_send = (!self.waiting.is_empty()).then_some(now);
     }
 
@@ -106,6 +111,12 @@ impl Subscriptions {
         let at = self.asked.iter().position(|(asked, ..)| *asked == id)?;
         let (_, op, streams) = self.asked.swap_remove(at);
         (op == Operation::Subscribe).then_some(streams)
+    }
+
+    /// The streams of request `id` that wait for an answer.
+    #[must_use]
+    pub fn waiting_for(&self, id: u64) -> &[String] {
+        self.asked.iter().find(|(asked, ..)| *asked == id).map_or(&[], |(.., streams)| streams)
     }
 
     /// As [`Subscriptions::answered`], for venues that answer each stream by its name. The request stays asked until all of its
@@ -232,6 +243,18 @@ mod tests {
         let narrow = SubscribeLimits { bytes_max: 5, ..limits(10, None) };
         assert_eq!(sizes(&["aa".into(), "bbb".into(), "c".into(), "longer".into(), "d".into()], &narrow), [2, 1, 1, 1]);
         assert_eq!(sizes(&[], &narrow), [] as [usize; 0]);
+    }
+
+    #[test]
+    fn streams_of_two_groups_stand_in_two_requests() {
+        let streams: Vec<String> = ["book:A", "book:B", "book:C", "trade:A"].map(Into::into).to_vec();
+        let mut subs = Subscriptions::default();
+        let channel = |s: &String| s.split(':').next().unwrap().to_owned();
+        subs.open_groups(at(0), streams.chunk_by(|a, b| channel(a) == channel(b)), &limits(2, None));
+        let sent: Vec<String> = (0..20).filter_map(|i| subs.poll(at(i * 250), write)).collect();
+        assert_eq!(sent, ["Subscribe book:A,book:B #1", "Subscribe book:C #2", "Subscribe trade:A #3"]);
+        assert!(subs.answered_stream(Operation::Subscribe, "book:A"));
+        assert_eq!((subs.waiting_for(1), subs.waiting_for(9)), (&streams[1..2], &[][..]));
     }
 
     #[test]

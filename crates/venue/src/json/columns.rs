@@ -59,6 +59,30 @@ pub(crate) fn levels_of(c: &mut Cursor<'_>, columns: &mut Columns, to: &mut Vec<
     }
 }
 
+/// `[{"price":45283.5,"qty":0.10000000}]`
+#[inline(always)]
+pub(crate) fn objects_of(c: &mut Cursor<'_>, columns: &mut Columns, to: &mut Vec<Level>) -> Option<()> {
+    c.eat(b"[")?;
+    if c.eat(b"]").is_some() {
+        return Some(());
+    }
+    loop {
+        c.eat(b"{\"price\":")?;
+        let price = c.bare()?;
+        c.eat(b",\"qty\":")?;
+        let size = c.bare()?;
+        columns.push(price, size, to)?;
+        let w = c.word(0) & 0xFFFF;
+        c.i += 2;
+        if w == OBJECT_NEXT {
+            continue;
+        }
+        return (w == OBJECT_END).then_some(());
+    }
+}
+
+const OBJECT_NEXT: u64 = b'}' as u64 | (b',' as u64) << 8;
+const OBJECT_END: u64 = b'}' as u64 | (b']' as u64) << 8;
 const COMMA_NEXT: u64 = b']' as u64 | (b',' as u64) << 8;
 const END: u64 = b']' as u64 | (b']' as u64) << 8;
 

@@ -118,6 +118,28 @@ impl<'a> Cursor<'a> {
         self.long()
     }
 
+    /// A bare decimal, `61733.10` or `7`, up to what stands behind it. No sign, no exponent, no leading zero; at most 16 digits on
+    /// either side of the point and 18 together.
+    #[inline(always)]
+    pub(crate) fn bare(&mut self) -> Option<Decimal> {
+        let first = self.byte();
+        let (int, int_digits) = self.digits()?;
+        if first == b'0' && int_digits > 1 {
+            return None;
+        }
+        let (mut raw, mut scale) = (int, 0);
+        if self.byte() == b'.' {
+            self.i += 1;
+            let (frac, places) = self.digits()?;
+            if int_digits + places > 18 {
+                return None;
+            }
+            raw = int * POW10[places.min(8)] * POW10[places.saturating_sub(8)] + frac;
+            scale = places as u8;
+        }
+        matches!(self.byte(), b',' | b'}' | b']').then_some(Decimal { raw: raw as i64, scale })
+    }
+
     /// Sixteen characters and more.
     #[cold]
     fn long(&mut self) -> Option<Decimal> {
@@ -311,6 +333,21 @@ mod tests {
     }
 
     #[test]
+    fn bare_numbers_keep_their_zeros() {
+        let bare = |text: &'static str| Cursor { b: text.as_bytes(), i: 0 }.bare();
+        assert_eq!(bare("0.10000000}"), Some(Decimal::new(10_000_000, 8)));
+        assert_eq!(bare("45283.5,"), Some(Decimal::new(452_835, 1)));
+        assert_eq!(bare("7]"), Some(Decimal::new(7, 0)));
+        assert_eq!(bare("0.0000000000001,"), Some(Decimal::new(1, 13)));
+        assert_eq!(bare("30927.68066226,"), Some(Decimal::new(3_092_768_066_226, 8)));
+        for declined in
+            ["00,", "01.5,", "-1,", "1e3,", "1.5e3,", ".5,", "1.,", "1", "1.5", "\"1\"", "1234567890123.123456,"]
+        {
+            assert_eq!(bare(declined), None, "{declined}");
+        }
+    }
+
+    #[test]
     fn strings_are_plain_or_declined() {
         let plain = |text: &'static [u8]| Cursor { b: text, i: 0 }.plain();
         assert_eq!(plain(b"btcusdt@depth@100ms\",\"data\""), Some("btcusdt@depth@100ms"));
@@ -331,6 +368,15 @@ mod tests {
         }
 
         #[test]
+        fn bare_numbers_equal_the_exact_parser_or_decline(text in "(0|[1-9][0-9]{0,17})(\\.[0-9]{1,17})?", behind in "[,}\\]eE .]") {
+            let mut c = Cursor { b: &[text.as_bytes(), behind.as_bytes()].concat(), i: 0 };
+            if let Some(d) = c.bare() {
+                prop_assert_eq!(Ok(d), Decimal::parse(text.as_bytes()));
+                prop_assert_eq!((c.i, ",}]".contains(&behind)), (text.len(), true));
+            }
+        }
+
+        #[test]
         fn whole_numbers_equal_the_standard_parser(n in 0_u64..=9_999_999_999_999_999, behind in "[,}x.]?") {
             let text = format!("{n}{behind}");
             let mut c = Cursor { b: text.as_bytes(), i: 0 };
@@ -341,7 +387,7 @@ mod tests {
         #[test]
         fn any_bytes_are_read_or_declined(bytes in proptest::collection::vec(any::<u8>(), 0..40), at in 0_usize..50) {
             let c = Cursor { b: &bytes, i: at };
-            let _ = ({ c }.plain(), { c }.uint(), { c }.decimal());
+            let _ = ({ c }.plain(), { c }.uint(), { c }.decimal(), { c }.bare());
         }
     }
 }

@@ -68,6 +68,34 @@ impl<'de: 'a, 'a> Deserialize<'de> for LevelText<'a> {
     }
 }
 
+/// A number as the venue printed it, bare or in quotes: `0.10000000`, `"0.1"`. Its digits are kept, zeros included.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Printed<'a>(pub Text<'a>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Printed<'a> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let raw = LazyValue::deserialize(d)?.as_raw_cow();
+        let bare = |text: &str| text.bytes().next().is_some_and(|b| b == b'-' || b.is_ascii_digit());
+        let text = match raw {
+            Cow::Borrowed(text) => match text.strip_prefix('"').and_then(|t| t.strip_suffix('"')) {
+                Some(quoted) if !quoted.contains('\\') => Some(Cow::Borrowed(quoted)),
+                None if bare(text) => Some(Cow::Borrowed(text)),
+                _ => None,
+            },
+            Cow::Owned(_) => None,
+        };
+        text.map(|t| Self(Text(t))).ok_or_else(|| D::Error::custom("no number"))
+    }
+}
+
+/// `{"price":45283.5,"qty":0.10000000}`
+#[derive(Debug, Clone, Deserialize)]
+pub struct PrintedLevel<'a> {
+    #[serde(borrow)]
+    pub price: Printed<'a>,
+    pub qty: Printed<'a>,
+}
+
 /// `null` counts as present: `{"result":null,"id":1}` is an ack.
 pub(crate) fn present<'de: 'a, 'a, D: Deserializer<'de>>(d: D) -> Result<Option<LazyValue<'a>>, D::Error> {
     LazyValue::deserialize(d).map(Some)
