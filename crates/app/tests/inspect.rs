@@ -162,6 +162,48 @@ fn every_bybit_recording_equals_its_truth() {
     assert!(checked >= 2, "only {checked} recordings");
 }
 
+/// Of the first version of the protocol: trades have no ids, and a book's path is told by checksums.
+#[test]
+fn every_kraken_recording_equals_its_truth() {
+    let Some(dir) = captures() else { return };
+    let mut checked = 0;
+    for entry in std::fs::read_dir(dir.join("kraken")).unwrap() {
+        let path = entry.unwrap().path();
+        let Some(stem) = path.to_str().and_then(|p| p.strip_suffix(".truth.json")) else { continue };
+        let truth: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let ours = inspect(Path::new(&format!("{stem}.jsonl.zst")));
+        assert_eq!(each(&ours["trades"], &TRADES[..5]), each(&truth["trades"], &TRADES[..5]), "{stem}");
+        assert_eq!(ours["agg_trades"], json!({}), "{stem}");
+        for trades in ours["trades"].as_object().unwrap().values() {
+            assert_eq!((&trades["id_gaps"], &trades["id_repeats"]), (&Value::Null, &json!(0)), "{stem}");
+        }
+        assert_eq!(ours["books"], each(&truth["books"], &BOOKS), "{stem}");
+        let sum = |of: &str| ours["books"].as_object().unwrap().values().map(|b| b[of].as_u64().unwrap()).sum::<u64>();
+        assert_eq!(
+            (json!(sum("checksums_checked")), sum("checksums_failed")),
+            (truth["book_totals"]["checksums_checked"].clone(), 0)
+        );
+        for key in ["funding", "liquidations", "candle_updates", "ticker_updates"] {
+            let expected = if truth[key].is_null() { json!({}) } else { truth[key].clone() };
+            assert_eq!(ours[key], expected, "{stem} {key}");
+        }
+        assert_eq!((&ours["unknown_frames"], &ours["errors"]), (&json!(0), &json!(0)), "{stem}");
+        assert_eq!(ours["lines"], truth["lines"], "{stem}");
+        checked += 1;
+    }
+    assert!(checked >= 1, "only {checked} recordings");
+}
+
+/// Examples of the second version: no recording, so there is no truth; every message is read.
+#[test]
+fn kraken_examples_are_read() {
+    let Some(dir) = captures() else { return };
+    let ours = inspect(&dir.join("kraken/schema_examples.jsonl"));
+    assert_eq!((&ours["unknown_frames"], &ours["errors"]), (&json!(0), &json!(0)), "{ours}");
+    assert_eq!(only(&ours["trades"]["BTC/USD"], &["count"]), json!({"count": 4}));
+    assert_eq!(ours["ticker_updates"], json!({"BTC/USD": 1}));
+}
+
 /// These are examples of many connections and no recording, so there is no truth: every message is one, and each is read or counted.
 #[test]
 fn dydx_examples_are_read() {

@@ -4,9 +4,11 @@
 //! both are exact (the update is scaled up, or else the book is; where that overflows, whichever has zeros to spare is
 //! scaled down); where there is none the update is refused. Nothing is rounded.
 
+use wholetape_model::book_rule::Checksum;
 use wholetape_model::decimal::rescale_raw;
 use wholetape_model::{Decimal, Level, Levels, Price, Scales, Side, Size};
 
+use crate::checksum::Scratch;
 use crate::error::BookError;
 use crate::side::BookSide;
 
@@ -150,6 +152,12 @@ impl OrderBook {
             out.truncate(near + missing);
         }
         out[near..].sort_unstable_by_key(by_key);
+    }
+
+    /// The venue's checksum of this book. Whoever checks one after another is [`crate::SyncedOrderBook`]; this one allocates.
+    #[must_use]
+    pub fn checksum(&self, rule: Checksum) -> u32 {
+        Scratch::default().checksum(rule, self)
     }
 
     /// Appends all levels of one side, best first.

@@ -33,6 +33,19 @@ impl TradeId {
         if high == 0 { None } else { Some(Self { high, low }) }
     }
 
+    /// A name that we make of 122 of these bits where the venue prints none: a UUID of version 8, whose bits are its maker's to choose.
+    #[must_use]
+    pub const fn custom(bits: u128) -> Self {
+        let bits = bits & !(0xF << 76) & !(0b11 << 62) | 8 << 76 | 0b10 << 62;
+        Self { high: (bits >> 64) as u64, low: bits as u64 }
+    }
+
+    /// It was made by [`TradeId::custom`]: no venue printed it.
+    #[must_use]
+    pub const fn is_custom(self) -> bool {
+        self.high >> 12 & 0xF == 8 && self.low >> 62 == 0b10
+    }
+
     /// Reads `5266583935`, `20f43950-d8dd-5b31-9112-a178eb6023af` or `014206cf0000000200000002`. `None` for everything else.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
@@ -221,6 +234,17 @@ mod tests {
             assert_eq!(TradeId::parse(text.as_bytes()).unwrap().to_string(), text);
         }
         assert_eq!(std::mem::size_of::<TradeId>(), 16);
+    }
+
+    #[test]
+    fn what_we_made_is_told_from_what_a_venue_printed() {
+        for bits in [0, 1, u128::MAX, 0x20f4_3950_d8dd_5b31_9112_a178_eb60_23af] {
+            let id = TradeId::custom(bits);
+            assert!(id.is_custom() && id.is_uuid() && TradeId::parse(id.to_string().as_bytes()) == Some(id), "{id}");
+        }
+        for text in [UUID, EVENT, "0", "5266583935"] {
+            assert!(!TradeId::parse(text.as_bytes()).unwrap().is_custom(), "{text}");
+        }
     }
 
     #[test]

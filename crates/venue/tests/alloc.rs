@@ -108,6 +108,7 @@ fn our_own_frames_cost_no_allocation() {
         ("okx", include_str!("../frames/okx/okx.jsonl")),
         ("bybit-linear", include_str!("../frames/bybit/linear.jsonl")),
         ("bybit-spot", include_str!("../frames/bybit/spot.jsonl")),
+        ("kraken", include_str!("../frames/kraken/v2.jsonl")),
     ] {
         let known = [
             "@aggTrade",
@@ -131,11 +132,15 @@ fn our_own_frames_cost_no_allocation() {
             "\"tickers.",
             "\"kline.",
             "\"allLiquidation.",
+            "\"channel\":\"trade\"",
+            "\"channel\":\"book\"",
+            "\"channel\":\"ticker\"",
+            "\"channel\":\"ohlc\"",
         ];
         let mut out = Out::default();
         let frames: Vec<&[u8]> = file
             .lines()
-            .filter(|l| known.iter().any(|k| l.contains(k)) && !l.contains("\"event\""))
+            .filter(|l| known.iter().any(|k| l.contains(k)) && !l.contains("\"event\"") && !l.contains("\"method\""))
             .map(str::as_bytes)
             // Without those that are wrong or unknown on purpose, and those of a second scale (the typed book decoder collects).
             .filter(|l| {

@@ -231,7 +231,7 @@ fn every_bybit_recording_decodes_to_its_truth() {
 /// Not one in a thousand, as in a live session, but each frame of every clean recording is held against the table.
 #[test]
 fn no_frame_of_a_clean_recording_has_an_odd_shape() {
-    for capture in support::binance().chain(support::okx()).chain(support::bybit()) {
+    for capture in support::binance().chain(support::okx()).chain(support::bybit()).chain(support::kraken()) {
         // The shapes of Bybit's markets are one table.
         let venue = if capture.venue == "bybit" { "bybit-linear" } else { &capture.venue };
         let mut session = open(&SessionPlan::capture(venue)).unwrap();
@@ -270,6 +270,30 @@ fn every_okx_recording_decodes_to_its_truth() {
                 assert_eq!(s.first.unwrap().to_string(), want["first_id"], "{} {symbol}", capture.name);
                 assert_eq!(s.last.to_string(), want["last_id"], "{} {symbol}", capture.name);
             }
+        }
+    }
+}
+
+/// The truth counts every answer of REST under one name. Trades had no ids then.
+#[test]
+fn every_kraken_recording_decodes_to_its_truth() {
+    for capture in support::kraken() {
+        let (session, seen) = replay(&capture);
+        let stats = session.stats();
+        assert_eq!((stats.unknown_frames, stats.errors, stats.filtered), (0, 0, 0), "{}", capture.name);
+        let mut by_channel = stats.by_channel.clone();
+        if let Some(n) = by_channel.remove("instruments_page") {
+            by_channel.insert("http", n);
+        }
+        assert_eq!(serde_json::json!(by_channel), capture.truth["messages_by_channel"], "{}", capture.name);
+        check_counts(&capture, "ticker_updates", &seen.statistics);
+        assert_eq!(seen.agg_trades.len(), capture.truth["trades"].as_object().unwrap().len());
+        for (symbol, want) in capture.truth["trades"].as_object().unwrap() {
+            let s = &seen.agg_trades[symbol];
+            assert_eq!(serde_json::json!(s.count), want["count"], "{} {symbol}", capture.name);
+            assert_eq!(s.size.text(), want["sum_size"], "{} {symbol}", capture.name);
+            assert_eq!(s.notional.text(), want["sum_price_x_size"], "{} {symbol}", capture.name);
+            assert_eq!(s.first, None, "{} {symbol}", capture.name);
         }
     }
 }

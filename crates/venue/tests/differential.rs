@@ -8,6 +8,7 @@ use wholetape_model::{Kind, Ts};
 use wholetape_venue::binance::{Binance, limits::Variant};
 use wholetape_venue::bybit::{Bybit, limits::Market};
 use wholetape_venue::dydx::Dydx;
+use wholetape_venue::kraken::Kraken;
 use wholetape_venue::okx::Okx;
 use wholetape_venue::{Action, Channel, Frame, Note, Out, Session, SessionPlan};
 
@@ -37,6 +38,11 @@ impl Pair {
         let channels = channels.map(|c| Channel::parse(c).unwrap()).to_vec();
         let plan = SessionPlan { channels, ..SessionPlan::capture("dydx") };
         let session = || Dydx::new(&plan).unwrap();
+        Self::of(Box::new(session()), Box::new(session().typed_only()))
+    }
+
+    fn kraken() -> Self {
+        let session = || Kraken::new(&SessionPlan::capture("kraken")).unwrap();
         Self::of(Box::new(session()), Box::new(session().typed_only()))
     }
 
@@ -228,6 +234,44 @@ fn rows_of_others_are_counted_once() {
     pair.check_stats();
 }
 
+#[test]
+fn every_recorded_kraken_frame_reads_the_same_both_ways() {
+    for capture in support::kraken() {
+        let mut pair = Pair::kraken();
+        for line in capture.lines.iter().filter(|l| l.kind == "ws_in") {
+            pair.check(line.data.as_bytes());
+        }
+        pair.check_stats();
+        assert_eq!(pair.fast.stats().fallbacks, 0, "{}: a hot frame was declined", capture.name);
+    }
+}
+
+#[test]
+fn every_kraken_example_reads_the_same_both_ways() {
+    let mut pair = Pair::kraken();
+    for line in support::examples("kraken", "schema_examples").into_iter().flatten() {
+        pair.check(line.data.as_bytes());
+    }
+    pair.check_stats();
+}
+
+fn kraken_own() -> Vec<&'static str> {
+    let both = include_str!("../frames/kraken/v2.jsonl").lines();
+    both.chain(include_str!("../frames/kraken/v1.jsonl").lines()).collect()
+}
+
+#[test]
+fn our_own_kraken_frames_read_the_same_both_ways() {
+    let mut pair = Pair::kraken();
+    for frame in kraken_own() {
+        pair.check(frame.as_bytes());
+    }
+    pair.check_stats();
+    // A checksum in quotes, an unknown word, a ticker without statistics, spaces; everything else is the scanner's.
+    assert!(pair.fast.stats().fallbacks <= 4, "{}", pair.fast.stats().fallbacks);
+    assert!(pair.fast.stats().by_channel["book"] >= 5);
+}
+
 fn own() -> Vec<(Variant, &'static str)> {
     let spot = include_str!("../frames/binance/spot.jsonl").lines().map(|l| (Variant::Spot, l));
     let usdm = include_str!("../frames/binance/usdm.jsonl").lines().map(|l| (Variant::UsdM, l));
@@ -360,6 +404,21 @@ proptest! {
             apply(&mut frame, m);
         }
         let mut pair = Pair::okx();
+        pair.check(&frame);
+        pair.check_stats();
+    }
+
+    #[test]
+    fn broken_kraken_frames_read_the_same_both_ways(
+        which in any::<prop::sample::Index>(),
+        mutations in proptest::collection::vec(mutation(), 1..4),
+    ) {
+        let frames = kraken_own();
+        let mut frame = frames[which.index(frames.len())].as_bytes().to_vec();
+        for m in &mutations {
+            apply(&mut frame, m);
+        }
+        let mut pair = Pair::kraken();
         pair.check(&frame);
         pair.check_stats();
     }

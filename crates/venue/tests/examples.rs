@@ -228,3 +228,35 @@ fn bybit_answers() {
     }
     insta::assert_snapshot!(text);
 }
+
+#[test]
+fn kraken_streams() {
+    let Some(lines) = support::examples("kraken", "schema_examples") else { return };
+    let mut session = session("kraken", &["BTC/USD"]);
+    insta::assert_snapshot!(streams(session.as_mut(), &lines));
+}
+
+/// Orders and their answers are nobody's market data: each is counted as unknown.
+#[test]
+fn kraken_private_streams() {
+    let Some(lines) = support::examples("kraken", "private_examples") else { return };
+    let mut session = session("kraken", &["BTC/USD"]);
+    let text = streams(session.as_mut(), &lines);
+    assert_eq!(session.stats().unknown_frames, lines.len() as u64, "{text}");
+}
+
+#[test]
+fn kraken_answers() {
+    let Some(lines) = support::examples("kraken", "rest_examples") else { return };
+    let mut session = session("kraken", &["BTC/USDT", "AAPLx/USD"]);
+    let api = |path: &str| format!("https://api.kraken.com/0/public/{path}");
+    let paths = [
+        ("http_asset_pairs", api("AssetPairs")),
+        ("http_server_time", api("Time")),
+        ("http_trades", api("Trades?pair=XBTUSDT&since=1762795400000000000")),
+        ("http_ohlc", api("OHLC?pair=XBTUSDT")),
+        ("http_order_book", api("Depth?pair=XBTUSDT")),
+    ];
+    let paths: Vec<(&str, &str)> = paths.iter().map(|(name, path)| (*name, path.as_str())).collect();
+    insta::assert_snapshot!(shortened(&answers(session.as_mut(), &lines, &paths)));
+}

@@ -87,6 +87,18 @@ fn dydx_frames_give_these_events() {
     insta::assert_snapshot!(play(session.as_mut(), include_str!("../frames/dydx/dydx.jsonl")));
 }
 
+#[test]
+fn kraken_frames_give_these_events() {
+    let mut session = session("kraken", &["AAA/USD"]);
+    insta::assert_snapshot!(play(session.as_mut(), include_str!("../frames/kraken/v2.jsonl")));
+}
+
+#[test]
+fn old_kraken_frames_give_these_events() {
+    let mut session = session("kraken", &["AAA/XBT"]);
+    insta::assert_snapshot!(play(session.as_mut(), include_str!("../frames/kraken/v1.jsonl")));
+}
+
 /// The ticker is told in the parts that were asked for.
 fn bybit(market: &str, symbols: &[&str], file: &str) -> String {
     let instruments = symbols.iter().enumerate().map(|(i, s)| (i as u32, (*s).to_owned())).collect();

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use wholetape_book::{BookConfig, BookError, OrderBook, SpliceStats};
+use wholetape_model::book_rule::Checksum;
 use wholetape_model::{Book, BookAction, BookRule, Decimal, Level, Levels, Scales, Side, Ts};
 
 /// One depth channel's book, rebuilt from rows.
@@ -45,12 +46,12 @@ impl BookPath {
                 self.book.replace(row.bids, row.asks, scales)?;
                 // One that the stream brought is an update among others.
                 if !self.rule.chain.is_anchored() {
-                    self.step(row.last_id, ts_event);
+                    self.step(row, ts_event);
                 }
             }
             BookAction::Delta => {
                 self.book.apply(row.bids, row.asks, scales)?;
-                self.step(row.last_id, ts_event);
+                self.step(row, ts_event);
             }
         }
         // Where there are no ids, there is no last one.
@@ -58,9 +59,15 @@ impl BookPath {
         Ok(())
     }
 
-    /// An update of the path; without an id its time stands for it.
-    fn step(&mut self, id: u64, ts_event: Ts) {
-        let id = if id > 0 { id.to_string() } else { ts_event.millis().to_string() };
+    /// An update of the path. Without an id its time stands for it, or where the venue proves each (Kraken) the checksum of the book that it
+    /// leads to; the first version's snapshots had none.
+    fn step(&mut self, row: &Book<Levels<'_>>, ts_event: Ts) {
+        let id = match (row.last_id, self.rule.checksum) {
+            (0, Some(Checksum::AsksBids10)) if row.action == BookAction::Snapshot => "None".to_owned(),
+            (0, Some(rule @ Checksum::AsksBids10)) => self.book.checksum(rule).to_string(),
+            (0, _) => ts_event.millis().to_string(),
+            (id, _) => id.to_string(),
+        };
         let best = |l: Option<Level>| l.map_or(String::new(), |l| plain(self.book.scales().price(l.price)));
         self.path.update(format!("{id}|{}|{}\n", best(self.book.best_bid()), best(self.book.best_ask())));
     }

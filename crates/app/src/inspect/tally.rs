@@ -55,6 +55,7 @@ pub struct TradesReport {
     pub count: u64,
     pub sum_size: String,
     pub sum_price_x_size: String,
+    /// As the venue printed it.
     pub first_id: Option<Id>,
     pub last_id: Option<Id>,
     /// Ids that are not the previous one plus 1; none where ids do not count.
@@ -123,8 +124,8 @@ impl Trades {
             count: self.count,
             sum_size: self.sum_size.to_string(),
             sum_price_x_size: self.sum_value.to_string(),
-            first_id: self.first.map(Id::from),
-            last_id: self.last.map(Id::from),
+            first_id: self.first.filter(|id| !id.is_custom()).map(Id::from),
+            last_id: self.last.filter(|id| !id.is_custom()).map(Id::from),
             id_gaps: self.named.is_empty().then_some(self.id_gaps),
             id_repeats: self.id_repeats,
         }

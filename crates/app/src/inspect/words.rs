@@ -8,6 +8,7 @@ pub enum Words {
     Binance,
     Okx,
     Dydx,
+    Kraken,
     /// Names are by topic, and one recording may hold several markets: what is spot's says so.
     Bybit {
         spot: bool,
@@ -19,6 +20,7 @@ impl Words {
         match venue {
             "okx" => Self::Okx,
             "dydx" => Self::Dydx,
+            "kraken" => Self::Kraken,
             "bybit-spot" => Self::Bybit { spot: true },
             "bybit-linear" | "bybit-inverse" => Self::Bybit { spot: false },
             _ => Self::Binance,
@@ -41,12 +43,18 @@ impl Words {
 
     /// Which depth channel a message is of; empty for all else. Binance: `depth@100ms` of `{"stream":"btcusdt@depth@100ms",…`, `depth` of
     /// an unwrapped depth update. OKX: `books` of `{"arg":{"channel":"books",…`. Bybit: `orderbook.200` of `{"topic":"orderbook.200.BTCUSDT",…`.
+    /// Kraken: `book` of `{"channel":"book",…`, and of its first version `book-1000` of `[336,…,"book-1000","XBT/USD"]`.
     /// dYdX has one such channel, and its messages are counted with all others of the connection: they stay together.
     pub fn depth_channel(self, data: &str) -> &str {
+        if self == Self::Kraken && data.starts_with('[') {
+            // From the end: symbol, comma, channel.
+            return data.rsplit('"').nth(3).filter(|channel| channel.starts_with("book-")).unwrap_or("");
+        }
         let (head, is_depth): (_, fn(&str) -> bool) = match self {
             Self::Okx => ("{\"arg\":{\"channel\":\"", |channel| channel.starts_with("books")),
             Self::Binance => ("{\"stream\":\"", |channel| channel.starts_with("depth")),
             Self::Dydx => return "",
+            Self::Kraken => ("{\"channel\":\"", |channel| channel == "book"),
             // One level is a quote.
             Self::Bybit { .. } => ("{\"topic\":\"", |c| c.starts_with("orderbook.") && c != "orderbook.1"),
         };
@@ -55,7 +63,7 @@ impl Words {
         };
         let stream = rest.split('"').next().unwrap_or("");
         let channel = match self {
-            Self::Okx | Self::Dydx => stream,
+            Self::Okx | Self::Dydx | Self::Kraken => stream,
             Self::Binance => stream.split_once('@').map_or("", |(_, channel)| channel),
             Self::Bybit { .. } => stream.rsplit_once('.').map_or("", |(channel, _)| channel),
         };
@@ -66,7 +74,7 @@ impl Words {
     pub fn book(self, depth: &str, symbol: String) -> String {
         match self {
             Self::Binance | Self::Dydx => symbol,
-            Self::Okx => format!("{depth}:{symbol}"),
+            Self::Okx | Self::Kraken => format!("{depth}:{symbol}"),
             Self::Bybit { .. } => self.instrument(&format!("{depth}.{symbol}")),
         }
     }
@@ -95,7 +103,7 @@ impl Words {
     pub fn ticker(self) -> Kind {
         match self {
             Self::Binance => Kind::Quote,
-            Self::Okx | Self::Dydx | Self::Bybit { .. } => Kind::Ticker,
+            Self::Okx | Self::Dydx | Self::Kraken | Self::Bybit { .. } => Kind::Ticker,
         }
     }
 }
@@ -131,6 +139,11 @@ mod tests {
         assert_eq!(okx.depth_channel(r#"{"event":"subscribe","arg":{"channel":"books","instId":"A-B"}}"#), "");
         let dydx = Words::of("dydx");
         assert_eq!(dydx.depth_channel(r#"{"type":"channel_data","channel":"v4_orderbook","contents":{}}"#), "");
+        let kraken = Words::of("kraken");
+        assert_eq!(kraken.depth_channel(r#"[336,{"a":[["1","2","3"]],"c":"4"},"book-25","XBT/USD"]"#), "book-25");
+        assert_eq!(kraken.depth_channel(r#"[337,[["1","2","3","b","l",""]],"trade","XBT/USD"]"#), "");
+        assert_eq!(kraken.depth_channel(r#"{"channel":"book","type":"update","data":[]}"#), "book");
+        assert_eq!(kraken.depth_channel(r#"{"channelName":"book-25","event":"subscriptionStatus"}"#), "");
         let bybit = Words::of("bybit-linear");
         assert_eq!(bybit.depth_channel(r#"{"topic":"orderbook.200.AB","type":"delta"}"#), "orderbook.200");
         assert_eq!(bybit.depth_channel(r#"{"topic":"orderbook.1.AB","type":"snapshot"}"#), "");
@@ -151,6 +164,7 @@ mod tests {
     fn books_are_named_as_in_the_truth() {
         assert_eq!(Words::of("binance-usdm").book("depth", "BTCUSDT".into()), "BTCUSDT");
         assert_eq!(Words::of("okx").book("books", "BTC-USDT".into()), "books:BTC-USDT");
+        assert_eq!(Words::of("kraken").book("book-1000", "XBT/USD".into()), "book-1000:XBT/USD");
         assert_eq!(Words::of("bybit-linear").book("orderbook.200", "AB".into()), "orderbook.200.AB");
         assert_eq!(Words::of("bybit-spot").book("orderbook.200", "AB".into()), "spot:orderbook.200.AB");
     }

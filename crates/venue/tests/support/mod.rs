@@ -48,6 +48,11 @@ pub fn bybit() -> impl Iterator<Item = Capture> {
     of(&["bybit"])
 }
 
+/// Every Kraken recording.
+pub fn kraken() -> impl Iterator<Item = Capture> {
+    of(&["kraken"])
+}
+
 /// Messages that are no recording: `schema_examples`, `rest_examples` of a venue.
 pub fn examples(venue: &str, name: &str) -> Option<Vec<Line>> {
     let text = std::fs::read_to_string(root()?.join(venue).join(format!("{name}.jsonl"))).ok()?;
