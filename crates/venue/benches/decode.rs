@@ -21,6 +21,7 @@ use wholetape_model::Ts;
 use wholetape_venue::binance::{Binance, limits::Variant};
 use wholetape_venue::bybit::{Bybit, limits::Market};
 use wholetape_venue::dydx::Dydx;
+use wholetape_venue::kraken::Kraken;
 use wholetape_venue::okx::Okx;
 use wholetape_venue::{Frame, Out, Session, SessionPlan, of_address, open};
 
@@ -183,6 +184,70 @@ fn parse_message_serde<'a, T: Deserialize<'a>>(frame: &'a [u8]) {
     black_box(&m.contents);
 }
 
+/// Kraken prints numbers bare: a plain parser makes floats of them.
+#[derive(Deserialize)]
+#[allow(dead_code)]
+struct KrakenRows<'a, T> {
+    channel: &'a str,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    data: Vec<T>,
+}
+
+#[derive(Deserialize)]
+#[allow(dead_code)]
+struct KrakenTrade<'a> {
+    symbol: &'a str,
+    side: &'a str,
+    price: f64,
+    qty: f64,
+    trade_id: u64,
+    timestamp: &'a str,
+}
+
+#[derive(Deserialize)]
+#[allow(dead_code)]
+struct KrakenLevel {
+    price: f64,
+    qty: f64,
+}
+
+#[derive(Deserialize)]
+#[allow(dead_code)]
+struct KrakenBook<'a> {
+    symbol: &'a str,
+    bids: Vec<KrakenLevel>,
+    asks: Vec<KrakenLevel>,
+    checksum: u32,
+    timestamp: &'a str,
+}
+
+#[derive(Deserialize)]
+#[allow(dead_code)]
+struct KrakenTicker<'a> {
+    symbol: &'a str,
+    bid: f64,
+    bid_qty: f64,
+    ask: f64,
+    ask_qty: f64,
+    last: f64,
+    volume: f64,
+    low: f64,
+    high: f64,
+    change: f64,
+    timestamp: &'a str,
+}
+
+fn parse_kraken<'a, T: Deserialize<'a>>(frame: &'a [u8]) {
+    let m: KrakenRows<'a, T> = sonic_rs::from_slice(frame).expect("a good frame");
+    black_box(&m.data);
+}
+
+fn parse_kraken_serde<'a, T: Deserialize<'a>>(frame: &'a [u8]) {
+    let m: KrakenRows<'a, T> = serde_json::from_slice(frame).expect("a good frame");
+    black_box(&m.data);
+}
+
 /// Bybit puts rows beside their topic, a book as one object.
 #[derive(Deserialize)]
 #[allow(dead_code)]
@@ -253,6 +318,9 @@ fn sonic(channel: &str, frame: &[u8]) {
         "v4_orderbook" => parse_message::<DydxBook<'_>>(frame),
         "publicTrade" => parse_topical::<Vec<BybitTrade<'_>>>(frame),
         "orderbook" => parse_topical::<BybitBook<'_>>(frame),
+        "kr-trade" => parse_kraken::<KrakenTrade<'_>>(frame),
+        "kr-book" => parse_kraken::<KrakenBook<'_>>(frame),
+        "kr-ticker" => parse_kraken::<KrakenTicker<'_>>(frame),
         _ => parse::<Depth<'_>>(frame),
     }
 }
@@ -274,6 +342,9 @@ fn serde(channel: &str, frame: &[u8]) {
         "v4_orderbook" => parse_message_serde::<DydxBook<'_>>(frame),
         "publicTrade" => parse_topical_serde::<Vec<BybitTrade<'_>>>(frame),
         "orderbook" => parse_topical_serde::<BybitBook<'_>>(frame),
+        "kr-trade" => parse_kraken_serde::<KrakenTrade<'_>>(frame),
+        "kr-book" => parse_kraken_serde::<KrakenBook<'_>>(frame),
+        "kr-ticker" => parse_kraken_serde::<KrakenTicker<'_>>(frame),
         _ => parse_serde::<Depth<'_>>(frame),
     }
 }
@@ -308,6 +379,7 @@ impl Set {
         match (Variant::by_name(&self.venue), Market::by_name(&self.venue)) {
             (Some(variant), _) => Box::new(Binance::new(variant, &plan).expect("an empty plan").typed_only()),
             (_, Some(market)) => Box::new(Bybit::new(market, &plan).expect("an empty plan").typed_only()),
+            _ if self.venue == KRAKEN => Box::new(Kraken::new(&plan).expect("an empty plan").typed_only()),
             _ if self.venue == DYDX => Box::new(Dydx::new(&plan).expect("an empty plan").typed_only()),
             _ => Box::new(Okx::new(&plan).expect("an empty plan").typed_only()),
         }
@@ -332,6 +404,54 @@ impl Set {
 }
 
 const DYDX: &str = "dydx";
+const KRAKEN: &str = "kraken";
+
+/// Messages of the second version, as many as a set has: the recording is of the first.
+fn kraken_sets() -> Vec<Set> {
+    const TIME: &str = "2026-09-21T14:13:20.123456Z";
+    let level = |n: u64| {
+        format!(r#"{{"price":{}.{},"qty":{}.{:08}}}"#, 45_283 + n % 90, n % 10, n % 4, n * 7_919 % 100_000_000)
+    };
+    let trade = |n: u64| {
+        let side = if n.is_multiple_of(2) { "buy" } else { "sell" };
+        format!(
+            r#"{{"symbol":"BTC/USD","side":"{side}","price":{}.{},"qty":0.{:08},"ord_type":"limit","trade_id":{},"timestamp":"{TIME}"}}"#,
+            45_283 + n % 90,
+            n % 10,
+            n * 7_919 % 100_000_000,
+            70_000_000 + n
+        )
+    };
+    let book = |n: u64| {
+        let levels = (0..=n % 3).map(|i| level(n + i)).collect::<Vec<_>>().join(",");
+        let (bids, asks) = if n.is_multiple_of(2) { (levels, String::new()) } else { (String::new(), levels) };
+        format!(
+            r#"{{"symbol":"BTC/USD","bids":[{bids}],"asks":[{asks}],"checksum":{},"timestamp":"{TIME}"}}"#,
+            n * 2_654_435_761 % 4_294_967_296
+        )
+    };
+    let ticker = |n: u64| {
+        let price = |by: u64| format!("{}.{}", 45_283 + (n + by) % 90, (n + by) % 10);
+        format!(
+            r#"{{"symbol":"BTC/USD","bid":{},"bid_qty":0.{:08},"ask":{},"ask_qty":1.50000000,"last":{},"volume":2034.{:08},"vwap":45011.2,"low":44011.1,"high":46011.9,"change":-{}.5,"change_pct":-0.42,"timestamp":"{TIME}"}}"#,
+            price(0),
+            n * 7_919 % 100_000_000,
+            price(1),
+            price(2),
+            n,
+            n % 200
+        )
+    };
+    let made = |label: &'static str, channel: &str, row: &dyn Fn(u64) -> String| Set {
+        name: "made".into(),
+        venue: KRAKEN.into(),
+        channel: label,
+        frames: (0..FRAMES_MAX as u64)
+            .map(|n| format!(r#"{{"channel":"{channel}","type":"update","data":[{}]}}"#, row(n)).into_bytes())
+            .collect(),
+    };
+    vec![made("kr-trade", "trade", &trade), made("kr-book", "book", &book), made("kr-ticker", "ticker", &ticker)]
+}
 
 /// Messages of a connection, as many as a set has: the recordings have none of this venue.
 fn dydx_sets() -> Vec<Set> {
@@ -440,6 +560,7 @@ fn sets() -> Vec<Set> {
         }
     }
     sets.extend(dydx_sets());
+    sets.extend(kraken_sets());
     sets
 }
 

@@ -32,6 +32,7 @@ fn every_venue_can_be_planned() {
         ("bybit-inverse", "BTCUSD"),
         ("okx", "BTC-USDT-SWAP"),
         ("dydx", "BTC-USD"),
+        ("kraken", "BTC/USD"),
     ] {
         let plan = plan(&format!("[[line]]\nvenue = \"{venue}\"\ninstruments = [\"{symbol}\"]\n")).unwrap();
         assert!(!plan.lines[0].connections.is_empty(), "{venue}");
