@@ -86,7 +86,7 @@ impl Known {
                 let span = u128::from(above.since.saturating_sub(below.since));
                 let ids = u128::from(above.id - below.id);
                 let aim = u128::from(id - below.id - (HISTORY_USED / 4).min(id - below.id));
-                let part = if self.misses % 2 == 0 { span * aim / ids } else { span / 2 };
+                let part = if self.misses.is_multiple_of(2) { span * aim / ids } else { span / 2 };
                 below.since + u64::try_from(part).unwrap_or(0)
             }
             (None, Some(above)) => {
