@@ -232,6 +232,18 @@ fn best_prices_and_statistics_are_one_stream() {
     assert!(text.contains(r#""event_trigger":"bbo""#), "{text}");
 }
 
+#[test]
+fn what_speaks_on_change_says_nothing_by_its_silence() {
+    let s = session(&["quote", "ticker", "bar-1m"]);
+    let minute = wholetape_model::Period::parse("1m").unwrap();
+    let pauses = [Kind::Ticker, Kind::Bar(minute), Kind::Trade, Kind::Book].map(|kind| s.pause_max(kind));
+    assert_eq!(pauses, [Duration::MAX, Duration::MAX, Duration::ZERO, Duration::ZERO]);
+    let update = br#"{"channel":"ticker","type":"update","data":[]}"#;
+    let peeked = |s: &dyn Session| s.peek(Frame::Text(update)).map(|p| p.kind);
+    assert_eq!(peeked(s.as_ref()), Some(Kind::Quote));
+    assert_eq!(peeked(session(&["ticker"]).as_ref()), Some(Kind::Ticker), "dropped as what it is asked for");
+}
+
 /// The venue pushes bars while they run and never says that one is over.
 #[test]
 fn a_bar_is_closed_when_the_next_one_begins() {

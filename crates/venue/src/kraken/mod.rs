@@ -27,9 +27,10 @@ mod state;
 pub mod symbol;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde::Serialize;
-use wholetape_model::{BookRule, Decimal, InstrumentId, InstrumentIx, InstrumentKind, Ts};
+use wholetape_model::{BookRule, Decimal, InstrumentId, InstrumentIx, InstrumentKind, Kind, Ts};
 
 use crate::error::ProtocolError;
 use crate::history::TradeHistory;
@@ -322,7 +323,10 @@ impl Session for Kraken {
 
     #[inline]
     fn peek(&self, frame: Frame<'_>) -> Option<Peek> {
-        peek::peek(frame.bytes())
+        let peeked = peek::peek(frame.bytes())?;
+        // The stream of best prices is one of statistics where those alone are asked for.
+        let kind = if peeked.kind == Kind::Quote && !self.wants.quotes { Kind::Ticker } else { peeked.kind };
+        Some(Peek { kind, ..peeked })
     }
 
     fn on_fetched(&mut self, now: Ts, id: FetchId, reply: Reply<'_>, out: &mut Out) -> Result<(), ProtocolError> {
@@ -363,6 +367,11 @@ impl Session for Kraken {
         let goes_out = self.subscriptions.again(now, &stream);
         self.due(now, out);
         Some(goes_out)
+    }
+
+    /// Statistics are told when they changed, bars at each trade.
+    fn pause_max(&self, kind: Kind) -> Duration {
+        if matches!(kind, Kind::Ticker | Kind::Bar(_)) { Duration::MAX } else { Duration::ZERO }
     }
 
     fn trade_history(&self) -> TradeHistory {
