@@ -44,6 +44,8 @@ struct Known {
     points: Vec<Point>,
     /// Pages in a row that did not show what they were asked for.
     misses: u32,
+    /// Of these the newest that began behind it.
+    late: u32,
 }
 
 impl Known {
@@ -80,8 +82,12 @@ impl Known {
         let at = self.points.partition_point(|p| p.id <= id);
         let (below, above) = (at.checked_sub(1).map(|i| self.points[i]), self.points.get(at));
         Some(match (below, above) {
+            (Some(below), _) if id - below.id < HISTORY_USED => {
+                // Where sockets and REST disagree by more than rounding, the page begins earlier and earlier.
+                let earlier = (ROUNDING << (4 * self.late.min(10))) - ROUNDING;
+                below.since.saturating_sub(earlier)
+            }
             (Some(below), None) => below.since,
-            (Some(below), _) if id - below.id < HISTORY_USED => below.since,
             (Some(below), Some(above)) => {
                 let span = u128::from(above.since.saturating_sub(below.since));
                 let ids = u128::from(above.id - below.id);
@@ -147,9 +153,10 @@ impl Past {
         // The venue has none before its first and none behind its newest.
         if (first.0 > id && !from_the_first) || (last.0 < id && full) {
             known.misses += 1;
+            known.late = if first.0 > id { known.late + 1 } else { 0 };
             return Page::Misses;
         }
-        known.misses = 0;
+        (known.misses, known.late) = (0, 0);
         Page::Shows
     }
 }
@@ -247,6 +254,17 @@ mod tests {
         }
         assert!(held[1_000..19_000].iter().all(|h| *h));
         assert!(pages <= 25, "{pages}");
+    }
+
+    #[test]
+    fn sockets_whose_clock_is_ahead_of_rest_are_seen_through() {
+        let venue = venue(&[3_000_000], 3_000);
+        let mut past = Past::default();
+        let ahead = |i: usize| Ts(venue.printed(i).0 + 40_000_000);
+        past.learn(0, 1_500, ahead(1_499));
+        past.learn(0, 1_700, ahead(1_699));
+        let (page, asked) = venue.find(&mut past, 1_500);
+        assert!(page.contains(&1_499) && asked <= 6, "{asked}");
     }
 
     #[test]
