@@ -85,6 +85,9 @@ pub struct LineStats {
     pub fetches: u64,
     pub fetch_failures: u64,
     pub findings: u64,
+    /// Minutes whose trades were held against the venue's own bar: as many as it counts, or not.
+    pub minutes_equal: u64,
+    pub minutes_differing: u64,
     /// Streams by their [`StreamState`](wholetape_model::StreamState), and how often each was told, indexed by its code.
     pub streams: [u32; silence::STATES],
     pub verdicts: [u64; silence::STATES],

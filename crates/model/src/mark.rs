@@ -144,6 +144,8 @@ coded!(
         Silence = 10 "silence",
         /// A price is no multiple of the tick that was valid then.
         OffTick = 11 "off_tick",
+        /// A minute's trades are not what the venue's own bar counts.
+        BarSum = 12 "bar_sum",
     }
 );
 

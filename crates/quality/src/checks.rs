@@ -10,6 +10,7 @@ use crate::finding::{Failure, Findings, Fold};
 use crate::price_range::PriceRange;
 use crate::size_range::SizeRange;
 use crate::stale::Stale;
+use crate::sums::{Compared, Sums};
 use crate::tick::{Judged, Tick};
 use crate::time_order::TimeOrder;
 use crate::{crossed, spread};
@@ -40,7 +41,9 @@ pub struct Checks {
     doubtful: bool,
     times: [TimeOrder; KINDS],
     cadence: [Stale; KINDS],
-    folds: [Fold; 7],
+    folds: [Fold; 8],
+    /// Where trade ids prove nothing.
+    sums: Option<Sums>,
 }
 
 /// What the checks say of one event, while they run.
@@ -57,6 +60,7 @@ const CROSSED: (usize, RowFlags) = (3, RowFlags::CROSSED);
 const SPREAD: (usize, RowFlags) = (4, RowFlags::WIDE_SPREAD);
 const OFF_TICK: (usize, RowFlags) = (5, RowFlags::OFF_TICK);
 const STALE: usize = 6;
+const BAR_SUM: usize = 7;
 
 impl Checks {
     #[must_use]
@@ -77,9 +81,18 @@ impl Checks {
                 fold(Check::Spread),
                 fold(Check::OffTick),
                 fold(Check::Stale),
+                fold(Check::BarSum),
             ],
+            sums: None,
             config,
         }
+    }
+
+    /// Holds each minute's trades against the venue's own bar: for trades whose ids do not count.
+    #[must_use]
+    pub fn with_sums(mut self) -> Self {
+        self.sums = Some(Sums::default());
+        self
     }
 
     /// What the venue says of the instrument, told at `since` (`Ts::ZERO`: it does not say since when it holds): its largest order and
@@ -114,6 +127,7 @@ impl Checks {
         }
         match &event.body {
             Body::Trade(trade) => {
+                self.sum(trade, event, ts_recv);
                 self.judge_tick(trade, event, ts_recv, &mut verdict);
                 let at = usize::from(event.kind == Kind::TradeRaw);
                 let price = event.scales.price(trade.price);
@@ -132,6 +146,11 @@ impl Checks {
                     self.on_book(book, event.ts_event, ts_recv, &mut verdict);
                 }
             }
+            Body::Bar(bar) => {
+                if let Some(sums) = &mut self.sums {
+                    sums.on_bar(bar, ts_recv);
+                }
+            }
             Body::MarkPrice(price) | Body::IndexPrice(price) => {
                 self.judge(PRICE, ts_recv, PriceRange::positive(*price), &mut verdict);
             }
@@ -148,6 +167,7 @@ impl Checks {
     pub fn on_late_event(&mut self, event: &Event, ts_recv: Ts, findings: &mut Findings) -> RowFlags {
         let mut verdict = Verdict { flags: RowFlags::default(), findings };
         if let Body::Trade(trade) = &event.body {
+            self.sum(trade, event, ts_recv);
             self.judge(PRICE, ts_recv, PriceRange::positive(event.scales.price(trade.price)), &mut verdict);
             self.judge_size(trade, event.scales, ts_recv, &mut verdict);
             self.judge_tick(trade, event, ts_recv, &mut verdict);
@@ -165,6 +185,22 @@ impl Checks {
         for fold in &mut self.folds {
             findings.push(fold.on_timer(now));
         }
+    }
+
+    /// Trades may be missing until then, and that was told: no minute before is judged by its sum.
+    pub fn trades_broken(&mut self, until: Ts) {
+        if let Some(sums) = &mut self.sums {
+            sums.broken(until);
+        }
+    }
+
+    /// The next minute whose trades can be held against the venue's bar; `open_since`: since when the trades are followed.
+    pub fn poll_minute(&mut self, now: Ts, open_since: Ts, findings: &mut Findings) -> Option<Compared> {
+        let compared = self.sums.as_mut()?.poll(now, open_since)?;
+        if let Some(failure) = compared.failure {
+            findings.push(self.folds[BAR_SUM].on_failure(now, failure));
+        }
+        Some(compared)
     }
 
     /// This kind of event has fallen silent ([`crate::stale`]).
@@ -210,6 +246,17 @@ impl Checks {
                 None
             }
             Judged::Off(failure) => Some(failure),
+        }
+    }
+
+    /// Of the one source of trades: the other counts the same again.
+    #[inline]
+    fn sum(&mut self, trade: &Trade, event: &Event, now: Ts) {
+        if let Some(sums) = &mut self.sums
+            && event.kind == Kind::Trade
+        {
+            let regular = trade.condition == TradeCondition::Regular;
+            sums.on_trade(event.scales.size(trade.size), event.ts_event, regular, now);
         }
     }
 

@@ -12,6 +12,7 @@
 //! | [`crossed`] | best bid at or above best ask, in a quote or a live book | `CROSSED` |
 //! | [`spread`] | best ask absurdly far above best bid | `WIDE_SPREAD` |
 //! | [`tick`] | a price is no multiple of the tick valid then | `OFF_TICK` |
+//! | [`sums`] | a minute's trades are not what the venue's own bar counts | – (there is no row) |
 //! | [`stale`] | a topic says nothing for much longer than it used to | – (there is no row) |
 //!
 //! To add one: a file with the state machine, one passing and one failing stream and one property; a field and a call in
@@ -26,6 +27,7 @@ pub mod price_range;
 pub mod size_range;
 pub mod spread;
 pub mod stale;
+pub mod sums;
 pub mod tick;
 pub mod time_order;
 

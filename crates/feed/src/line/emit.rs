@@ -72,6 +72,9 @@ impl Line {
         let state = &self.topics.list[topic as usize];
         let (instrument, kind) = (state.instrument, state.kind);
         if instrument != NO_INSTRUMENT {
+            if kind == Kind::Trade && mark.state == GapState::Open {
+                self.instruments[instrument as usize].checks.trades_broken(mark.to_ts.max(now));
+            }
             let copy = self.topic_of(instrument, Kind::Gap);
             let why = out.scratch.arena.text(&format!("{kind}: {}", mark.why));
             self.push_mark(copy, Body::Gap(Gap { why, ..gap }), conn, now, out);

@@ -1,6 +1,6 @@
 //! Quality: what the checks say of an event becomes flags of its row, and findings in a topic of their own.
 
-use wholetape_model::{Body, Event, Finding, InstrumentIx, Kind, RowFlags, Span, Ts};
+use wholetape_model::{Body, Event, Finding, GapCause, InstrumentIx, Kind, RowFlags, Span, Ts};
 
 use super::Line;
 use super::out::{ConnIx, LineOut};
@@ -48,9 +48,26 @@ impl Line {
             let conn = self.instruments[ix].trade_conn;
             // What is not connected is not stale but away, and its gaps say so.
             if self.is_set_open(conn) {
+                self.judge_minute(ix as InstrumentIx, conn, now, out);
                 self.instruments[ix].checks.on_timer(now, &mut self.findings);
                 self.report_findings(ix as InstrumentIx, conn, now, out);
             }
+        }
+    }
+
+    /// Holds a minute's trades against the venue's bar. Where there are too few, they are asked for.
+    fn judge_minute(&mut self, ix: InstrumentIx, conn: ConnIx, now: Ts, out: &mut LineOut) {
+        let Some(topic) = self.topics.find(ix, Kind::Trade) else { return };
+        let open_since = self.topics.list[topic as usize].open_since;
+        let checks = &mut self.instruments[ix as usize].checks;
+        let Some(compared) = checks.poll_minute(now, open_since, &mut self.findings) else { return };
+        match compared.failure {
+            None => self.stats.minutes_equal += 1,
+            Some(_) => self.stats.minutes_differing += 1,
+        }
+        self.report_findings(ix, conn, now, out);
+        if compared.short {
+            self.instruments[ix as usize].trades.doubt(GapCause::Silent, compared.start, false);
         }
     }
 

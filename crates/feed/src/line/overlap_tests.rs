@@ -216,3 +216,35 @@ fn the_second_source_knows_its_repeats_by_name() {
     b.timer(at(20_000));
     assert_eq!(b.of(raw), ["trade 801"]);
 }
+
+/// A cut lost nothing that ids could tell, and the venue's own bar counts one more.
+#[test]
+fn a_minute_with_less_than_its_bar_is_told_and_asked_for_again() {
+    for (history, asks) in [(LOOSE, true), (TradeHistory::Impossible { consecutive: false }, false)] {
+        let script = Script { history, live: true, ..Script::default() };
+        let mut b = bench_of(script, true, Resume::default()).open(T0);
+        // T0 is 20 s into a minute.
+        let s = |s: u64| at(s * 1_000);
+        let counts = |b: &Bench| (b.line.stats().minutes_equal, b.line.stats().minutes_differing);
+        b.frame(s(30), "T 1");
+        b.frame(s(41), "B 20 1");
+        b.timer(s(57));
+        assert_eq!(counts(&b), (0, 0), "{history:?}: no full minute yet, or not the venue's");
+        b.frame(s(50), "T 2");
+        b.frame(s(90), "T 3");
+        b.frame(s(101), "B 40 2");
+        b.timer(s(115));
+        assert_eq!(counts(&b), (0, 0), "late ones may come");
+        b.timer(s(117));
+        assert_eq!(counts(&b), (1, 0), "{history:?}");
+        b.frame(s(120), "T 4");
+        b.frame(s(161), "B 100 2");
+        b.timer(s(177));
+        assert_eq!(counts(&b), (1, 1), "{history:?}");
+        assert!(b.of("quality.BTCUSDT.BINANCE").iter().any(|row| row.contains("BarSum")), "{history:?}");
+        b.frame(s(178), "T 5");
+        b.timer(s(180));
+        assert_eq!(b.asked(FetchKind::TradesAt).is_some(), asks, "{history:?}");
+        assert_eq!(b.of(TRADES).iter().any(|row| row.starts_with("gap open")), asks, "{history:?}");
+    }
+}

@@ -181,13 +181,15 @@ impl Line {
             let history = TradeHistory::Impossible { consecutive: false };
             raw_trades = raw_trades.with_history(history, Duration::ZERO, times, named);
         }
+        let checks = Checks::for_instrument(self.plan.checks);
+        let checks = if history.is_consecutive() { checks } else { checks.with_sums() };
         let instrument = Instrument {
             trade_conn,
             book_conn: carries(Kind::Book),
             trades,
             raw_trades,
             book: None,
-            checks: Checks::for_instrument(self.plan.checks),
+            checks,
             activity: 0,
             top_moves: 0,
             has_trades: self.conns.iter().any(|c| c.streams(ix, self.plan.trade_source)),

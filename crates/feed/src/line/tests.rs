@@ -14,7 +14,7 @@ pub(super) fn at(ms: u64) -> Ts {
     T0 + Duration::from_millis(ms)
 }
 
-/// `T id` trade · `R id` raw trade · `Q id` quote · `I tick` definition · `K n` ticker · `D U u price size` bid delta · `ack n` · anything else is garbage.
+/// `T id` trade · `R id` raw trade · `Q id` quote · `I tick` definition · `B s volume` the closed minute that began s seconds after `T0` · `K n` ticker · `D U u price size` bid delta · `ack n` · anything else is garbage.
 #[derive(Default)]
 pub(super) struct Script {
     pub history: TradeHistory,
@@ -94,6 +94,29 @@ fn definition(out: &mut Out, tick: u64) {
     out.events.push(Event { kind: Kind::Instrument, ts_event: Ts::ZERO, body, ..trade(0) });
 }
 
+fn minute(out: &mut Out, start: u64, volume: u64) {
+    let (one, whole) = (wholetape_model::Decimal::new(1, 0), |n: u64| wholetape_model::Decimal::new(n as i64, 0));
+    let period = wholetape_model::Period { count: 1, unit: b'm' };
+    let body = Body::Bar(wholetape_model::Bar {
+        open_ts: at(start * 1_000),
+        close_ts: at((start + 60) * 1_000),
+        open: one,
+        high: one,
+        low: one,
+        close: one,
+        volume: whole(volume),
+        quote_volume: whole(volume),
+        taker_volume: one,
+        taker_quote_volume: one,
+        trades: 0,
+        first_id: 0,
+        last_id: 0,
+        closed: true,
+        period,
+    });
+    out.events.push(Event { kind: Kind::Bar(period), body, ..trade(0) });
+}
+
 fn status(out: &mut Out, number: u64) {
     let status = wholetape_model::TradingStatus::from_u8(number as u8);
     let text = out.arena.text(&number.to_string());
@@ -134,6 +157,7 @@ impl Session for Script {
             "K" => out.events.push(Event { kind: Kind::Ticker, body: Body::Ticker(ticker(n(1))), ..trade(n(1)) }),
             "S" => status(out, n(1)),
             "I" => definition(out, n(1)),
+            "B" => minute(out, n(1), n(2)),
             "U" => out.actions.push(Action::Note(Note::Unknown { channel: "news".into() })),
             "ack" => out.actions.push(Action::Note(Note::Subscribed { streams: vec![String::new(); n(1) as usize] })),
             _ => return Err(ProtocolError::Malformed { channel: "script", at: 0, why: "garbage" }),

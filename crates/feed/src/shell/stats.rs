@@ -39,10 +39,12 @@ const COUNTERS: [(&str, &str, fn(&LineStats) -> u64); 18] = [
 ];
 
 /// As [`COUNTERS`], with one more label.
-const LABELLED: [(&str, &str, (&str, &str), fn(&LineStats) -> u64); 6] = [
+const LABELLED: [(&str, &str, (&str, &str), fn(&LineStats) -> u64); 8] = [
     ("feed_backlog_pages_total", "answers for a backlog", ("result", "filled"), |s| s.backlog_filled),
     ("feed_backlog_pages_total", "answers for a backlog", ("result", "empty"), |s| s.backlog_empty),
     ("feed_backlog_pages_total", "answers for a backlog", ("result", "failed"), |s| s.backlog_failed),
+    ("feed_minutes_total", "minutes of trades beside the venue's bar", ("result", "equal"), |s| s.minutes_equal),
+    ("feed_minutes_total", "minutes of trades beside the venue's bar", ("result", "differs"), |s| s.minutes_differing),
     ("feed_healed_rows_total", "rows that filled a hole", ("source", "rest"), |s| s.late),
     ("feed_healed_rows_total", "rows that filled a hole", ("source", "redundant"), |s| s.healed_redundant),
     ("feed_healed_rows_total", "rows that filled a hole", ("source", "archive"), |s| s.healed_archive),
