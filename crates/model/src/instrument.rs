@@ -82,6 +82,24 @@ fn percent_encode(text: &str, out: &mut String) {
     }
 }
 
+/// What was percent-encoded; `None` for what is no UTF-8 text.
+#[must_use]
+pub fn percent_decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&b, tail)) = rest.split_first() {
+        if b == b'%' {
+            let hex = tail.get(..2).and_then(|h| std::str::from_utf8(h).ok())?;
+            bytes.push(u8::from_str_radix(hex, 16).ok()?);
+            rest = &tail[2..];
+        } else {
+            bytes.push(b);
+            rest = tail;
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
 impl fmt::Display for InstrumentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -176,5 +194,8 @@ mod tests {
         assert_eq!(InstrumentId::new("PURR/USDC", "HYPERLIQUID").as_str(), "PURR%2FUSDC.HYPERLIQUID");
         assert_eq!(InstrumentId::new("币A", "BINANCE").as_str(), "%E5%B8%81A.BINANCE");
         assert_eq!(InstrumentId::new("A.B", "V").as_str(), "A%2EB.V");
+        assert_eq!(percent_decode("PURR%2FUSDC.HYPERLIQUID").as_deref(), Some("PURR/USDC.HYPERLIQUID"));
+        assert_eq!(percent_decode("%E5%B8%81A.BINANCE").as_deref(), Some("币A.BINANCE"));
+        assert_eq!((percent_decode("%FF"), percent_decode("%2"), percent_decode("%zz")), (None, None, None));
     }
 }

@@ -22,7 +22,9 @@ pub use event::{
     Arena, Bar, Body, Book, BookAction, Event, Funding, Level, Levels, Liquidation, Pending, Price, Quote, Raw, Scales,
     Side, Size, Span, Status, Ticker, Trade, TradeCondition, TradingStatus, View,
 };
-pub use instrument::{InstrumentDef, InstrumentId, InstrumentIx, InstrumentKind, NO_INSTRUMENT, NameError};
+pub use instrument::{
+    InstrumentDef, InstrumentId, InstrumentIx, InstrumentKind, NO_INSTRUMENT, NameError, percent_decode,
+};
 pub use mark::{
     Alert, Check, Coverage, Finding, Gap, GapCause, GapState, HealSource, Link, LinkCause, LinkState, Proof, Severity,
     StreamState, TAPES_OWN_GAPS, Validity, ValidityState,

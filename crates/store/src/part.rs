@@ -87,7 +87,7 @@ impl<'a> PartWriter<'a> {
     /// `n` tells the staged files of one commit from each other.
     #[must_use]
     pub fn new(target: Target<'a>, of: Of, digits: (u8, u8), told: Option<String>, n: u64) -> Self {
-        let id = subject(&of.topic).to_owned();
+        let id = named(&of.topic);
         Self {
             target,
             of,
@@ -333,6 +333,15 @@ pub fn subject(topic: &Topic) -> &str {
     topic.as_str().split_once('.').map_or("", |(_, id)| id)
 }
 
+/// What a topic is about, as NautilusTrader names it: a topic's name has odd characters percent-encoded, and the wheels can
+/// read no table of such a name. `BTC/USD.KRAKEN`
+#[must_use]
+pub fn named(topic: &Topic) -> String {
+    let subject = subject(topic);
+    let plain = wholetape_model::percent_decode(subject).filter(|id| !id.contains(char::is_control));
+    plain.unwrap_or_else(|| subject.to_owned())
+}
+
 /// NautilusTrader's name of a bar topic's series; `None` for periods that it has no name for.
 #[must_use]
 pub fn bar_type(topic: &Topic) -> Option<String> {
@@ -346,7 +355,7 @@ pub fn bar_type(topic: &Topic) -> Option<String> {
         b'M' => "MONTH",
         _ => return None,
     };
-    Some(format!("{}-{}-{unit}-LAST-EXTERNAL", subject(topic), period.count))
+    Some(format!("{}-{}-{unit}-LAST-EXTERNAL", named(topic), period.count))
 }
 
 /// What a definition says, whatever decimals it was printed with.

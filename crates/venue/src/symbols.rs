@@ -3,6 +3,7 @@
 use wholetape_model::InstrumentIx;
 
 use crate::plan::PlanError;
+pub(crate) use wholetape_model::percent_decode;
 
 /// A symbol in a query: everything but letters, digits and `-_.~` as `%XX`.
 pub(crate) fn percent_encode(symbol: &str) -> String {
@@ -15,23 +16,6 @@ pub(crate) fn percent_encode(symbol: &str) -> String {
         }
     }
     out
-}
-
-/// The reverse of [`percent_encode`]; `None` for what is no UTF-8 text.
-pub(crate) fn percent_decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&b, tail)) = rest.split_first() {
-        if b == b'%' {
-            let hex = tail.get(..2).and_then(|h| std::str::from_utf8(h).ok())?;
-            bytes.push(u8::from_str_radix(hex, 16).ok()?);
-            rest = &tail[2..];
-        } else {
-            bytes.push(b);
-            rest = tail;
-        }
-    }
-    String::from_utf8(bytes).ok()
 }
 
 /// The largest index accepted: the table is flat.

@@ -48,7 +48,8 @@ pub fn write(data: &Path, out: &Path) {
     for ((table, identifier), rows) in tables {
         let dir = out.join(table);
         fs::create_dir_all(&dir).unwrap();
-        let mut file = std::io::BufWriter::new(fs::File::create(dir.join(format!("{identifier}.jsonl"))).unwrap());
+        let name = format!("{}.jsonl", identifier.replace('/', ""));
+        let mut file = std::io::BufWriter::new(fs::File::create(dir.join(name)).unwrap());
         for row in &rows {
             writeln!(file, "{row}").unwrap();
         }
@@ -127,7 +128,7 @@ fn place(table: Table, rows: &mut [Placed]) {
 }
 
 fn tell(table: Table, topic: &Topic, rows: &[Placed], out: &mut Out) {
-    let id = topic.as_str().split_once('.').map_or("", |(_, id)| id).replace('/', "");
+    let id = topic.as_str().split_once('.').map_or("", |(_, id)| id).replace("%2F", "/");
     let mut said = String::new();
     for row in rows {
         let (record, ts_init) = (row.record(), row.ts_init);

@@ -1,5 +1,5 @@
-//! Forty minutes around midnight of a perpetual, a spot pair and a perpetual whose trades are named by UUIDs, with the troubles that a
-//! real tape has: trades and a bar that came late (some of them for a day that was stored already), checkpoints, marks, a tick that changes, a trade without a side.
+//! Forty minutes around midnight of a perpetual, a spot pair and a perpetual whose trades are named by UUIDs, and, with fewer rows, of
+//! an instrument of every other venue and kind (inverse, dated, a symbol with a slash), with the troubles that a real tape has: trades and a bar that came late (some of them for a day that was stored already), checkpoints, marks, a tick that changes, a trade without a side.
 //!
 //! The first day ends sealed, the second with several small files, so that readers meet both.
 
@@ -15,6 +15,8 @@ use wholetape_tape::{Lane, RealDisk, Tape, TapeConfig};
 const SECOND: i64 = 1_000_000_000;
 /// 2026-01-02, 23:40.
 const T0: i64 = 20_455 * 86_400 * SECOND + 85_200 * SECOND;
+/// 2026-03-27, 08:00.
+const EXPIRY: i64 = 1_774_598_400;
 const STEPS: i64 = 40 * 60 * 5;
 const STEP: i64 = SECOND / 5;
 const LEVELS: usize = 12;
@@ -34,9 +36,15 @@ impl Dice {
 /// One instrument, with the digits that its venue prints.
 struct Instrument {
     id: &'static str,
-    perpetual: bool,
+    kind: InstrumentKind,
+    /// As the venue spells it, then base, quote and what it is settled in.
+    names: [&'static str; 4],
+    /// What one contract is worth.
+    multiplier: i64,
     /// Its trades have UUIDs.
     named: bool,
+    /// One step in so many says something.
+    every: i64,
     scales: Scales,
     /// What the venue prints of one tick and one step.
     tick: Decimal,
@@ -53,6 +61,10 @@ struct Instrument {
 }
 
 impl Instrument {
+    fn is_perpetual(&self) -> bool {
+        matches!(self.kind, InstrumentKind::Perpetual | InstrumentKind::InversePerpetual)
+    }
+
     fn id_flags(&self) -> RowFlags {
         if self.named { RowFlags::LOOSE_ID } else { RowFlags::default() }
     }
@@ -78,20 +90,20 @@ impl Market {
 
     fn define(&mut self, i: &Instrument, status: TradingStatus) {
         let def = InstrumentDef {
-            kind: if i.perpetual { InstrumentKind::Perpetual } else { InstrumentKind::Spot },
+            kind: i.kind,
             status,
             tick: i.tick,
             step: i.step,
             size_min: i.step,
             size_max: Decimal { raw: 9_000, scale: 0 },
             notional_min: Decimal { raw: 500_000_000, scale: 8 },
-            multiplier: Decimal { raw: 1, scale: 0 },
+            multiplier: Decimal { raw: i.multiplier, scale: 0 },
             onboard: Ts(1_569_398_400 * SECOND),
-            expiry: Ts(4_133_404_800 * SECOND),
-            symbol: "BTCUSDT",
-            base: "BTC",
-            quote: "USDT",
-            settle: if i.perpetual { "USDT" } else { "" },
+            expiry: Ts(if i.kind == InstrumentKind::InverseFuture { EXPIRY } else { 4_133_404_800 } * SECOND),
+            symbol: i.names[0],
+            base: i.names[1],
+            quote: i.names[2],
+            settle: i.names[3],
             status_text: "TRADING",
         };
         self.put("instrument", i.id, self.now, RowFlags::TS_LOCAL, i.scales, Body::Instrument(def));
@@ -132,7 +144,9 @@ impl Market {
         bar[4] += size;
         let event = self.now - self.dice.below(4_000_000);
         match self.dice.below(14) {
-            0 => i.missed.push((trade, event)),
+            // A late row between two files takes the end of one of them, which what is expected knows nothing of: it is made of the
+            // tape alone. Few rows meet such an end, and none of these.
+            0 if i.every == 1 => i.missed.push((trade, event)),
             _ => self.put("trade", i.id, event, i.id_flags(), i.scales, Body::Trade(trade)),
         }
         if self.dice.below(3) == 0 {
@@ -266,10 +280,13 @@ impl Market {
 pub fn make(dir: &Path) {
     let tape = Tape::open(&dir.join("tape"), TapeConfig::default()).unwrap();
     let mut market = Market { dice: Dice(11), lane: tape.lane("market").unwrap(), now: T0 };
-    let new = |id, (perpetual, named), scales, tick, step, mid| Instrument {
+    let new = |id, (kind, names, named), scales, tick, step, mid| Instrument {
         id,
-        perpetual,
+        kind,
+        names,
+        multiplier: 1,
         named,
+        every: 1,
         scales,
         tick,
         step,
@@ -282,26 +299,46 @@ pub fn make(dir: &Path) {
         missed_bars: Vec::new(),
     };
     let dec = |raw, scale| Decimal { raw, scale };
+    use InstrumentKind as K;
+    let (linear, spot) = (["BTCUSDT", "BTC", "USDT", "USDT"], ["BTCUSDT", "BTC", "USDT", ""]);
+    let usual = Scales { price: 2, size: 3 };
+    let thin = |i: Instrument, multiplier| Instrument { every: 10, multiplier, ..i };
+    let inverse = |id, kind, symbol| {
+        let names = [symbol, "BTC", "USD", "BTC"];
+        thin(new(id, (kind, names, false), Scales { price: 1, size: 0 }, dec(1, 1), dec(1, 0), 900_000), 100)
+    };
+    let (dydx, kraken) = (["BTC-USD", "BTC", "USD", "USDC"], ["BTC/USD", "BTC", "USD", ""]);
     let mut instruments = [
-        new("BTCUSDT-PERP.BINANCE", (true, false), Scales { price: 2, size: 3 }, dec(10, 2), dec(1, 3), 900_000),
+        new("BTCUSDT-PERP.BINANCE", (K::Perpetual, linear, false), usual, dec(10, 2), dec(1, 3), 900_000),
         new(
             "BTCUSDT.BINANCE",
-            (false, false),
+            (K::Spot, spot, false),
             Scales { price: 8, size: 8 },
             dec(1_000_000, 8),
             dec(1_000, 8),
             9_000_000,
         ),
-        new("BTCUSDT-LINEAR.BYBIT", (true, true), Scales { price: 2, size: 3 }, dec(10, 2), dec(1, 3), 900_000),
+        new("BTCUSDT-LINEAR.BYBIT", (K::Perpetual, linear, true), usual, dec(10, 2), dec(1, 3), 900_000),
+        inverse("BTC-USD-SWAP.OKX", K::InversePerpetual, "BTC-USD-SWAP"),
+        inverse("BTC-USD-260327.OKX", K::InverseFuture, "BTC-USD-260327"),
+        thin(new("BTC-USD-PERP.DYDX", (K::Perpetual, dydx, true), usual, dec(10, 2), dec(1, 3), 900_000), 1),
+        thin(new("BTC%2FUSD.KRAKEN", (K::Spot, kraken, false), usual, dec(10, 2), dec(1, 3), 900_000), 1),
     ];
     let config = CatalogConfig { dialects: vec![Dialect::V2, Dialect::V1], ..CatalogConfig::default() };
-    let pace = Pace { budget: 1 << 20, flush_every: std::time::Duration::from_secs(400), ..Pace::default() };
+    let pace = Pace { budget: 8_000_000, flush_every: std::time::Duration::from_secs(400), ..Pace::default() };
+    let mut others = Dice(12);
     let mut follower = Follower::new(Catalog::open(Arc::new(RealDisk), dir, config).unwrap(), pace);
     for step in 0..STEPS {
         market.now = T0 + step * STEP + market.dice.below(STEP as u64 / 2);
-        for i in &mut instruments {
+        for i in instruments.iter_mut().filter(|i| i.every == 1) {
             one(&mut market, i, step);
         }
+        // By a dice of their own: the others' market is what it was without them.
+        std::mem::swap(&mut market.dice, &mut others);
+        for i in instruments.iter_mut().filter(|i| i.every > 1 && step % i.every == 0) {
+            one(&mut market, i, step);
+        }
+        std::mem::swap(&mut market.dice, &mut others);
         market.lane.commit().unwrap();
         if step % 250 == 249 {
             let now = Ts(market.now);
@@ -338,7 +375,7 @@ fn one(market: &mut Market, i: &mut Instrument, step: i64) {
     if step > 0 && step % 300 == 0 {
         market.bar(i, true);
     }
-    if i.perpetual && step % 15 == 0 {
+    if i.is_perpetual() && step % 15 == 0 {
         market.prices(i);
     }
     // Soon enough for rows in memory, and too late for those of a file.

@@ -43,7 +43,7 @@ class Expected:
         return sorted(self.tables.get(table, {}))
 
     def lines(self, table: str, identifier: str) -> Iterator[list[Any]]:
-        with (self.folder / table / f"{identifier}.jsonl").open() as lines:
+        with (self.folder / table / f"{identifier.replace('/', '')}.jsonl").open() as lines:
             for line in lines:
                 yield json.loads(line)
 
