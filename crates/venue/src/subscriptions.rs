@@ -24,10 +24,13 @@ pub enum Operation {
 }
 
 /// Takes the streams of `symbol` out and counts them. Venues name streams by channel and symbol, whatever stands between and how
-/// it is spelt: `btcusdt@trade`, `books:BTC-USDT`, `orderbook.50.BTCUSDT`, `v4_candles:BTC-USD/1MIN`.
+/// it is spelt: `btcusdt@trade`, `books:BTC-USDT`, `orderbook.50.BTCUSDT`, `v4_candles:BTC-USD/1MIN`, `book-25:BTC/USD`.
 pub fn forget(streams: &mut Vec<String>, symbol: &str) -> usize {
     let before = streams.len();
-    let of = |stream: &String| stream.split(['@', ':', '.', '/']).any(|part| part.eq_ignore_ascii_case(symbol));
+    let is = |part: &str| part.eq_ignore_ascii_case(symbol);
+    let of = |stream: &String| {
+        stream.split(['@', ':', '.', '/']).any(is) || stream.split_once(':').is_some_and(|(_, all)| is(all))
+    };
     streams.retain(|stream| !of(stream));
     before - streams.len()
 }
@@ -208,6 +211,7 @@ mod tests {
             ("BTC-USDT", "books:BTC-USDT", "books:BTC-USDT-SWAP"),
             ("BTCUSDT", "orderbook.50.BTCUSDT", "orderbook.50.BTCUSDTM"),
             ("BTC-USD", "v4_candles:BTC-USD/1MIN", "v4_candles:WBTC-USD/1MIN"),
+            ("BTC/USD", "book-25:BTC/USD", "book-25:WBTC/USD"),
         ] {
             let mut streams = [gone, stay, "!forceOrder@arr"].map(String::from).to_vec();
             assert_eq!(forget(&mut streams, symbol), 1);

@@ -369,6 +369,11 @@ impl Session for Kraken {
         Some(goes_out)
     }
 
+    fn forget(&mut self, instrument: InstrumentIx) -> usize {
+        let symbol = self.symbols.forget(instrument);
+        symbol.map_or(0, |symbol| crate::subscriptions::forget(&mut self.streams, &symbol))
+    }
+
     /// Statistics are told when they changed, bars at each trade.
     fn pause_max(&self, kind: Kind) -> Duration {
         if matches!(kind, Kind::Ticker | Kind::Bar(_)) { Duration::MAX } else { Duration::ZERO }
