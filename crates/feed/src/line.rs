@@ -510,17 +510,19 @@ impl Line {
     /// Everything that no id protects: quotes, bars, funding, and the second trade source.
     fn on_state(&mut self, conn: ConnIx, event: &wholetape_model::Event, now: Ts, flags: RowFlags, out: &mut LineOut) {
         let topic = self.topic_of(event.instrument, self.topic_kind(event.kind));
+        let frame = (conn, self.conns[conn].frame);
         let state = self.topics.get(topic);
         state.received += 1;
         state.conn = Some(conn);
+        let twins = state.twins(frame, event.ts_event, &event.body);
         let siblings = self.members > 1 && self.from_socket && !matches!(event.body, wholetape_model::Body::Trade(_));
-        if siblings && self.is_siblings(conn, topic, event, now, out) {
+        if siblings && self.is_siblings(conn, topic, (event, twins), now, out) {
             self.stats.repeats += 1;
             self.topics.get(topic).repeats += 1;
             return;
         }
         let state = self.topics.get(topic);
-        if state.is_repeat(event.ts_event, &event.body) {
+        if state.is_again(event.ts_event, &event.body, twins) {
             state.merge.take_back();
             self.stats.repeats += 1;
             if matches!(event.body, wholetape_model::Body::Trade(_)) {

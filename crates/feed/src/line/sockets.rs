@@ -157,12 +157,12 @@ impl Line {
         mask
     }
 
-    /// True when `event` of a stream without ids was brought by a sibling before.
+    /// True when `event` of a stream without ids was brought by a sibling before; so many like it came before it in its frame.
     pub(super) fn is_siblings(
         &mut self,
         conn: ConnIx,
         topic: LineTopic,
-        event: &Event,
+        (event, twins): (&Event, u32),
         now: Ts,
         out: &mut LineOut,
     ) -> bool {
@@ -173,7 +173,7 @@ impl Line {
         if open.count_ones() < 2 && state.merge.is_empty() {
             return false;
         }
-        match state.merge.offer(replica, open, print(event, out), names_itself(event), now) {
+        match state.merge.offer(replica, open, print(event, twins, out), names_itself(event), now) {
             Offer::First => {
                 self.led(conn, topic, now);
                 false
@@ -437,9 +437,9 @@ fn names_itself(event: &Event) -> bool {
 }
 
 /// What an event says, in 64 bits: equal for equal events, whoever brought them.
-fn print(event: &Event, out: &LineOut) -> u64 {
+fn print(event: &Event, twins: u32, out: &LineOut) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (event.ts_event, event.scales).hash(&mut hasher);
+    (event.ts_event, event.scales, twins).hash(&mut hasher);
     match &event.body {
         // Their texts stand in the arena, where each frame puts its own.
         body @ (Body::Instrument(_) | Body::Status(_) | Body::Raw(_)) => {

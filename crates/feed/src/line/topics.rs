@@ -30,6 +30,17 @@ pub struct Loss {
     pub cause: GapCause,
 }
 
+/// The last event of a frame that may hold several which are alike.
+#[derive(Debug)]
+struct Twin {
+    frame: (ConnIx, u32),
+    ts_event: Ts,
+    body: Pending,
+    /// So many like it were before it in its frame.
+    nth: u32,
+    repeat: bool,
+}
+
 #[derive(Debug)]
 pub struct TopicState {
     pub topic: Topic,
@@ -63,6 +74,7 @@ pub struct TopicState {
     next_alarm: Ts,
     alarms: u32,
     last_body: Option<(Ts, Pending)>,
+    twin: Option<Twin>,
     /// Its silence was named; the loss reaches back to when it last spoke.
     silent: bool,
     /// What each hour taught of it.
@@ -96,6 +108,7 @@ impl TopicState {
             next_alarm: Ts::ZERO,
             alarms: 0,
             last_body: None,
+            twin: None,
             silent: false,
             pace: Cadence::default(),
             watch: Watch::default(),
@@ -167,6 +180,33 @@ impl TopicState {
         let longest = Duration::from_nanos(u64::try_from(self.cadence).unwrap_or(0));
         let usual = self.pace.expected(now).map_or(longest, |e| e.p99);
         usual.clamp(SUSPECT_MIN, Duration::from_secs(60))
+    }
+
+    /// How many events like this one came before it in its frame, without another between. One order's fills may be equal in everything
+    /// (dYdX: a liquidation's, all of their block's time), and no id tells them apart.
+    pub fn twins(&mut self, frame: (ConnIx, u32), ts_event: Ts, body: &Pending) -> u32 {
+        if !matches!(body, Pending::Liquidation(_)) {
+            return 0;
+        }
+        match &mut self.twin {
+            Some(twin) if (twin.frame, twin.ts_event, &twin.body) == (frame, ts_event, body) => twin.nth += 1,
+            twin => *twin = Some(Twin { frame, ts_event, body: *body, nth: 0, repeat: false }),
+        }
+        self.twin.as_ref().map_or(0, |twin| twin.nth)
+    }
+
+    /// As [`TopicState::is_repeat`], of an event with `twins` before it: it is what the first of them is.
+    pub fn is_again(&mut self, ts_event: Ts, body: &Pending, twins: u32) -> bool {
+        if twins == 0 {
+            let repeat = self.is_repeat(ts_event, body);
+            if let Some(twin) = &mut self.twin {
+                twin.repeat = repeat;
+            }
+            return repeat;
+        }
+        let repeat = self.twin.as_ref().is_some_and(|twin| twin.repeat);
+        self.repeats += u64::from(repeat);
+        repeat
     }
 
     /// The same event once more: same venue time and same content.
@@ -337,6 +377,26 @@ mod tests {
         assert!(!t.is_unprotected(), "nobody promised what was between two polls");
         t.streamed = true;
         assert!(t.is_unprotected());
+    }
+
+    #[test]
+    fn twins_of_one_frame_are_two_events_and_repeated_ones_are_none() {
+        use wholetape_model::{Decimal, Liquidation, Side};
+        let mut t = state(Kind::Liquidation);
+        let mut offer = |frame, size| {
+            let (price, size) = (Decimal::new(7, 0), Decimal::new(size, 0));
+            let (average_price, order_size) = (price, Decimal::ZERO);
+            let body =
+                Pending::Liquidation(Liquidation { side: Some(Side::Sell), price, average_price, size, order_size });
+            let twins = t.twins((0, frame), Ts(5), &body);
+            t.is_again(Ts(5), &body, twins)
+        };
+        let at_once = |frame, sizes: &[i64], offer: &mut dyn FnMut(u32, i64) -> bool| {
+            sizes.iter().map(|size| offer(frame, *size)).collect::<Vec<_>>()
+        };
+        assert_eq!(at_once(1, &[3, 3, 3], &mut offer), [false; 3]);
+        assert_eq!(at_once(2, &[3, 3], &mut offer), [true; 2], "the frame came again");
+        assert_eq!(at_once(3, &[4, 4], &mut offer), [false; 2]);
     }
 
     #[test]

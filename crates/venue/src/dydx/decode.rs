@@ -56,7 +56,9 @@ pub(super) fn nearest(
     let Some(point) = bytes.iter().position(|b| *b == b'.').filter(|_| !bytes.iter().any(|b| b"eE".contains(b))) else {
         return Err(failed);
     };
-    for end in (point + 2..bytes.len()).rev() {
+    // No more places than a record holds, though zeros at the end would let more of them be read.
+    let most = (point + 2 + usize::from(wholetape_model::decimal::SCALE_MAX)).min(bytes.len());
+    for end in (point + 2..most).rev() {
         let Ok(cut) = Decimal::parse(&bytes[..end]) else { continue };
         // Trailing zeros may have been given up already.
         let Ok(cut) = cut.rescale((end - point - 1) as u8) else { continue };
@@ -429,6 +431,9 @@ mod tests {
         check("-0.00000046646341463455", "-0.000000466463414635", false);
         check("2340.7442700369913687", "2340.744270036991369", false);
         check("0.99999999999999999999", "1.000000000000000000", false);
+        // The nineteenth place is a zero.
+        check("0.00001250003750025604", "0.000012500037500256", false);
+        check("-2340.74427003699136801", "-2340.744270036991368", false);
         for bad in ["", "1e-30", "12345678901234567890", "1.2.3", "x"] {
             assert!(nearest("x", "y", &Text(bad.into())).is_err(), "{bad}");
         }
