@@ -64,7 +64,7 @@ fn pace(venues: &mut [VenueConfig], rate: f64) -> anyhow::Result<()> {
 
 /// Whatever `--venue` takes.
 const SIMULATED: &str =
-    "binance-spot, binance-usdm, okx, bybit-spot, bybit-linear, bybit-inverse, or bybit for these three";
+    "binance-spot, binance-usdm, okx, dydx, bybit-spot, bybit-linear, bybit-inverse, or bybit for these three";
 
 fn venues(name: &str) -> anyhow::Result<Vec<VenueConfig>> {
     match name {
@@ -81,6 +81,7 @@ fn venue(name: &str) -> anyhow::Result<VenueConfig> {
         "bybit-spot" => VenueConfig::bybit_spot(),
         "bybit-linear" => VenueConfig::bybit_linear(),
         "bybit-inverse" => VenueConfig::bybit_inverse(),
+        "dydx" => VenueConfig::dydx(),
         other => anyhow::bail!("`{other}` cannot be simulated: use {SIMULATED}"),
     })
 }

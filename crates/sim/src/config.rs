@@ -23,10 +23,11 @@ pub enum VenueKind {
     BybitSpot,
     BybitLinear,
     BybitInverse,
+    Dydx,
 }
 
 impl VenueKind {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::BinanceSpot,
         Self::BinanceUsdm,
         Self::BinanceCoinm,
@@ -35,6 +36,7 @@ impl VenueKind {
         Self::BybitSpot,
         Self::BybitLinear,
         Self::BybitInverse,
+        Self::Dydx,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -47,6 +49,7 @@ impl VenueKind {
             Self::BybitSpot => "bybit-spot",
             Self::BybitLinear => "bybit-linear",
             Self::BybitInverse => "bybit-inverse",
+            Self::Dydx => "dydx",
         }
     }
 
@@ -180,6 +183,8 @@ pub struct Limits {
     pub history_rows: usize,
     /// What does not change is pushed again after so long (OKX: books, 60 s; Bybit: best prices, 3 s).
     pub idle_push_ms: Option<u64>,
+    /// Rows of one answer of past trades; `None`: what the source says (dYdX: 1000).
+    pub page_rows: Option<usize>,
     /// `historicalTrades` wants a key header; `None`: on USDⓈ-M, and not in capture mode.
     pub key_for_history: Option<bool>,
 }
@@ -198,6 +203,7 @@ impl Default for Limits {
             queue_frames: 1 << 16,
             history_rows: 0,
             idle_push_ms: None,
+            page_rows: None,
             key_for_history: None,
         }
     }
@@ -322,6 +328,22 @@ impl VenueConfig {
         venue
     }
 
+    /// Two markets, and one that a listing without permission made: its ticker holds commas and the address of a coin.
+    pub fn dydx() -> Self {
+        let mut venue = Self::bare(VenueKind::Dydx);
+        let long = "OWLX,RAYDIUM,4uQeVj5tqViQh7yWWGStvkEG1Zmhx6uasJtWCJziofM-USD";
+        venue.instruments = vec![
+            InstrumentConfig::new("BTC-USD", "BTC", ["1", "0.0001", "61837", "0.35"], 80.0),
+            InstrumentConfig::new("ETH-USD", "ETH", ["0.1", "0.001", "2686.9", "3"], 60.0),
+            InstrumentConfig::new(long, "OWLX", ["0.000001", "10", "0.012345", "9000"], 30.0),
+        ];
+        // One with more than the hundred that are shown, and two that are shown whole.
+        for (one, levels) in venue.instruments.iter_mut().zip([150, 76, 76]) {
+            (one.quote, one.levels) = ("USD".into(), levels);
+        }
+        venue
+    }
+
     /// `count` invented instruments of one pace and unlike prices, with small books: many of them cost little.
     pub fn many(kind: VenueKind, count: usize, events_per_s: f64) -> Self {
         let mut venue = Self::bare(kind);
@@ -333,6 +355,7 @@ impl VenueConfig {
                 let symbol = match kind {
                     VenueKind::Okx => format!("{base}-USDT-SWAP"),
                     VenueKind::BybitInverse => format!("{base}USD"),
+                    VenueKind::Dydx => format!("{base}-USD"),
                     _ => format!("{base}USDT"),
                 };
                 let one = InstrumentConfig::new(&symbol, &base, numbers, events_per_s);
@@ -394,7 +417,7 @@ impl Spec {
         if !(config.events_per_s.is_finite() && (0.0..=100_000.0).contains(&config.events_per_s)) {
             return Err(wrong("events_per_s", "not between 0 and 100000"));
         }
-        let trimmed = kind == VenueKind::Okx;
+        let trimmed = matches!(kind, VenueKind::Okx | VenueKind::Dydx);
         let config = config.clone();
         Ok(Self { config, price_scale, tick_units, size_scale, step_units, start_ticks, usual_steps, trimmed })
     }
@@ -434,7 +457,8 @@ mod tests {
         let okx = Spec::new(VenueKind::Okx, &VenueConfig::okx().instruments[1]).unwrap();
         assert_eq!((okx.price(268_700), okx.size(150)), ("2687".into(), "1.5".into()));
         let bybit = [VenueConfig::bybit_spot(), VenueConfig::bybit_linear(), VenueConfig::bybit_inverse()];
-        for venue in [VenueConfig::spot(), VenueConfig::usdm(), VenueConfig::okx()].into_iter().chain(bybit) {
+        let others = [VenueConfig::spot(), VenueConfig::usdm(), VenueConfig::okx(), VenueConfig::dydx()];
+        for venue in others.into_iter().chain(bybit) {
             for instrument in &venue.instruments {
                 Spec::new(venue.kind, instrument).unwrap();
             }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::binance::Binance;
 use crate::bybit::Bybit;
 use crate::config::{VenueConfig, VenueKind};
+use crate::dydx::Dydx;
 use crate::event::{Event, Kind, Now};
 use crate::okx::Okx;
 use crate::serve::{Answer, Asked, Query};
@@ -83,6 +84,8 @@ pub(crate) enum Unknown {
     Instead(String),
     /// This text before it.
     Before(String),
+    /// This text behind it.
+    After(String),
 }
 
 /// What a venue says beside its markets.
@@ -142,11 +145,31 @@ pub(crate) trait Protocol: fmt::Debug + Send + Sync {
         rows.join("")
     }
 
+    /// The first words on a connection.
+    fn greeting(&self) -> Option<String> {
+        None
+    }
+
+    /// The text as it goes out on a connection that has said `said` messages before it.
+    fn stamp(&self, text: String, _conn: u64, _said: u64) -> String {
+        text
+    }
+
+    /// The answer to a subscription is its state so far ([`Protocol::welcome`]), also where the stream then stays silent.
+    fn answers_with_state(&self) -> bool {
+        false
+    }
+
     /// Does what a client's message asks for; what is to be answered at once.
     fn hear(&self, venue: &Venue, conn: u64, text: &str) -> Vec<String>;
 
     /// The last words before a planned end; empty: none.
     fn farewell(&self, combined: bool, exchange_ms: i64) -> String;
+
+    /// The close code of a planned end.
+    fn farewell_code(&self) -> u16 {
+        1001
+    }
 
     /// The ids that say which frame this was.
     fn ids_of(&self, text: &str) -> String;
@@ -171,8 +194,8 @@ pub(crate) trait Protocol: fmt::Debug + Send + Sync {
 
     fn refused(&self, status: u16, seconds: u64) -> Refusal;
 
-    /// The header that tells how much was used.
-    fn meter(&self) -> Option<&'static str> {
+    /// The header that tells of the account: its name, and what it says where so much was used.
+    fn meter(&self, _bucket: &str, _used: u32) -> Option<(&'static str, u32)> {
         None
     }
 
@@ -202,5 +225,6 @@ pub(crate) fn of(kind: VenueKind) -> &'static dyn Protocol {
         VenueKind::BybitSpot => &Bybit(VenueKind::BybitSpot),
         VenueKind::BybitLinear => &Bybit(VenueKind::BybitLinear),
         VenueKind::BybitInverse => &Bybit(VenueKind::BybitInverse),
+        VenueKind::Dydx => &Dydx,
     }
 }

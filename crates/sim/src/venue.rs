@@ -32,6 +32,8 @@ pub(crate) enum Out {
     /// Half a frame, then a reset.
     CutReset(String),
     CutClose,
+    /// Closed for a reason, with its code.
+    Close(u16, &'static str),
     PlannedClose(String),
 }
 
@@ -48,6 +50,10 @@ pub(crate) struct Conn {
     pub combined: bool,
     /// When it subscribed and unsubscribed, by the machine's clock, ms; as far as the protocol counts that.
     pub operations: Vec<u64>,
+    /// What it asked for of late, by the machine's clock, ms; as far as the protocol counts that.
+    pub lately: Vec<(u64, String)>,
+    /// Messages that were said to it.
+    said: u64,
     subs: BTreeMap<String, Sub>,
     tx: mpsc::Sender<Out>,
     kill: CancellationToken,
@@ -293,6 +299,7 @@ impl Inner {
                     continue;
                 }
                 let text = self.protocol.frame(conn.combined, stream, event);
+                let text = self.stamped(*id, text);
                 self.deliver(now, *id, stream, event.kind, text);
             }
         }
@@ -336,8 +343,27 @@ impl Inner {
                     self.push(id, Out::Text(extra));
                     self.push(id, Out::Text(text));
                 }
+                Unknown::After(extra) => {
+                    let extra = self.stamped(id, extra);
+                    self.happened(FaultKind::UnknownEnum, now, Some(id), Some(stream), extra.clone());
+                    self.push(id, Out::Text(text));
+                    self.push(id, Out::Text(extra));
+                }
             },
         }
+    }
+
+    /// The text as it goes to a connection now; from here on it counts as said, whatever becomes of it.
+    fn stamped(&mut self, id: u64, text: String) -> String {
+        let Some(conn) = self.conns.get_mut(&id) else { return text };
+        conn.said += 1;
+        self.protocol.stamp(text, id, conn.said - 1)
+    }
+
+    /// Says something to a connection, behind all that waits to be sent to it.
+    pub fn say(&mut self, id: u64, text: String) {
+        let text = self.stamped(id, text);
+        self.push(id, Out::Text(text));
     }
 
     /// Hands a connection something; one that cannot keep up is cut off, as the venue does.
@@ -458,7 +484,11 @@ impl Inner {
         let id = self.next_conn;
         self.next_conn += 1;
         let &Target { route, combined, .. } = target;
-        self.conns.insert(id, Conn { route, combined, operations: Vec::new(), subs: BTreeMap::new(), tx, kill });
+        let (operations, lately, subs) = (Vec::new(), Vec::new(), BTreeMap::new());
+        self.conns.insert(id, Conn { route, combined, operations, lately, said: 0, subs, tx, kill });
+        if let Some(text) = self.protocol.greeting() {
+            self.say(id, text);
+        }
         id
     }
 
@@ -485,9 +515,10 @@ impl Inner {
         if let Some(conn) = self.conns.get_mut(&id) {
             conn.subs.insert(stream.to_owned(), Sub { silent, met: false });
         }
-        let rows = if silent.is_none() { self.world.welcome(stream) } else { Vec::new() };
+        let told = silent.is_none() || self.protocol.answers_with_state();
+        let rows = if told { self.world.welcome(stream) } else { Vec::new() };
         if !rows.is_empty() {
-            self.push(id, Out::Text(self.protocol.welcome(stream, &rows)));
+            self.say(id, self.protocol.welcome(stream, &rows));
         }
     }
 

@@ -215,12 +215,13 @@ pub fn snippet(addrs: &[VenueAddr]) -> String {
         let channels = match addr.kind {
             V::BinanceUsdm | V::BinanceCoinm => r#""trade-raw", "mark", "liquidation", "open_interest", "#,
             // Single matches are the one source of trades; what a spot pair has not is not asked for.
-            V::Okx | V::BybitLinear | V::BybitInverse => r#""mark", "liquidation", "open_interest", "#,
+            V::Okx | V::Dydx | V::BybitLinear | V::BybitInverse => r#""mark", "liquidation", "open_interest", "#,
             V::BybitSpot => "",
             _ => r#""trade-raw", "#,
         };
+        let ticker = if addr.kind == V::Dydx { "" } else { r#""ticker", "# };
         text.push_str(&format!(
-            "[[feed.line]]\nname = \"{}\"\nvenue = \"{}\"\ninstruments = [{}]\nchannels = [\"trade\", {channels}\"book\", \"quote\", \"ticker\", \"bar-1m\", \"instrument\"]\nws = [\"{}\"]\nrest = [\"{}\"]\napproved = \"wholetape sim, at every start, this is the simulator on this machine\"\n\n",
+            "[[feed.line]]\nname = \"{}\"\nvenue = \"{}\"\ninstruments = [{}]\nchannels = [\"trade\", {channels}\"book\", \"quote\", {ticker}\"bar-1m\", \"instrument\"]\nws = [\"{}\"]\nrest = [\"{}\"]\napproved = \"wholetape sim, at every start, this is the simulator on this machine\"\n\n",
             addr.name,
             addr.kind.name(),
             symbols.join(", "),

@@ -3,6 +3,8 @@
 //! - Trades of the trade topic: equal as sets by id, with all fields. A confession does not excuse a missing one, unless the
 //!   venue has no past trades to ask for ([`Wanted::trades_confessed`]): then held ∪ confessed = truth.
 //! - The book: equal to the venue's at the same update id. Its deltas, and every other kind: held ∪ confessed = truth.
+//! - Where updates have no number of the venue's (dYdX), books are held against the truth by place (`places`), and what a subscription is
+//!   answered with may say again what was told.
 //! - Nothing invented, nothing twice, no gap without a verdict, seqs that partition.
 //!
 //! A confession is a mark `lost` with the ids, or else the time, that it covers. Its times are ours (receive) or the
@@ -13,11 +15,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use wholetape_model::{InstrumentId, Kind, TradeId};
+use wholetape_model::{Decimal, InstrumentId, Kind, TradeId};
+use wholetape_sim::BookText;
 use wholetape_sim::truth::{AggTrade, InstrumentTruth, RawTrade, Stated};
 
 use super::Wanted;
 use super::facts::{self, Trade};
+use super::places;
 use super::seen::{Ladder, Seen, TopicSeen, topic_name};
 
 /// Between the venue's moment of creation and the times in a mark.
@@ -74,14 +78,14 @@ impl Count {
         self.missing + self.invented + self.twice + self.gaps_open + self.seq_faults == 0
     }
 
-    fn miss(&mut self, what: impl FnOnce() -> String) {
+    pub(super) fn miss(&mut self, what: impl FnOnce() -> String) {
         self.missing += 1;
         if self.missing_ids.len() < IDS_MAX {
             self.missing_ids.push(what());
         }
     }
 
-    fn invent(&mut self, what: impl FnOnce() -> String) {
+    pub(super) fn invent(&mut self, what: impl FnOnce() -> String) {
         self.invented += 1;
         if self.invented_ids.len() < IDS_MAX {
             self.invented_ids.push(what());
@@ -170,7 +174,7 @@ fn topic<'a>(seen: &'a Seen, kind: Kind, id: &InstrumentId, none: &'a TopicSeen)
     seen.topics.get(&topic_name(kind, id)).unwrap_or(none)
 }
 
-fn base(topic: &TopicSeen) -> Count {
+pub(super) fn base(topic: &TopicSeen) -> Count {
     Count {
         confessed_s: Confessed::seconds(topic),
         gaps: topic.gaps.len() as u64,
@@ -245,8 +249,8 @@ fn trades(
     count
 }
 
-/// Facts with their times of creation, against what is held.
-fn stated(truth: &[(String, Born)], topic: &TopicSeen, extra: impl Fn(&str) -> bool) -> Count {
+/// Facts with their times of creation, against what is held. `extra`: whether a fact may be held so many times more often.
+fn stated(truth: &[(String, Born)], topic: &TopicSeen, extra: impl Fn(&str, u32) -> bool) -> Count {
     let mut count = base(topic);
     let confessed = Confessed::of(topic);
     let mut held = topic.facts.clone();
@@ -261,7 +265,7 @@ fn stated(truth: &[(String, Born)], topic: &TopicSeen, extra: impl Fn(&str) -> b
     }
     let published: BTreeSet<&str> = truth.iter().map(|(fact, _)| fact.as_str()).collect();
     for (fact, n) in held.into_iter().filter(|(_, n)| *n > 0) {
-        if extra(&fact) {
+        if extra(&fact, n) {
             continue;
         }
         if published.contains(fact.as_str()) {
@@ -356,13 +360,18 @@ fn book(truth: &InstrumentTruth, topic: &TopicSeen, deepest: &TopicSeen) -> Resu
     }
     // A snapshot may carry a later id than the last diff, with the same levels.
     let venue = truth.book_at(seen.update_id).unwrap_or_else(|| last.clone());
+    same(&seen.ladder, &venue, [deepest.book.deepest_bid, deepest.book.deepest_ask])
+}
+
+/// Whether a reader's book is the venue's, as deep as the reader can know.
+pub(super) fn same(ours: &Ladder, venue: &BookText, [floor, roof]: [Option<Decimal>; 2]) -> Result<(), String> {
     let mut theirs = Ladder::default();
     theirs.apply(&facts::levels(&venue.bids), &facts::levels(&venue.asks));
-    let mut ours = seen.ladder.clone();
-    if let Some(floor) = deepest.book.deepest_bid {
+    let mut ours = ours.clone();
+    if let Some(floor) = floor {
         [&mut ours, &mut theirs].into_iter().for_each(|l| l.bids.retain(|p, _| p.0.cmp_value(floor).is_ge()));
     }
-    if let Some(roof) = deepest.book.deepest_ask {
+    if let Some(roof) = roof {
         [&mut ours, &mut theirs].into_iter().for_each(|l| l.asks.retain(|p, _| p.0.cmp_value(roof).is_le()));
     }
     if ours == theirs {
@@ -430,6 +439,10 @@ fn each_other(
     ] {
         parse(kind, all, into, why);
     }
+    for (topic, fact, wall_ns, event_ms) in super::dydx::derived(truth) {
+        let born = Born { wall_ns, event_ms };
+        into.entry(topic.to_string()).or_insert_with(|| (topic, Vec::new())).1.push((fact, born));
+    }
 }
 
 /// Compares one instrument. `tape` tells how deep the venue's snapshots go.
@@ -469,13 +482,15 @@ pub fn compare(truth: &InstrumentTruth, wanted: &Wanted, seen: &Seen, tape: &See
             trades(&published, topic(seen, Kind::TradeRaw, id, &none), true, truth.began_ns),
         );
     }
+    let again = restatements(wanted, topic(seen, Kind::Book, id, &none));
     if has(Kind::Quote) {
         let quotes: Vec<_> = truth
             .quotes
             .iter()
             .filter_map(|q| Some((facts::quote_of_truth(q)?, Born { wall_ns: q.wall_ns, event_ms: q.event_ms })))
             .collect();
-        out.kinds.insert("quote".into(), stated(&quotes, topic(seen, Kind::Quote, id, &none), |_| false));
+        out.kinds
+            .insert("quote".into(), stated(&quotes, topic(seen, Kind::Quote, id, &none), restated(&quotes, again)));
     }
     let mut others = BTreeMap::new();
     each_other(truth, &mut others, &mut out.why);
@@ -483,14 +498,15 @@ pub fn compare(truth: &InstrumentTruth, wanted: &Wanted, seen: &Seen, tape: &See
         if has(kind) && (kind != Kind::OpenInterest || wanted.interest_streamed) {
             // Definitions asked for over REST restate the status.
             let standing = if wanted.restated { Standing::of(kind, &published) } else { Standing::default() };
-            let restated = |fact: &str| fact.starts_with("status ") || standing.is(fact);
+            let said_before = restated(&published, again);
+            let extra = |fact: &str, n: u32| fact.starts_with("status ") || standing.is(fact) || said_before(fact, n);
             let mut held = topic(seen, kind, id, &none);
             let untimed;
-            if wanted.bars_untimed && matches!(kind, Kind::Bar(_)) {
+            if wanted.is_untimed(kind) {
                 untimed = without_times(held);
                 held = &untimed;
             }
-            out.kinds.insert(name, stated(&published, held, restated));
+            out.kinds.insert(name, stated(&published, held, extra));
         }
     }
     if has(Kind::OpenInterest) && !wanted.interest_streamed {
@@ -498,9 +514,14 @@ pub fn compare(truth: &InstrumentTruth, wanted: &Wanted, seen: &Seen, tape: &See
     }
     if has(Kind::Book) {
         let seen_book = topic(seen, Kind::Book, id, &none);
-        out.kinds.insert("book".into(), deltas(truth, seen_book));
+        let deepest = topic(tape, Kind::Book, id, &none);
+        let (count, last) = match wanted.by_connection {
+            true => (places::updates(truth, seen_book), places::book(truth, seen_book, deepest)),
+            false => (deltas(truth, seen_book), book(truth, seen_book, deepest)),
+        };
+        out.kinds.insert("book".into(), count);
         out.update_id = seen_book.book.update_id;
-        match book(truth, seen_book, topic(tape, Kind::Book, id, &none)) {
+        match last {
             Ok(()) => out.book_equal = true,
             Err(why) => out.why.push(why),
         }
@@ -508,6 +529,25 @@ pub fn compare(truth: &InstrumentTruth, wanted: &Wanted, seen: &Seen, tape: &See
         out.book_equal = true;
     }
     out
+}
+
+/// How often a state may have been told again: with each snapshot of a book came those of the other streams, and now and then without
+/// one; where no book is recorded nobody knows.
+fn restatements(wanted: &Wanted, book: &TopicSeen) -> u32 {
+    match wanted.by_connection {
+        false => 0,
+        true if wanted.kinds.contains(&Kind::Book) => 2 + 2 * places::wholes(book),
+        true => u32::MAX,
+    }
+}
+
+/// Whether a fact says again what was published, whenever that was.
+fn restated(published: &[(String, Born)], again: u32) -> impl Fn(&str, u32) -> bool {
+    let known: BTreeSet<String> = match again {
+        0 => BTreeSet::new(),
+        _ => published.iter().map(|(fact, _)| facts::untimed(fact)).collect(),
+    };
+    move |fact, n| n <= again && known.contains(&facts::untimed(fact))
 }
 
 /// The topic with facts that are not dated; some may have become alike.

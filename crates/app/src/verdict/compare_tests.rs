@@ -18,6 +18,7 @@ fn wanted(kind: Kind) -> Wanted {
         bars_untimed: false,
         restated: false,
         trades_confessed: false,
+        by_connection: false,
         backlog: std::time::Duration::ZERO,
     }
 }

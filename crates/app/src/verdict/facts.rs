@@ -326,6 +326,9 @@ fn gap_of(m: &Value) -> Option<Gap> {
 pub fn of_truth(kind: wholetape_sim::Kind, variant: &str, payload: &Value) -> Option<Vec<(Kind, String)>> {
     use wholetape_sim::Kind as K;
     let p = payload;
+    if ["startedAt", "oraclePrices", "trading"].iter().any(|key| p.get(*key).is_some()) {
+        return super::dydx::of_truth(kind, variant, p);
+    }
     // OKX's rows name their instrument in a key of its own, or are bare rows of columns.
     if p.is_array() || p.get("instId").is_some() {
         return super::okx::of_truth(kind, variant, p);

@@ -173,7 +173,16 @@ pub fn figures(
     let resyncs = |t: &TopicSeen| t.book.snapshots_ns.iter().filter(|ns| **ns >= since_ns).count() as u64;
     out.rest.resyncs = tape.topics.values().map(resyncs).sum();
     if !cuts.is_empty() {
-        let healing = ["depth", "aggTrades", "trades", "historicalTrades", "market/history-trades", "market/trades"];
+        let healing = [
+            "depth",
+            "aggTrades",
+            "trades",
+            "historicalTrades",
+            "market/history-trades",
+            "market/trades",
+            "trades/perpetualMarket",
+            "orderbooks/perpetualMarket",
+        ];
         let calls: u64 = rest.values().flat_map(|t| healing.iter().filter_map(|name| t.requests.get(*name))).sum();
         out.rest.symbols_per_cut = rounded(symbols as f64 / cuts.len() as f64);
         out.rest.calls_per_cut = rounded(calls as f64 / cuts.len() as f64);
@@ -256,7 +265,8 @@ fn judge_book(truth: &InstrumentTruth, moments: &[Moment]) -> Books {
     books
 }
 
-/// Symbol and channel of a stream: `btcusdt@trade` of Binance, `trades-all:BTC-USDT` of OKX, `orderbook.200.BTCUSDT` of Bybit.
+/// Symbol and channel of a stream: `btcusdt@trade` of Binance, `trades-all:BTC-USDT` of OKX, `v4_trades:BTC-USD` of dYdX,
+/// `orderbook.200.BTCUSDT` of Bybit.
 fn subject(stream: &str) -> Option<(&str, &str)> {
     let turned = |(channel, symbol)| (symbol, channel);
     let by_colon = || stream.split_once(':').map(turned);
@@ -271,10 +281,10 @@ fn recovery(venue: &str, streams: &str, cut_ns: i64, wanted: &[Wanted], tape: &S
         let symbol = symbol.to_uppercase();
         let Some(one) = wanted.iter().find(|one| one.venue == venue && one.symbol == symbol) else { continue };
         let kind = match channel.split('@').next() {
-            Some("depth" | "books") => Kind::Book,
+            Some("depth" | "books" | "v4_orderbook") => Kind::Book,
             Some(channel) if channel.starts_with("orderbook.") && channel != "orderbook.1" => Kind::Book,
             Some("aggTrade") if !one.raw_source => Kind::Trade,
-            Some("trade" | "trades-all" | "publicTrade") if one.raw_source => Kind::Trade,
+            Some("trade" | "trades-all" | "v4_trades" | "publicTrade") if one.raw_source => Kind::Trade,
             _ => continue,
         };
         let beats = &tape.topics.get(&topic_name(kind, &one.id))?.beats;

@@ -40,6 +40,10 @@ async fn follow(args: &cli::Verdict, feed: &FeedConfig, url: &str) -> anyhow::Re
     let mut stop = signals::Stop::new()?;
     let mut tails = BTreeMap::new();
     let mut matchers = begin(args, feed, &mut tails).await?;
+    if let Some(one) = matchers.iter().map(Matcher::wanted).find(|one| one.by_connection) {
+        // Without a number of the venue's an update is known by its place among all.
+        anyhow::bail!("{}: books without numbers cannot be followed; use `verdict` without --follow", one.id);
+    }
     let topics = matchers.iter().flat_map(|m| {
         let one = m.wanted();
         let streamed = one.interest_streamed;

@@ -198,7 +198,7 @@ impl Matcher {
 
     /// What a reader received of one topic since the last call.
     pub fn received(&mut self, kind: Kind, seen: TopicSeen, now_ns: i64, sums: &mut Sums) {
-        let untimed = self.wanted.bars_untimed && matches!(kind, Kind::Bar(_));
+        let untimed = self.wanted.is_untimed(kind);
         let values: HashMap<String, u64> = match self.wanted.restated {
             true => seen.facts.keys().map(|fact| (fact.clone(), self.standing(kind, fact))).collect(),
             false => HashMap::new(),
@@ -351,6 +351,7 @@ mod tests {
             bars_untimed: false,
             restated: false,
             trades_confessed: false,
+            by_connection: false,
             backlog: std::time::Duration::ZERO,
         })
     }

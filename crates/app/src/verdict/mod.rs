@@ -6,11 +6,13 @@
 
 mod bybit;
 pub mod compare;
+mod dydx;
 pub mod facts;
 pub mod figures;
 pub mod follow;
 pub mod matching;
 mod okx;
+mod places;
 pub mod report;
 pub mod seen;
 pub mod verb;

@@ -15,6 +15,10 @@ use super::figures::TOP;
 const COMPLAINTS_MAX: usize = 8;
 /// Sides of a REST snapshot that are cut off: what lies deeper is known to nobody who asks there.
 const SNAPSHOT_LIMITS: [usize; 4] = [100, 500, 1000, 5000];
+/// A stream's book that REST's hundred levels mended has them and what it knew below. Of those near the hundredth some may have gone
+/// while REST was asked: so many are surely all that there are.
+const MENDED: usize = 100;
+const SURE: usize = 80;
 
 /// A book by price.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -82,6 +86,16 @@ pub struct Beat {
     pub whole: bool,
 }
 
+/// What a reader was told of a book, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// An update, by the digest of its levels.
+    Update(u64),
+    Whole,
+    /// A mark that updates were lost.
+    Lost,
+}
+
 /// One book as its reader would hold it.
 #[derive(Debug, Clone, Default)]
 pub struct BookSeen {
@@ -96,6 +110,9 @@ pub struct BookSeen {
     pub jumps: Vec<(u64, u64)>,
     /// Update id → digest of the levels.
     pub deltas: BTreeMap<u64, u64>,
+    pub told: Vec<Told>,
+    /// The price of the last snapshot's level [`SURE`], where it has [`MENDED`] and more: bids, then asks.
+    pub deep: [Option<Decimal>; 2],
     /// Times of the records that are snapshots; of a tape alone.
     pub snapshots_ns: Vec<i64>,
     /// Everything that was believed, in order.
@@ -193,6 +210,9 @@ impl TopicSeen {
                 let cut =
                     |side: &[Level]| SNAPSHOT_LIMITS.contains(&side.len()).then(|| side.last().map(|l| l.0)).flatten();
                 let book = &mut self.book;
+                let sure = |side: &[Level]| (side.len() >= MENDED).then(|| side[SURE - 1].0);
+                book.deep = [sure(&bids), sure(&asks)];
+                book.told.push(Told::Whole);
                 (book.deepest_bid, book.deepest_ask) = (cut(&bids), cut(&asks));
                 book.ladder = Ladder::default();
                 book.ladder.apply(&bids, &asks);
@@ -205,12 +225,17 @@ impl TopicSeen {
             Item::Delta { id, bids, asks } => {
                 self.book.ladder.apply(&bids, &asks);
                 self.book.update_id = id;
-                if self.book.deltas.insert(id, facts::digest(&bids, &asks)).is_some() {
+                let digest = facts::digest(&bids, &asks);
+                self.book.told.push(Told::Update(digest));
+                if self.book.deltas.insert(id, digest).is_some() {
                     self.repeats.push(id.into());
                 }
             }
             Item::Fact(fact) => *self.facts.entry(fact).or_default() += 1,
             Item::Gap(gap) => {
+                if gap.state == "lost" {
+                    self.book.told.push(Told::Lost);
+                }
                 if gap.state == "open" {
                     self.open.insert(gap.gap);
                 } else {
@@ -236,6 +261,7 @@ impl TopicSeen {
                 snapshots: std::mem::take(&mut book.snapshots),
                 jumps: std::mem::take(&mut book.jumps),
                 deltas: std::mem::take(&mut book.deltas),
+                told: std::mem::take(&mut book.told),
                 moments: std::mem::take(&mut book.moments),
                 ..BookSeen::default()
             },

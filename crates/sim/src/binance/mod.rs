@@ -161,8 +161,8 @@ impl Protocol for Binance {
         Refusal { answer: rest::error(status, -1003, msg), retry_after: Some(seconds) }
     }
 
-    fn meter(&self) -> Option<&'static str> {
-        Some("x-mbx-used-weight-1m")
+    fn meter(&self, _bucket: &str, used: u32) -> Option<(&'static str, u32)> {
+        Some(("x-mbx-used-weight-1m", used))
     }
 
     fn read(&self, kind: Kind, payload: &str) -> Result<Read, String> {

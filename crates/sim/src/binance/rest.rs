@@ -24,7 +24,14 @@ pub(super) fn asked<'a>(config: &VenueConfig, path: &'a str, query: &Query) -> O
     let limit = query.text("limit").and_then(|text| text.parse().ok()).unwrap_or(default_limit(kind, endpoint));
     let with_symbol = query.text("symbol").is_some();
     let cost = cost(kind, endpoint, limit, with_symbol);
-    Some(Asked { endpoint, bucket: "", cost, snapshot: endpoint == "depth" && with_symbol, has_key: false })
+    Some(Asked {
+        endpoint,
+        subject: "",
+        bucket: "",
+        cost,
+        snapshot: endpoint == "depth" && with_symbol,
+        has_key: false,
+    })
 }
 
 /// # Errors

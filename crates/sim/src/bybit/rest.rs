@@ -13,7 +13,7 @@ const ENDPOINTS: [&str; 5] =
 /// Whatever is asked, an address has one account.
 pub(super) fn asked(path: &str) -> Option<Asked<'_>> {
     let endpoint = path.strip_prefix("/v5/").filter(|endpoint| ENDPOINTS.contains(endpoint))?;
-    Some(Asked { endpoint, bucket: "", cost: 1, snapshot: endpoint == "market/orderbook", has_key: false })
+    Some(Asked { endpoint, subject: "", bucket: "", cost: 1, snapshot: endpoint == "market/orderbook", has_key: false })
 }
 
 pub(super) fn error(status: u16, code: u32, msg: &str) -> Answer {

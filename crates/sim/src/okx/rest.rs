@@ -22,7 +22,7 @@ const ENDPOINTS: [(&str, u32); 6] = [
 pub(super) fn asked(path: &str) -> Option<Asked<'_>> {
     let endpoint = path.strip_prefix("/api/v5/")?;
     let (bucket, cost) = ENDPOINTS.into_iter().find(|(name, _)| *name == endpoint)?;
-    Some(Asked { endpoint, bucket, cost, snapshot: endpoint == "market/books", has_key: false })
+    Some(Asked { endpoint, subject: "", bucket, cost, snapshot: endpoint == "market/books", has_key: false })
 }
 
 pub(super) fn error(status: u16, code: u32, msg: &str) -> Answer {

@@ -20,6 +20,8 @@ pub(crate) type Answer = (u16, String);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asked<'a> {
     pub endpoint: &'a str,
+    /// What the rest of the path names.
+    pub subject: &'a str,
     /// The account that is charged, and how much.
     pub bucket: &'static str,
     pub cost: u32,
@@ -78,7 +80,7 @@ pub(super) async fn answer(venue: &Venue, request: &Request<Incoming>) -> Respon
         return respond((405, r#"{"code":-1000,"msg":"method not allowed"}"#.into()), None, None);
     }
     asked.has_key = request.headers().contains_key("x-mbx-apikey");
-    let meter = |inner: &Inner| protocol.meter().map(|name| (name, lock(&inner.weight).used(asked.bucket)));
+    let meter = |inner: &Inner| protocol.meter(asked.bucket, lock(&inner.weight).used(asked.bucket));
 
     let fate = {
         let mut inner = venue.lock();
@@ -115,7 +117,7 @@ pub(super) async fn answer(venue: &Venue, request: &Request<Incoming>) -> Respon
         let stale = fate == RestFate::Stale;
         let answer = protocol.serve(venue, &inner, &asked, &query, stale).unwrap_or_else(|complaint| complaint);
         if stale && answer.0 == 200 {
-            let of = query.text("symbol").or(query.text("instId")).unwrap_or_default();
+            let of = query.text("symbol").or(query.text("instId")).unwrap_or(asked.subject);
             record(&inner, FaultKind::StaleSnapshot, &path, of);
         }
         (answer, meter(&inner))

@@ -93,7 +93,7 @@ impl Conversation {
                 }
                 () = sleep_until(death) => {
                     let text = self.venue.lock().farewell(self.id);
-                    planned_close(ws, text).await
+                    self.planned_close(ws, text).await
                 }
                 () = sleep_until(stalled.unwrap_or(death)), if stalled.is_some() => {
                     stalled = None;
@@ -134,7 +134,8 @@ impl Conversation {
                 }
                 Out::CutReset(text) => return cut_reset(ws, &text).await,
                 Out::CutClose => return close(ws, CloseCode::Away, "").await,
-                Out::PlannedClose(text) => return planned_close(ws, text).await,
+                Out::Close(code, why) => return close(ws, code.into(), why).await,
+                Out::PlannedClose(text) => return self.planned_close(ws, text).await,
             }
             sent += 1;
             match rx.try_recv() {
@@ -150,6 +151,14 @@ impl Conversation {
             }
         }
         said(ws.flush().await)
+    }
+
+    async fn planned_close(&self, ws: &mut WebSocketStream<TcpStream>, text: String) -> End {
+        if !text.is_empty() {
+            let _ = ws.send(Message::text(text)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        close(ws, self.venue.protocol.farewell_code().into(), "").await
     }
 
     async fn hear(&mut self, ws: &mut WebSocketStream<TcpStream>, message: Message) -> End {
@@ -192,14 +201,6 @@ fn said(result: Result<(), WsError>) -> End {
 async fn close(ws: &mut WebSocketStream<TcpStream>, code: CloseCode, reason: &'static str) -> End {
     let _ = ws.close(Some(CloseFrame { code, reason: reason.into() })).await;
     End::Over
-}
-
-async fn planned_close(ws: &mut WebSocketStream<TcpStream>, text: String) -> End {
-    if !text.is_empty() {
-        let _ = ws.send(Message::text(text)).await;
-    }
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    close(ws, CloseCode::Away, "").await
 }
 
 /// Announces a frame, sends half of it and resets the connection.

@@ -123,7 +123,7 @@ pub struct RawTrade {
     pub event_ms: i64,
     #[serde(rename = "t")]
     pub id: u64,
-    /// What the venue calls it where that is no number (Bybit's derivatives: a UUID); `id` then only orders the trades.
+    /// What the venue calls it where that is no number (Bybit's derivatives: a UUID; dYdX: an event's 24 digits); `id` then only orders the trades.
     #[serde(skip)]
     pub name: Option<String>,
     #[serde(rename = "p")]
@@ -134,7 +134,7 @@ pub struct RawTrade {
     pub time_ms: i64,
     #[serde(rename = "m")]
     pub buyer_is_maker: bool,
-    /// Futures only: `MARKET`, `INSURANCE_FUND`, …
+    /// Binance futures: `MARKET`, `INSURANCE_FUND`, …; dYdX: `LIMIT`, `LIQUIDATED`.
     #[serde(rename = "X", default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     #[serde(skip)]
