@@ -106,7 +106,7 @@ impl Line {
         let conn = state.conn.unwrap_or(0);
         let since = state.whole_until(since) - self.under_way(conn);
         // One socket brings trades in their order: what is missing is from after the last.
-        if self.doubts(topic, cause, since, self.members == 1) {
+        if self.doubts(topic, cause, since, self.members == 1, now, out) {
             return;
         }
         let gap = self.new_gap(now);
@@ -116,11 +116,38 @@ impl Line {
         self.gap_mark(topic, &mark, conn, now, out);
     }
 
-    /// Trades that can be asked for: their flow makes a hole of it, with the next trade. False of everything else.
-    fn doubts(&mut self, topic: LineTopic, cause: GapCause, since: Ts, in_order: bool) -> bool {
+    /// Trades that can be asked for: their flow makes a hole of it, at once up to the last trade, and from there with the next one. False of
+    /// everything else.
+    fn doubts(
+        &mut self,
+        topic: LineTopic,
+        cause: GapCause,
+        since: Ts,
+        in_order: bool,
+        now: Ts,
+        out: &mut LineOut,
+    ) -> bool {
         let state = &self.topics.list[topic as usize];
         let (is_loose, ix) = (state.loose, state.instrument as usize);
-        is_loose && self.instruments[ix].trades.doubt(cause, since, in_order)
+        if !is_loose || !self.instruments[ix].trades.doubt(cause, since, in_order) {
+            return false;
+        }
+        self.open_doubt(ix, now, out);
+        true
+    }
+
+    /// What trades are in doubt before the last one is on the tape from here on.
+    pub(super) fn open_doubt(&mut self, ix: usize, now: Ts, out: &mut LineOut) {
+        let gap = self.next_gap.max(now.0 as u64);
+        let Some(mark) = self.instruments[ix].trades.open_doubt(gap, now) else { return };
+        self.next_gap = gap + 1;
+        self.stats.gaps_opened += 1;
+        let topic = self.topic_of(ix as InstrumentIx, Kind::Trade);
+        let conn = self.topics.get(topic).conn.unwrap_or(0);
+        self.gap_mark(topic, &mark, conn, now, out);
+        if let Some(at) = self.instruments[ix].trades.next_ask() {
+            self.wake_at(at);
+        }
     }
 
     /// By how much an end of `conn` is further back than it was heard: by a clock that may have been ahead, what is younger than that
@@ -152,7 +179,7 @@ impl Line {
         now: Ts,
         out: &mut LineOut,
     ) {
-        if self.doubts(topic, cause, from, false) {
+        if self.doubts(topic, cause, from, false, now, out) {
             return;
         }
         let gap = self.new_gap(now);

@@ -7,6 +7,9 @@
 //! between, and the verdict is *healed, proven by overlap*. Where a page does not meet its neighbour the hole is lost, and
 //! says where. Unique ids are merged: a row that is held is not written again.
 //!
+//! A hole is on the tape as soon as it is known, for a process may go at any moment: a doubt that reaches back behind the last trade
+//! becomes one at once, up to that trade ([`Overlap::open_doubt`]). What is behind the last trade needs no mark: every start doubts that.
+//!
 //! A venue that answers with the newest rows up to a time (dYdX) is asked from the newer end: the first page must show the trade at the
 //! right edge, each further one the *oldest* trade of the one before, down to the trade at the left edge and past its moment, since an
 //! answer may cut the trades of one moment (a block's) in two.
@@ -132,6 +135,31 @@ impl Overlap {
         }
     }
 
+    /// What of a doubt lies before the last trade, as a hole.
+    pub fn open_doubt(&mut self, gap: u64, now: Ts) -> Option<GapMark> {
+        let (id, at) = self.last?;
+        let (cause, since) = self.doubt.filter(|(_, since)| *since < at)?;
+        // From the last trade on there is doubt as before.
+        self.doubt = Some((cause, Ts::MAX));
+        Some(self.open(gap, cause, (since, at), (None, Some(id)), (since, now)))
+    }
+
+    /// `span`: venue times of its edges, `edges`: the trades there, `told`: the times of its marks.
+    fn open(
+        &mut self,
+        gap: u64,
+        cause: GapCause,
+        (from, to): (Ts, Ts),
+        (left, right): (Option<TradeId>, Option<TradeId>),
+        told: (Ts, Ts),
+    ) -> GapMark {
+        let mark = Hole::new(gap, (0, 0), cause, told, told.1 + Duration::from_millis(200));
+        let open = mark.mark(GapState::Open, HealSource::None, 0, "ids do not tell how many".into());
+        let cursor = self.first_cursor(from, to);
+        self.holes.push(TimeHole { mark, from, to, left, right, cursor, bridge: None, seen_left: false, rows: 0 });
+        open
+    }
+
     /// The trade is on the tape by another way. False when it was known.
     pub fn learn(&mut self, id: TradeId, now: Ts) -> bool {
         self.known.learn(id, now)
@@ -168,20 +196,7 @@ impl Overlap {
         let from = from.min(event);
         let (right, to) = last.filter(|last| last.1 > event).unwrap_or((id, event));
         let began = if before > Ts::ZERO && !is_earlier { before } else { from };
-        let mark = Hole::new(gap, (0, 0), cause, (began, now), now + Duration::from_millis(200));
-        let open = mark.mark(GapState::Open, HealSource::None, 0, "ids do not tell how many".into());
-        self.holes.push(TimeHole {
-            mark,
-            from,
-            to,
-            left,
-            right: Some(right),
-            cursor: self.first_cursor(from, to),
-            bridge: None,
-            seen_left: false,
-            rows: 0,
-        });
-        Live::AfterGap(open)
+        Live::AfterGap(self.open(gap, cause, (from, to), (left, Some(right)), (began, now)))
     }
 
     /// The newest hole that is due: its number and the time to ask from.

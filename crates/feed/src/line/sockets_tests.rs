@@ -3,7 +3,9 @@
 use wholetape_model::{Body, InstrumentId};
 use wholetape_venue::{ByTime, TradeHistory};
 
+use super::overlap::Named;
 use super::tests::{BOOK, QUOTES, Script, T0, TRADES, at, text_of};
+use super::trades::GapMark;
 use super::*;
 
 const RAW: &str = "trade-raw.BTCUSDT.BINANCE";
@@ -14,6 +16,7 @@ struct Pair {
     rows: Vec<(String, String)>,
     actions: Vec<LineAction>,
     gap_starts: Vec<(String, Ts)>,
+    marks: Vec<(String, GapMark)>,
 }
 
 fn pair() -> Pair {
@@ -54,7 +57,8 @@ fn pair_with(script: impl Fn() -> Script, resume: Resume) -> Pair {
         resume,
     };
     let line = Line::with_sockets(plan, 3);
-    Pair { line, out: LineOut::default(), rows: Vec::new(), actions: Vec::new(), gap_starts: Vec::new() }
+    let (rows, actions, gap_starts, marks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    Pair { line, out: LineOut::default(), rows, actions, gap_starts, marks }
 }
 
 impl Pair {
@@ -93,6 +97,7 @@ impl Pair {
                 Body::Raw(r) if topic.starts_with("quality.") => format!("raw {} {}", r.channel, r.text),
                 Body::Gap(gap) => {
                     self.gap_starts.push((topic.clone(), gap.from_ts));
+                    self.marks.push((topic.clone(), gap.map(str::to_owned)));
                     text_of(row, &self.out)
                 }
                 _ => text_of(row, &self.out),
@@ -460,18 +465,70 @@ fn trades_whose_ids_do_not_count_are_missed_like_a_stream_without_ids() {
     let overlap = Duration::from_millis(50);
     let mut p =
         stalled(TradeHistory::ByTimeWithOverlap(ByTime { page_max: 100, reach: None, overlap, downwards: false }));
-    assert_eq!(p.of(TRADES), ["trade 5", "trade 9", "gap open disconnected 0-0", "trade 15"]);
-    p.timer(at(16_000));
+    // What lies before the last trade is on the tape at once, what is behind it with the next one.
+    let open = "gap open disconnected 0-0";
+    assert_eq!(p.of(TRADES), ["trade 5", "trade 9", open, open, "trade 15"]);
+    heal(&mut p, at(16_000), "4 5 6 7 9 11 15 16");
+    heal(&mut p, at(17_000), "4 5 6 7 9 11 15 16");
+    let healed = "gap healed disconnected 0-0";
+    let late = ["trade 11 late", healed, "trade 6 late", "trade 7 late", healed];
+    assert_eq!(p.of(TRADES)[5..], late, "4 is older than what is doubted, and 16 younger");
+}
+
+/// Answers the next page of trades that is asked for.
+fn heal(p: &mut Pair, now: Ts, page: &str) {
+    p.actions.clear();
+    p.timer(now);
     let asked = p.actions.iter().find_map(|a| match a {
         LineAction::Fetch(conn, id, ..) if id.kind == FetchKind::TradesAt => Some((*conn, *id)),
         _ => None,
     });
     let (conn, id) = asked.expect("it is asked for");
-    let body = b"4 5 6 7 9 11 15 16";
-    p.line.on_fetched(conn, at(16_010), id, Reply::Answer { status: 200, body }, &mut p.out);
+    let reply = Reply::Answer { status: 200, body: page.as_bytes() };
+    p.line.on_fetched(conn, now + Duration::from_millis(10), id, reply, &mut p.out);
     p.take();
-    let late = ["trade 6 late", "trade 7 late", "trade 11 late", "gap healed disconnected 0-0"];
-    assert_eq!(p.of(TRADES)[4..], late, "4 is older than what is doubted, and 16 younger");
+}
+
+/// The process is killed between the end of the stalled socket and the next trade: what that socket had on its way is older than the
+/// newest trade on the tape, so the tape alone can tell the next process of it.
+#[test]
+fn a_kill_before_the_next_trade_does_not_forget_what_the_older_socket_had_on_its_way() {
+    let overlap = Duration::from_millis(50);
+    let history = TradeHistory::ByTimeWithOverlap(ByTime { page_max: 100, reach: None, overlap, downwards: false });
+    let mut p = loose_pair(history);
+    p.frame(0, at(5_000), "T 5");
+    p.frame(1, at(5_001), "T 5");
+    p.close(1, at(5_500));
+    p.open(1, at(8_000));
+    p.frame(1, at(9_000), "T 9");
+    p.close(0, at(14_000));
+    p.timer(at(14_050));
+    assert_eq!(p.of(TRADES), ["trade 5", "trade 9", "gap open disconnected 0-0"]);
+    let open = p.marks.iter().rfind(|(topic, _)| topic == TRADES).map(|(_, mark)| mark.clone()).unwrap();
+    assert!(open.from_ts <= at(5_001) && open.to_ts >= at(9_000), "{open:?}");
+
+    let named = [5_000_u64, 9_000].map(|ms| Named { id: (ms / 1_000).into(), event: at(ms), recv: at(ms) });
+    let trades = TopicResume {
+        named: named.to_vec(),
+        open_gaps: vec![open],
+        last_recv: at(9_000),
+        last_event: at(9_000),
+        oldest: at(5_000),
+        ..TopicResume::default()
+    };
+    let mut resume = Resume::default();
+    resume.topics.insert(TRADES.into(), trades);
+    let script = || Script { history, tick: Duration::from_secs(1), ..Script::default() };
+    let mut again = pair_with(script, resume);
+    again.open(0, at(20_000));
+    again.frame(0, at(21_000), "T 21");
+    heal(&mut again, at(22_000), "5 6 7 9 11 21");
+    heal(&mut again, at(23_000), "4 5 6 7 9 11 21");
+    let rows = again.of(TRADES);
+    for late in ["trade 6 late", "trade 7 late", "trade 11 late"] {
+        assert_eq!(rows.iter().filter(|row| **row == late).count(), 1, "{late} of {rows:?}");
+    }
+    assert_eq!(rows.iter().filter(|row| row.starts_with("gap healed")).count(), 2, "{rows:?}");
 }
 
 #[test]

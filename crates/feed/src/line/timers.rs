@@ -152,6 +152,8 @@ impl Line {
                 && let Some(instrument) = self.instruments.get_mut(ix)
             {
                 instrument.trades.on_open(now);
+                // What the process before was behind with.
+                self.open_doubt(ix, now, out);
             }
         }
         out.actions.push(LineAction::Subscribed(conn));
@@ -173,6 +175,7 @@ impl Line {
             if self.set_of(self.instruments[ix].trade_conn) == self.set_of(conn) {
                 // Said now: the trades that follow are no left edge.
                 self.instruments[ix].trades.doubt(GapCause::Malformed, from, self.members == 1);
+                self.open_doubt(ix, now, out);
             }
         }
         let c = &mut self.conns[conn];

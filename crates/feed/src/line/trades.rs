@@ -301,6 +301,13 @@ impl TradeFlow {
         true
     }
 
+    /// What of a doubt lies before the last trade becomes a hole, whose mark this is: another process may be the one to get the next.
+    pub fn open_doubt(&mut self, gap: u64, now: Ts) -> Option<GapMark> {
+        let mark = self.overlap.as_mut().filter(|_| self.pages)?.open_doubt(gap, now)?;
+        self.stats.gaps += 1;
+        Some(mark)
+    }
+
     pub fn on_closed(&mut self) {
         if let Some(overlap) = self.overlap.as_mut().filter(|o| self.pages && o.newest().is_some()) {
             overlap.doubt(GapCause::Disconnected, Ts::MAX, true);
