@@ -93,8 +93,9 @@ fn make(work: &Path, data: Option<&Path>) -> Result<Vec<Source>> {
         None => {
             run(&mut command(&check, &["make", &market.to_string_lossy()]))?;
             let dir = demo.to_string_lossy();
+            let venues = ["--venue", "binance-spot", "--venue", "binance-usdm"];
             let args = ["demo", "--seconds", DEMO_SECONDS, "--faults", "rough", "--port", "0", "--data", &dir];
-            run(&mut command(running::build()?, &args))?;
+            run(&mut command(running::build()?, &[&args[..], &venues].concat()))?;
             vec![market, demo]
         }
     };

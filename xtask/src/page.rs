@@ -41,7 +41,9 @@ fn look(tools: &Tools, faults: &str, shot: Option<&Path>) -> Result<()> {
     let data = target_dir().join(format!("page-{}", std::process::id()));
     let looked = (|| {
         let dir = data.to_string_lossy();
+        let venues = ["--venue", "binance-spot", "--venue", "binance-usdm"];
         let demo = ["demo", "--seconds", DEMO_SECONDS, "--faults", faults, "--port", "0", "--data", &dir];
+        let demo = [&demo[..], &venues].concat();
         let demo = Running::start(&program, &demo)?;
         let url = demo.page(Duration::from_secs(20)).context("wholetape demo")?;
         let script = tools.packages.join("smoke.mjs");

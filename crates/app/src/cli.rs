@@ -404,10 +404,13 @@ pub struct Demo {
     /// What goes wrong: cuts, drops, repeats, stale snapshots, refusals, garbage …
     #[arg(long, value_enum, default_value = "mild")]
     pub faults: Faults,
+    /// Simulated venues, as `wholetape sim` names them; repeat for several. Without it: Binance's two, Bybit's three and OKX side by side.
+    #[arg(long = "venue", value_name = "NAME", conflicts_with_all = ["capture", "cuts", "instruments"])]
+    pub venues: Vec<String>,
     /// End once connections were cut so often, several times a second: what takes a year elsewhere. Beside `--faults`.
     #[arg(long, value_name = "N", conflicts_with = "capture")]
     pub cuts: Option<u64>,
-    /// So many invented instruments in all instead of six.
+    /// So many invented instruments of Binance in all.
     #[arg(long, value_name = "N", conflicts_with = "capture")]
     pub instruments: Option<usize>,
     /// Close every connection at once, so many seconds in, as venues do once a day.

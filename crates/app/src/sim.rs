@@ -18,8 +18,7 @@ pub fn config(args: &cli::Sim) -> anyhow::Result<SimConfig> {
         None => SimConfig::default(),
     };
     if args.capture.is_none() && !args.venues.is_empty() {
-        let named = args.venues.iter().map(|name| venues(name)).collect::<anyhow::Result<Vec<_>>>()?;
-        config.venues = named.into_iter().flatten().collect();
+        config.venues = venues(args.venues.iter().map(String::as_str))?;
     }
     if let Some(count) = args.instruments {
         anyhow::ensure!((1..=2_000).contains(&count), "--instruments {count}: use 1 to 2000");
@@ -66,11 +65,13 @@ fn pace(venues: &mut [VenueConfig], rate: f64) -> anyhow::Result<()> {
 const SIMULATED: &str =
     "binance-spot, binance-usdm, okx, dydx, bybit-spot, bybit-linear, bybit-inverse, or bybit for these three";
 
-fn venues(name: &str) -> anyhow::Result<Vec<VenueConfig>> {
-    match name {
-        "bybit" => ["bybit-spot", "bybit-linear", "bybit-inverse"].into_iter().map(venue).collect(),
-        one => Ok(vec![venue(one)?]),
-    }
+/// What names stand for; `bybit` for three.
+pub fn venues<'a>(names: impl IntoIterator<Item = &'a str>) -> anyhow::Result<Vec<VenueConfig>> {
+    let each = names.into_iter().flat_map(|name| match name {
+        "bybit" => vec!["bybit-spot", "bybit-linear", "bybit-inverse"],
+        one => vec![one],
+    });
+    each.map(venue).collect()
 }
 
 fn venue(name: &str) -> anyhow::Result<VenueConfig> {

@@ -10,7 +10,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Dice, Heads, Running, demo, heads, last_json, wholetape};
+use common::{BINANCE, Dice, Heads, Running, demo, heads, last_json, wholetape};
 use wholetape_tape::Tape;
 
 const KILLS: usize = 20;
@@ -23,7 +23,9 @@ fn twenty_kills_lose_nothing_and_repeat_nothing() {
     for kill in 0..KILLS {
         let mut running = Running::start(
             wholetape()
-                .args(["demo", "--port", "0", "--faults", "mild", "--seed", "5", "--data"])
+                .args(["demo", "--port", "0", "--faults", "mild", "--seed", "5"])
+                .args(BINANCE)
+                .arg("--data")
                 .arg(dir.path())
                 .stderr(std::process::Stdio::null()),
         );

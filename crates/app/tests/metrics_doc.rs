@@ -62,7 +62,8 @@ fn the_page_and_the_endpoint_agree() {
     let dir = tempfile::tempdir().unwrap();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut command = wholetape();
-    command.args(["demo", "--json", "--faults", "none", "--port", &port.to_string(), "--data"]).arg(dir.path());
+    command.args(["demo", "--json", "--faults", "none", "--port", &port.to_string()]).args(common::BINANCE);
+    command.arg("--data").arg(dir.path());
     command.stderr(std::process::Stdio::null());
     let running = Running::start(&mut command);
     let end = Instant::now() + Duration::from_secs(30);

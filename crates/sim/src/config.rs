@@ -58,6 +58,10 @@ impl VenueKind {
         matches!(self, Self::BinanceSpot | Self::BinanceUs)
     }
 
+    pub const fn is_binance(self) -> bool {
+        matches!(self, Self::BinanceSpot | Self::BinanceUsdm | Self::BinanceCoinm | Self::BinanceUs)
+    }
+
     /// Whether the generator knows it.
     pub const fn is_generated(self) -> bool {
         !matches!(self, Self::BinanceCoinm | Self::BinanceUs)

@@ -275,6 +275,38 @@ async fn definitions_have_pages_candles_a_past_and_too_many_requests_are_a_ban()
 }
 
 #[tokio::test]
+async fn a_closed_candle_holds_the_trades_of_its_minute_and_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut venue = VenueConfig::bybit_spot();
+    venue.instruments.truncate(1);
+    // Every moment trades, so one falls on the change of the minute.
+    venue.instruments[0].events_per_s = 2_000.0;
+    let sim = start(config(dir.path(), vec![venue])).await;
+    let closed = |truth: &truth::Truth| -> Vec<Value> {
+        let bars = truth.venues[SPOT].instruments[SYMBOL].klines.iter();
+        let rows = bars.map(|bar| serde_json::from_str::<Value>(&bar.payload).unwrap()["data"][0].clone());
+        rows.filter(|row| row["confirm"] == true).collect()
+    };
+    // Two ends: the first minute may have begun before the venue did.
+    let step = Injection { step_ms: Some(60_000), millis: Some(120_000), ..Injection::new(FaultKind::ClockStep) };
+    let mut client = Client::open(&format!("{}/v5/public/spot", sim.addr(SPOT).unwrap().ws)).await;
+    client.send(&subscribe("1", &["publicTrade.BTCUSDT"])).await;
+    client.listen(1_000).await;
+    sim.inject(&step).unwrap();
+    client.listen(1_500).await;
+    sim.finish().unwrap();
+    let truth = truth::load(dir.path()).unwrap();
+    let bars = closed(&truth);
+    assert_eq!(bars.len(), 1, "{bars:?}");
+    let (start, end) = (bars[0]["start"].as_i64().unwrap(), bars[0]["end"].as_i64().unwrap());
+    let trades = truth.venues[SPOT].instruments[SYMBOL].trades.values();
+    let volume: f64 =
+        trades.filter(|t| (start..=end).contains(&t.time_ms)).map(|t| t.size.parse::<f64>().unwrap()).sum();
+    let told: f64 = bars[0]["volume"].as_str().unwrap().parse().unwrap();
+    assert!((volume - told).abs() < 1e-6 && told > 0.0, "{volume} of trades, {told} of the bar");
+}
+
+#[tokio::test]
 async fn only_what_shows_is_lost_alone() {
     let dir = tempfile::tempdir().unwrap();
     let sim = start(config(dir.path(), vec![VenueConfig::bybit_linear()])).await;

@@ -22,7 +22,7 @@ use wholetape_feed::config::FeedConfig;
 use wholetape_feed::endpoint::{Endpoint, Scheme};
 use wholetape_feed::feed::FeedPlan;
 use wholetape_gateway::GatewayConfig;
-use wholetape_sim::VenueAddr;
+use wholetape_sim::{VenueAddr, VenueKind};
 use wholetape_tape::TapeConfig;
 
 pub use defaults::defaults;
@@ -206,25 +206,33 @@ pub fn rest_hosts(config: &Config) -> Vec<(String, String)> {
     hosts
 }
 
+/// Everything that a generated venue offers.
+pub fn channels(kind: VenueKind) -> Vec<&'static str> {
+    use VenueKind as V;
+    let own: &[&str] = match kind {
+        V::BinanceUsdm | V::BinanceCoinm => &["trade-raw", "mark", "liquidation", "open_interest"],
+        // Single matches are the one source of trades; what a spot pair has not is not asked for.
+        V::Okx | V::Dydx | V::BybitLinear | V::BybitInverse => &["mark", "liquidation", "open_interest"],
+        V::BybitSpot => &[],
+        V::BinanceSpot | V::BinanceUs => &["trade-raw"],
+    };
+    let all = ["trade"].iter().chain(own).chain(&["book", "quote", "ticker", "bar-1m", "instrument"]);
+    // Rolling statistics are nothing that dYdX tells.
+    all.copied().filter(|channel| kind != V::Dydx || *channel != "ticker").collect()
+}
+
 /// The `[[feed.line]]`s that reach simulated venues.
 pub fn snippet(addrs: &[VenueAddr]) -> String {
     let mut text = String::new();
     for addr in addrs {
-        let symbols: Vec<String> = addr.symbols.iter().map(|s| format!("\"{s}\"")).collect();
-        use wholetape_sim::VenueKind as V;
-        let channels = match addr.kind {
-            V::BinanceUsdm | V::BinanceCoinm => r#""trade-raw", "mark", "liquidation", "open_interest", "#,
-            // Single matches are the one source of trades; what a spot pair has not is not asked for.
-            V::Okx | V::Dydx | V::BybitLinear | V::BybitInverse => r#""mark", "liquidation", "open_interest", "#,
-            V::BybitSpot => "",
-            _ => r#""trade-raw", "#,
-        };
-        let ticker = if addr.kind == V::Dydx { "" } else { r#""ticker", "# };
+        let quoted = |names: &[String]| names.iter().map(|s| format!("\"{s}\"")).collect::<Vec<_>>().join(", ");
+        let channels: Vec<String> = channels(addr.kind).into_iter().map(str::to_owned).collect();
         text.push_str(&format!(
-            "[[feed.line]]\nname = \"{}\"\nvenue = \"{}\"\ninstruments = [{}]\nchannels = [\"trade\", {channels}\"book\", \"quote\", {ticker}\"bar-1m\", \"instrument\"]\nws = [\"{}\"]\nrest = [\"{}\"]\napproved = \"wholetape sim, at every start, this is the simulator on this machine\"\n\n",
+            "[[feed.line]]\nname = \"{}\"\nvenue = \"{}\"\ninstruments = [{}]\nchannels = [{}]\nws = [\"{}\"]\nrest = [\"{}\"]\napproved = \"wholetape sim, at every start, this is the simulator on this machine\"\n\n",
             addr.name,
             addr.kind.name(),
-            symbols.join(", "),
+            quoted(&addr.symbols),
+            quoted(&channels),
             addr.ws,
             addr.rest
         ));

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use wholetape_feed::config::{FeedConfig, LineConfig, TradeSource};
 use wholetape_gateway::GatewayConfig;
 use wholetape_sim::truth::{self, Truth};
-use wholetape_sim::{FaultConfig, RestTally, Sim, SimConfig, SimHandle, VenueAddr, VenueKind};
+use wholetape_sim::{FaultConfig, RestTally, Sim, SimConfig, SimHandle, VenueAddr};
 use wholetape_tape::TapeConfig;
 
 use crate::cli::{self, Break, OnOff};
@@ -42,8 +42,12 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(15);
 const SUBSCRIBE_WITHIN: Duration = Duration::from_secs(20);
 /// Trades from before the start, so that there is a backlog to make whole.
 const HISTORY_S: u32 = 120;
+/// Of OKX, which shows 100 matches a request and ten requests a second, and of Bybit, where they are gone.
+const SHORT_HISTORY_S: u32 = 30;
 const HISTORY_INSTRUMENTS: usize = 12;
 const TICK: Duration = Duration::from_millis(200);
+/// What is shown when nothing is named, in the words of [`crate::sim::venues`].
+const SIDE_BY_SIDE: [&str; 4] = ["binance-spot", "binance-usdm", "bybit", "okx"];
 
 pub fn run(args: &cli::Demo) -> anyhow::Result<ExitCode> {
     let folder = Folder::of(args)?;
@@ -100,7 +104,13 @@ fn scene(args: &cli::Demo, dir: &Path) -> anyhow::Result<Scene> {
             recording = Some(recording::contents(file)?);
             crate::sim::capture(file, args.speed)?
         }
-        None => SimConfig::default(),
+        // Both of these are about Binance's budgets.
+        None if args.cuts.is_some() || args.instruments.is_some() => SimConfig::default(),
+        None => {
+            let named = args.venues.iter().map(String::as_str);
+            let venues = crate::sim::venues(named.chain(SIDE_BY_SIDE.into_iter().filter(|_| args.venues.is_empty())))?;
+            SimConfig { venues, ..SimConfig::default() }
+        }
     };
     sim.seed = args.seed;
     sim.data_dir = dir.join("sim");
@@ -109,7 +119,8 @@ fn scene(args: &cli::Demo, dir: &Path) -> anyhow::Result<Scene> {
     load::venues(args, &mut sim);
     for venue in &mut sim.venues {
         // Hundreds of instruments are for other questions.
-        venue.history_s = if venue.instruments.len() <= HISTORY_INSTRUMENTS { HISTORY_S } else { 0 };
+        let most = if venue.kind.is_binance() { HISTORY_S } else { SHORT_HISTORY_S };
+        venue.history_s = if venue.instruments.len() <= HISTORY_INSTRUMENTS { most } else { 0 };
         venue.faults_per_minute = load::cuts(args, venue.kind);
     }
     Ok(Scene { sim, recording })
@@ -117,23 +128,7 @@ fn scene(args: &cli::Demo, dir: &Path) -> anyhow::Result<Scene> {
 
 /// Everything a generated venue offers; of a recording what it holds.
 fn channels(addr: &VenueAddr, recording: Option<&recording::Contents>) -> Vec<&'static str> {
-    let futures = matches!(addr.kind, VenueKind::BinanceUsdm | VenueKind::BinanceCoinm);
-    match recording {
-        Some(contents) => contents.channels(),
-        None if futures => vec![
-            "trade",
-            "trade-raw",
-            "book",
-            "quote",
-            "ticker",
-            "bar-1m",
-            "mark",
-            "liquidation",
-            "open_interest",
-            "instrument",
-        ],
-        None => vec!["trade", "trade-raw", "book", "quote", "ticker", "bar-1m", "instrument"],
-    }
+    recording.map_or_else(|| crate::config::channels(addr.kind), recording::Contents::channels)
 }
 
 fn line(addr: &VenueAddr, args: &cli::Demo, recording: Option<&recording::Contents>) -> LineConfig {
@@ -160,9 +155,9 @@ fn line(addr: &VenueAddr, args: &cli::Demo, recording: Option<&recording::Conten
         rest_timeout: Duration::from_secs(4),
         open_timeout: Duration::from_secs(2),
         open_interest_every: Duration::from_secs(5),
-        // Invented books have some hundred levels a side. 5000 would cost five times the weight, and a rough minute of
+        // Binance's invented books have some hundred levels a side. 5000 would cost five times the weight, and a rough minute of
         // resyncs would spend the venue's budget.
-        book_depth: if recording.is_some() { 0 } else { 1000 },
+        book_depth: if recording.is_none() && addr.kind.is_binance() { 1000 } else { 0 },
         ..LineConfig::default()
     };
     load::line(args, &mut line);

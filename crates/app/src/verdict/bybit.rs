@@ -4,7 +4,7 @@ use serde_json::Value;
 use wholetape_model::{Decimal, Kind, Period};
 use wholetape_sim::Kind as K;
 
-use super::facts::{decs, int, list, minus, number};
+use super::facts::{decs, int, list, minus};
 
 /// What a message of the truth says: `(kind, fact)` for each topic that it fills. `None` when it cannot be read.
 pub fn of_truth(kind: K, variant: &str, message: &Value) -> Option<Vec<(Kind, String)>> {
@@ -34,28 +34,43 @@ fn candle(interval: &str, at: i64, inverse: bool, row: &Value) -> Option<(Kind, 
 /// Statistics with each message; the rest where the message brought it.
 fn ticker(message: &Value, at: i64, inverse: bool) -> Option<Vec<(Kind, String)>> {
     let row = message.get("data")?;
-    let told: Vec<&str> = message.get("told")?.as_array()?.iter().filter_map(Value::as_str).collect();
     let [last, open, high, low, volume, turnover] =
         decs(row, ["lastPrice", "prevPrice24h", "highPrice24h", "lowPrice24h", "volume24h", "turnover24h"])?;
     let quote = if inverse { Decimal::ZERO } else { turnover };
     let numbers = [last, open, high, low, volume, quote, minus(last, open)?];
     let mut facts = vec![(Kind::Ticker, list("ticker", at, &numbers, &[0, at - 86_400_000, at]))];
-    let one = |key: &str| number(row.get(key)?.as_str()?);
-    for (kind, name, key) in [
-        (Kind::Mark, "mark", "markPrice"),
-        (Kind::Index, "index", "indexPrice"),
-        // One side: the older field counts both.
-        (Kind::OpenInterest, "open_interest", "singleOpenInterest"),
-    ] {
-        if told.contains(&key) {
-            facts.push((kind, list(name, at, &[one(key)?], &[])));
-        }
-    }
-    if told.contains(&"fundingRate") || told.contains(&"nextFundingTime") {
-        let next = int(row, "nextFundingTime")?;
-        facts.push((Kind::Funding, list("funding", at, &[one("fundingRate")?], &[next])));
-    }
+    let told: Vec<&str> = message.get("told")?.as_array()?.iter().filter_map(Value::as_str).collect();
+    let brought = |kind: &Kind| told.iter().any(|field| fields(*kind).contains(field));
+    facts.extend(standing(message)?.into_iter().filter(|(kind, _)| brought(kind)));
     Some(facts)
+}
+
+/// What a fact is made of.
+const fn fields(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::Mark => &["markPrice"],
+        Kind::Index => &["indexPrice"],
+        // One side: the older field counts both.
+        Kind::OpenInterest => &["singleOpenInterest"],
+        Kind::Funding => &["fundingRate", "nextFundingTime"],
+        _ => &[],
+    }
+}
+
+/// Prices, funding and open interest as they were at a message, whatever of them it brought; a spot pair has none.
+pub fn standing(message: &Value) -> Option<Vec<(Kind, String)>> {
+    let (row, at) = (message.get("data")?, int(message, "ts")?);
+    if row.get("markPrice").is_none() {
+        return Some(Vec::new());
+    }
+    let [mark, index, interest, rate] = decs(row, ["markPrice", "indexPrice", "singleOpenInterest", "fundingRate"])?;
+    let next = int(row, "nextFundingTime")?;
+    Some(vec![
+        (Kind::Mark, list("mark", at, &[mark], &[])),
+        (Kind::Index, list("index", at, &[index], &[])),
+        (Kind::OpenInterest, list("open_interest", at, &[interest], &[])),
+        (Kind::Funding, list("funding", at, &[rate], &[next])),
+    ])
 }
 
 /// The venue names the position: a long that is closed is sold.
@@ -86,7 +101,7 @@ mod tests {
             K::Ticker,
             "",
             &format!(
-                r#"{{"topic":"tickers.ABUSDT","data":{{"symbol":"ABUSDT",{statistics},"markPrice":"9.40","fundingRate":"0.0001","nextFundingTime":"800","openInterest":"8","singleOpenInterest":"4"}},"ts":86400001,"told":["fundingRate","singleOpenInterest"]}}"#
+                r#"{{"topic":"tickers.ABUSDT","data":{{"symbol":"ABUSDT",{statistics},"markPrice":"9.40","indexPrice":"9.5","fundingRate":"0.0001","nextFundingTime":"800","openInterest":"8","singleOpenInterest":"4"}},"ts":86400001,"told":["fundingRate","singleOpenInterest"]}}"#
             ),
             &[
                 "ticker @86400001 9.5 10 11 9 7 70 -0.5 0 1 86400001",

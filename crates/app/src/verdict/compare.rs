@@ -277,31 +277,6 @@ fn stated(truth: &[(String, Born)], topic: &TopicSeen, extra: impl Fn(&str, u32)
     count
 }
 
-/// What was the last word of the venue at each time, of what a new subscription is told again.
-#[derive(Default)]
-struct Standing {
-    /// Its time, ms, and the fact without it; in order of the truth.
-    told: Vec<(i64, String)>,
-}
-
-impl Standing {
-    fn of(kind: Kind, published: &[(String, Born)]) -> Self {
-        let stands = matches!(kind, Kind::Mark | Kind::Index | Kind::Funding | Kind::OpenInterest);
-        let told = published.iter().filter(|_| stands).map(|(fact, born)| (born.event_ms, facts::untimed(fact)));
-        Self { told: told.collect() }
-    }
-
-    /// Whether the fact says what stood then.
-    fn is(&self, fact: &str) -> bool {
-        let Some(at) = facts::time_of(fact) else { return false };
-        let value = facts::untimed(fact);
-        let stood = |(n, (from, told)): (usize, &(i64, String))| {
-            *told == value && *from <= at && self.told.get(n + 1).is_none_or(|(next, _)| *next >= at)
-        };
-        self.told.iter().enumerate().any(stood)
-    }
-}
-
 /// Update ids that some snapshot stands for: everything up to the first, and from each confessed hole up to the next.
 fn deltas(truth: &InstrumentTruth, topic: &TopicSeen) -> Count {
     let mut count = base(topic);
@@ -423,6 +398,12 @@ pub(super) fn others(
     }));
 }
 
+/// What stood at each message, whether that message said it or not: a new subscription is told so.
+pub(super) fn standing(truth: &InstrumentTruth) -> BTreeSet<String> {
+    let of = |one: &Stated| facts::standing(&serde_json::from_str(&one.payload).unwrap_or_default());
+    truth.tickers.iter().flat_map(of).collect()
+}
+
 fn each_other(
     truth: &InstrumentTruth,
     into: &mut BTreeMap<String, (Kind, Vec<(String, Born)>)>,
@@ -494,12 +475,13 @@ pub fn compare(truth: &InstrumentTruth, wanted: &Wanted, seen: &Seen, tape: &See
     }
     let mut others = BTreeMap::new();
     each_other(truth, &mut others, &mut out.why);
+    let standing = if wanted.restated { standing(truth) } else { BTreeSet::new() };
     for (name, (kind, published)) in others {
         if has(kind) && (kind != Kind::OpenInterest || wanted.interest_streamed) {
             // Definitions asked for over REST restate the status.
-            let standing = if wanted.restated { Standing::of(kind, &published) } else { Standing::default() };
             let said_before = restated(&published, again);
-            let extra = |fact: &str, n: u32| fact.starts_with("status ") || standing.is(fact) || said_before(fact, n);
+            let extra =
+                |fact: &str, n: u32| fact.starts_with("status ") || standing.contains(fact) || said_before(fact, n);
             let mut held = topic(seen, kind, id, &none);
             let untimed;
             if wanted.is_untimed(kind) {

@@ -222,14 +222,17 @@ fn what_no_venue_gives_back_is_confessed_by_time_and_by_nothing_else() {
 /// A new subscription is told what stands, with the time of the venue's last message.
 #[test]
 fn what_stands_may_be_told_again_and_nothing_else() {
-    let told = |ms: i64, price: &str| Stated {
+    let told = |ms: i64, mark: &str, brought: &str| Stated {
         event_ms: ms,
         wall_ns: ms as u64 * 1_000_000,
         variant: String::new(),
-        payload: format!(r#"{{"markPx":"{price}","instId":"X","ts":"{ms}"}}"#),
+        payload: format!(
+            r#"{{"topic":"tickers.AB","data":{{"lastPrice":"1","prevPrice24h":"1","highPrice24h":"1","lowPrice24h":"1","volume24h":"1","turnover24h":"1","markPrice":"{mark}","indexPrice":"1","singleOpenInterest":"1","fundingRate":"1","nextFundingTime":"1"}},"ts":{ms},"told":[{brought}]}}"#
+        ),
     };
+    let mark = r#""markPrice""#;
     let mut truth = InstrumentTruth::default();
-    truth.marks = vec![told(1_000, "5"), told(4_000, "6")];
+    truth.tickers = vec![told(1_000, "5", mark), told(2_500, "5", ""), told(4_000, "6", mark), told(9_000, "6", "")];
     let judged = |restated: bool, again: &str| {
         let facts = ["mark @1000 5", "mark @4000 6", again].map(|fact| Item::Fact(fact.into()));
         let seen = seen(Kind::Mark, facts.into());
@@ -240,4 +243,5 @@ fn what_stands_may_be_told_again_and_nothing_else() {
         assert_eq!(judged(true, again), (invented, 0), "{again}");
     }
     assert_eq!(judged(false, "mark @2500 5"), (1, 0));
+    assert_eq!(judged(true, "mark @3000 5"), (1, 0), "when nothing was said");
 }

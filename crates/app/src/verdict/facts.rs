@@ -126,11 +126,6 @@ pub fn untimed(fact: &str) -> String {
     }
 }
 
-/// The time that a fact names, ms.
-pub fn time_of(fact: &str) -> Option<i64> {
-    fact.split_once('@')?.1.split(' ').next()?.parse().ok()
-}
-
 // ---- from the tape ----
 
 fn record_levels(levels: Levels<'_>, scales: Scales) -> Vec<Level> {
@@ -387,6 +382,11 @@ pub fn of_truth(kind: wholetape_sim::Kind, variant: &str, payload: &Value) -> Op
         }
         _ => Vec::new(),
     })
+}
+
+/// What stood when a ticker was told, all of it. Of Bybit's alone: elsewhere a message says all that it means.
+pub fn standing(payload: &Value) -> Vec<String> {
+    super::bybit::standing(payload).unwrap_or_default().into_iter().map(|(_, fact)| fact).collect()
 }
 
 /// A quote of the truth.

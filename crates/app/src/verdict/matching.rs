@@ -78,14 +78,14 @@ struct Pair {
     lost: Vec<Gap>,
     first_snapshot: Option<u64>,
     jumps: Vec<(u64, u64)>,
-    /// What the venue told, without its time, and when last: where it may be told again to a new subscription.
-    told: HashMap<u64, i64>,
 }
 
 /// One instrument.
 pub struct Matcher {
     wanted: Wanted,
     pairs: BTreeMap<Kind, Pair>,
+    /// What stood when the venue spoke, and when that was: a new subscription may be told so.
+    stood: HashMap<u64, i64>,
     ladder: Option<Ladder>,
     tops: HashMap<u64, u64>,
     order: VecDeque<u64>,
@@ -113,7 +113,15 @@ impl Matcher {
         let streamed = wanted.interest_streamed;
         let kinds = wanted.kinds.iter().copied().filter(|kind| streamed || *kind != Kind::OpenInterest);
         let pairs = kinds.map(|kind| (kind, Pair::default())).collect();
-        Self { wanted, pairs, ladder: None, tops: HashMap::new(), order: VecDeque::new(), moment: None }
+        Self {
+            wanted,
+            pairs,
+            stood: HashMap::new(),
+            ladder: None,
+            tops: HashMap::new(),
+            order: VecDeque::new(),
+            moment: None,
+        }
     }
 
     pub fn wanted(&self) -> &Wanted {
@@ -141,15 +149,15 @@ impl Matcher {
                 None => sums.example(|| format!("{name}: a quote of the truth cannot be read")),
             }
         }
+        if self.wanted.restated {
+            let at = told.tickers.last().map_or(0, |one| one.wall_ns as i64);
+            self.stood.extend(compare::standing(told).into_iter().map(|fact| (hashed(fact), at)));
+        }
         let mut others = BTreeMap::new();
         compare::others(told, &mut others, &mut sums.examples);
         for (_, (kind, all)) in others {
             for (fact, wall_ns, event_ms) in all {
-                let value = self.standing(kind, &fact);
-                if let Some(pair) = self.pairs.get_mut(&kind).filter(|_| value > 0) {
-                    pair.told.insert(value, wall_ns as i64);
-                }
-                self.truth(kind, hashed(fact), value, wall_ns, event_ms, sums);
+                self.truth(kind, hashed(fact), 0, wall_ns, event_ms, sums);
             }
         }
         for base in &told.books {
@@ -170,12 +178,6 @@ impl Matcher {
                 self.remember(event.last, top);
             }
         }
-    }
-
-    /// The fact without its time, where it stands until the next one.
-    fn standing(&self, kind: Kind, fact: &str) -> u64 {
-        let stands = matches!(kind, Kind::Mark | Kind::Index | Kind::Funding | Kind::OpenInterest);
-        if self.wanted.restated && stands { hashed(facts::untimed(fact)) } else { 0 }
     }
 
     fn remember(&mut self, update_id: u64, top: u64) {
@@ -199,10 +201,6 @@ impl Matcher {
     /// What a reader received of one topic since the last call.
     pub fn received(&mut self, kind: Kind, seen: TopicSeen, now_ns: i64, sums: &mut Sums) {
         let untimed = self.wanted.is_untimed(kind);
-        let values: HashMap<String, u64> = match self.wanted.restated {
-            true => seen.facts.keys().map(|fact| (fact.clone(), self.standing(kind, fact))).collect(),
-            false => HashMap::new(),
-        };
         let Some(pair) = self.pairs.get_mut(&kind) else { return };
         let born = Born { wall_ns: now_ns, event_ms: 0 };
         let symbol = &self.wanted.symbol;
@@ -221,10 +219,9 @@ impl Matcher {
             meet(&mut pair.truth, &mut pair.rows, *id, *digest, born, name, sums);
         }
         for (fact, count) in &seen.facts {
-            let value = values.get(fact).copied().unwrap_or(0);
             for _ in 0..*count {
                 let fact = if untimed { hashed(facts::untimed(fact)) } else { hashed(fact) };
-                meet(&mut pair.truth, &mut pair.rows, fact, value, born, name, sums);
+                meet(&mut pair.truth, &mut pair.rows, fact, 0, born, name, sums);
             }
         }
         if kind == Kind::Book {
@@ -250,6 +247,7 @@ impl Matcher {
     /// Judges what has waited too long; `at_end` everything.
     pub fn expire(&mut self, now_ns: i64, at_end: bool, sums: &mut Sums) {
         let (symbol, confessed) = (&self.wanted.symbol, self.wanted.trades_confessed);
+        let stood = &self.stood;
         for (kind, pair) in &mut self.pairs {
             let old = |born: Born| at_end || now_ns - born.wall_ns > PATIENCE_NS;
             let (lost, first, jumps) = (&pair.lost, pair.first_snapshot.unwrap_or(0), &pair.jumps);
@@ -277,7 +275,7 @@ impl Matcher {
                 if *kind == Kind::Status {
                     return false;
                 }
-                if old(one.born) && pair.told.contains_key(&one.value) {
+                if old(one.born) && stood.contains_key(key) {
                     return false;
                 }
                 if old(one.born) {
@@ -288,9 +286,8 @@ impl Matcher {
                 true
             });
             pair.lost.retain(|gap| now_ns - gap.to_ns < MEMORY_NS);
-            let newest = pair.told.values().max().copied().unwrap_or(0);
-            pair.told.retain(|_, at| *at == newest || now_ns - *at < MEMORY_NS);
         }
+        self.stood.retain(|_, at| now_ns - *at < MEMORY_NS);
     }
 
     pub fn waiting(&self) -> u64 {

@@ -31,9 +31,24 @@ pub use wanted::Wanted;
 /// One instrument, both readers.
 #[derive(Debug, Clone, Serialize, PartialEq)]
 pub struct Instrument {
+    /// As in the truth files.
+    pub venue: String,
     pub complete: bool,
     pub tape: Compared,
     pub client: Compared,
+}
+
+/// What all instruments of a venue come to, as the tape's reader saw them.
+#[derive(Debug, Clone, Default, Serialize, PartialEq)]
+pub struct VenueVerdict {
+    pub complete: bool,
+    pub instruments: u64,
+    pub published: u64,
+    pub held: u64,
+    pub confessed: u64,
+    pub trades: u64,
+    /// Trades that are gone for good, and said to be: of venues that cannot be asked for past ones.
+    pub trades_confessed: u64,
 }
 
 /// The verdict. Its JSON is the last line of `wholetape demo --json`.
@@ -42,11 +57,32 @@ pub struct Verdict {
     pub complete: bool,
     /// Faults that really happened in this run, by kind.
     pub faults: BTreeMap<String, u64>,
+    pub venues: BTreeMap<String, VenueVerdict>,
     pub instruments: BTreeMap<String, Instrument>,
     /// What speaks against completeness beside the instruments.
     pub problems: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub figures: Option<Figures>,
+}
+
+impl VenueVerdict {
+    pub fn begin() -> Self {
+        Self { complete: true, ..Self::default() }
+    }
+
+    fn add(&mut self, complete: bool, tape: &Compared) {
+        self.complete &= complete;
+        self.instruments += 1;
+        for (name, count) in &tape.kinds {
+            self.published += count.truth;
+            self.held += count.held;
+            self.confessed += count.confessed;
+            if name == "trade" {
+                self.trades += count.truth;
+                self.trades_confessed += count.confessed;
+            }
+        }
+    }
 }
 
 impl Verdict {
@@ -63,8 +99,14 @@ impl Verdict {
 
 /// Compares everything.
 pub fn judge(truth: &Truth, wanted: &[Wanted], tape: &Seen, client: &Seen, faults: BTreeMap<String, u64>) -> Verdict {
-    let mut verdict =
-        Verdict { complete: true, faults, instruments: BTreeMap::new(), problems: Vec::new(), figures: None };
+    let mut verdict = Verdict {
+        complete: true,
+        faults,
+        venues: BTreeMap::new(),
+        instruments: BTreeMap::new(),
+        problems: Vec::new(),
+        figures: None,
+    };
     for (who, seen) in [("tape", tape), ("client", client)] {
         verdict.problems.extend(seen.errors.iter().map(|error| format!("{who}: {error}")));
     }
@@ -76,7 +118,8 @@ pub fn judge(truth: &Truth, wanted: &[Wanted], tape: &Seen, client: &Seen, fault
         let tape_side = compare::compare(truth, one, tape, tape);
         let client_side = compare::compare(truth, one, client, tape);
         let complete = tape_side.whole() && client_side.whole();
-        let instrument = Instrument { complete, tape: tape_side, client: client_side };
+        verdict.venues.entry(one.venue.clone()).or_insert_with(VenueVerdict::begin).add(complete, &tape_side);
+        let instrument = Instrument { venue: one.venue.clone(), complete, tape: tape_side, client: client_side };
         verdict.instruments.insert(one.id.to_string(), instrument);
     }
     if verdict.instruments.is_empty() {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use wholetape_model::Ts;
 
 use super::compare::{Compared, Count};
-use super::{Figures, Instrument, Verdict};
+use super::{Figures, Instrument, VenueVerdict, Verdict};
 
 const RED: &str = "\x1b[31m";
 const GREEN: &str = "\x1b[32m";
@@ -106,8 +106,10 @@ pub fn table(verdict: &Verdict, paint: Paint) -> String {
         "instrument", "published", "on tape", "client", "trades", "gaps", "confessed", "seconds", "book", "whole"
     );
     let _ = writeln!(out, "{}", paint.bold(&head));
-    for (name, one) in &verdict.instruments {
-        let _ = writeln!(out, "{}", row(name, one, width, paint));
+    for venue in verdict.venues.keys() {
+        for (name, one) in verdict.instruments.iter().filter(|(_, one)| one.venue == *venue) {
+            let _ = writeln!(out, "{}", row(name, one, width, paint));
+        }
     }
     for (name, one) in &verdict.instruments {
         for (who, side) in [("tape", &one.tape), ("client", &one.client)] {
@@ -123,14 +125,9 @@ pub fn table(verdict: &Verdict, paint: Paint) -> String {
     for problem in &verdict.problems {
         let _ = writeln!(out, "  {} {problem}", paint.bad("✗"));
     }
-    for (name, one) in &verdict.instruments {
-        if let Some(t) = kind(&one.tape, "trade").filter(|t| t.confessed > 0) {
-            let (confessed, all) = (thousands(t.confessed), thousands(t.truth));
-            let _ = writeln!(
-                out,
-                "  {name}: {confessed} of {all} trades lost and confessed: the venue cannot be asked for them"
-            );
-        }
+    let _ = writeln!(out);
+    for (name, venue) in &verdict.venues {
+        let _ = writeln!(out, "{}", of_venue(name, venue, paint));
     }
     if !verdict.faults.is_empty() {
         let faults: Vec<_> = verdict.faults.iter().map(|(kind, n)| format!("{kind} {n}")).collect();
@@ -215,6 +212,22 @@ fn row(name: &str, one: &Instrument, width: usize, paint: Paint) -> String {
     )
 }
 
+/// A venue in one line.
+fn of_venue(name: &str, venue: &VenueVerdict, paint: Paint) -> String {
+    let whole = if venue.complete { paint.good("whole") } else { paint.bad("NOT WHOLE") };
+    let VenueVerdict { instruments, published, trades, trades_confessed, .. } = *venue;
+    let trades = match trades_confessed {
+        0 => format!("{} trades, none lost", thousands(trades)),
+        lost => format!(
+            "{} of {} trades lost and confessed: no request brings them back there",
+            thousands(lost),
+            thousands(trades)
+        ),
+    };
+    let trades = if venue.complete { trades } else { "see above".into() };
+    format!("{name:13} {whole}  {instruments} instruments, {} published; {trades}", thousands(published))
+}
+
 /// Breaks at spaces.
 fn wrap(text: &str, width: usize, indent: &str) -> String {
     let (mut out, mut column) = (String::new(), 0);
@@ -232,7 +245,13 @@ fn wrap(text: &str, width: usize, indent: &str) -> String {
 
 /// The last line.
 pub fn last_line(verdict: &Verdict, paint: Paint) -> String {
-    if verdict.complete {
+    let lost: u64 = verdict.venues.values().map(|venue| venue.trades_confessed).sum();
+    if verdict.complete && lost > 0 {
+        let lost = thousands(lost);
+        paint.good(&format!(
+            "complete: true — everything published is held or confessed; every trade is held but {lost} that no request brings back, every book equal"
+        ))
+    } else if verdict.complete {
         paint.good("complete: true — everything published is held or confessed; every trade is held, every book equal")
     } else {
         paint.bad("complete: false — see above what is missing")
@@ -251,6 +270,19 @@ mod tests {
         );
         assert_eq!(wrap("aa, bb, cc", 6, "> "), "aa, \n> bb, cc".to_owned());
         assert_eq!(Paint(false).bad("x"), "x");
+    }
+
+    #[test]
+    fn a_venue_says_what_nobody_brings_back() {
+        let mut venue = VenueVerdict { trades: 1_200, published: 9_000, instruments: 2, ..VenueVerdict::begin() };
+        assert_eq!(
+            of_venue("okx", &venue, Paint(false)),
+            "okx           whole  2 instruments, 9 000 published; 1 200 trades, none lost"
+        );
+        venue.trades_confessed = 31;
+        assert!(of_venue("bybit-spot", &venue, Paint(false)).contains("31 of 1 200 trades lost and confessed"));
+        venue.complete = false;
+        assert!(of_venue("okx", &venue, Paint(false)).contains("NOT WHOLE"));
     }
 
     #[test]

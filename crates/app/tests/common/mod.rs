@@ -27,8 +27,18 @@ pub fn wholetape() -> Command {
     command
 }
 
-/// A demo to its end.
+/// What a demo is asked to show where Binance is enough.
+pub const BINANCE: [&str; 4] = ["--venue", "binance-spot", "--venue", "binance-usdm"];
+
+/// A demo of Binance to its end; some arguments name their venue otherwise.
 pub fn demo(data: &Path, args: &[&str]) -> Output {
+    let others = args.iter().any(|arg| ["--capture", "--cuts", "--instruments"].contains(arg));
+    let binance: &[&str] = if others { &[] } else { &BINANCE };
+    demo_of_all(data, &[binance, args].concat())
+}
+
+/// A demo of all its venues to its end.
+pub fn demo_of_all(data: &Path, args: &[&str]) -> Output {
     wholetape()
         .args(["demo", "--port", "0", "--json", "--data"])
         .arg(data)

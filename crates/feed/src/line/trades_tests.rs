@@ -182,6 +182,45 @@ fn a_lost_tail_is_found_by_the_probe() {
 }
 
 #[test]
+fn a_tail_longer_than_a_page_is_followed_page_by_page() {
+    let by = ById { page_max: 100, ..ById::default() };
+    let mut f = flow().with_history(TradeHistory::ById(by), Duration::ZERO, (Ts::ZERO, Ts::ZERO), &[]);
+    f.on_open(T0);
+    f.on_live(10, after(100), after(100), 1);
+    let mut at = 3_000;
+    for (from, to) in [(11, 110), (111, 210)] {
+        assert_eq!(f.poll_ask(after(at)), Some(Ask::From { id: from, hole: false }));
+        assert!(f.is_probe_urgent() || from == 11);
+        let (kept, _) = answer(&mut f, &(from..=to).collect::<Vec<_>>(), after(at + 50));
+        assert_eq!(kept.len(), 100);
+        at += 60;
+    }
+    assert_eq!(f.poll_ask(after(at)), Some(Ask::From { id: 211, hole: false }), "a full page has something behind it");
+    answer(&mut f, &[211, 212], after(at));
+    assert_eq!(f.poll_ask(after(at + 1_900)), None);
+    assert_eq!(f.poll_ask(after(at + 2_000)), Some(Ask::From { id: 213, hole: false }), "there was news: soon again");
+    answer(&mut f, &[], after(at + 2_000));
+    assert_eq!(f.poll_ask(after(at + 5_900)), None, "there was none: half as often");
+}
+
+#[test]
+fn a_probe_that_was_refused_is_made_soon_again() {
+    let mut f = flow();
+    f.on_live(10, after(100), after(100), 1);
+    for at in [2_200, 6_300, 14_400] {
+        let Some(Ask::From { id, hole: false }) = f.poll_ask(after(at)) else { panic!("no probe at {at}") };
+        answer(&mut f, &[], after(at));
+        assert_eq!(id, 11);
+    }
+    let refused = after(31_000);
+    assert!(f.poll_ask(refused).is_some());
+    let wait = Duration::from_secs(3);
+    f.on_failed((FetchKind::TradesFrom, 11), Some(wait), "refused", refused, 2);
+    assert_eq!(f.poll_ask(after(33_900)), None);
+    assert!(f.poll_ask(after(34_000)).is_some(), "not after the half minute that a quiet stream is left alone");
+}
+
+#[test]
 fn what_was_held_before_a_restart_stays_held() {
     let mut f = TradeFlow::new(true, Ledger::from_runs(vec![(1, 9)]), &[], T0);
     f.on_open(after(0));

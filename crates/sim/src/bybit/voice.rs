@@ -280,7 +280,9 @@ impl Voice for BybitVoice {
         self.books.iter_mut().for_each(|stream| stream.moved = true);
     }
 
-    fn printed(&mut self, floor: &mut Floor, _now: Now, print: Print, _out: &mut Vec<Event>) {
+    fn printed(&mut self, floor: &mut Floor, now: Now, print: Print, out: &mut Vec<Event>) {
+        // A minute that is over has ended before the first match of the next one.
+        self.tell_candles(floor, now, false, out);
         let Print { ticks, steps, seller_took } = print;
         let makers = floor.dice.range(1, 4).min(steps);
         let mut left = steps;

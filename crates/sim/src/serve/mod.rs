@@ -40,8 +40,8 @@ pub(crate) async fn listen(house: House, listener: TcpListener, tasks: TaskTrack
             continue;
         };
         let _ = stream.set_nodelay(true);
-        // What a connection is for, it says later.
-        let swallowed = house.iter().find_map(|venue| venue.lock().swallows_connection());
+        // What a connection is for, it says later: what befalls an address is its first venue's doing, as often as any other's.
+        let swallowed = house[0].lock().swallows_connection();
         if let Some(until) = swallowed {
             let stop = stop.clone();
             tasks.spawn(async move {

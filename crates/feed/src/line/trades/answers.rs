@@ -183,6 +183,9 @@ impl TradeFlow {
             job.pages += 1;
         }
         let mut verdicts = Vec::new();
+        if let (Ask::From { id, hole: false }, Some((_, last))) = (asked.ask, shown) {
+            self.found_news(id, last, now);
+        }
         match (asked.ask, shown) {
             (Ask::Newest, _) => {}
             (Ask::From { hole: true, .. }, None) => {
@@ -197,6 +200,18 @@ impl TradeFlow {
         }
         verdicts.extend(self.close_whole(HealSource::Rest));
         verdicts
+    }
+
+    /// A probe from `from` on showed trades: their like is looked for again soon, and at once where the page was full, since a venue of
+    /// small pages would else be followed at a page a probe.
+    fn found_news(&mut self, from: u64, last: u64, now: Ts) {
+        let page = self.by.map_or(u64::MAX, |by| by.page_max);
+        self.probe_after = self.probe_first;
+        let is_full = last.saturating_sub(from) + 2 >= page;
+        self.probe_at = if is_full { now } else { now + self.probe_first };
+        if is_full {
+            self.urgent_left = self.urgent_left.max(1);
+        }
     }
 
     /// What an answer that was asked from `from` and showed `[first, last]` proves about ids that it did not show.
@@ -294,6 +309,10 @@ impl TradeFlow {
             // Our own budget said no: that is no failure of the venue.
             for h in self.holes.iter_mut().filter(|h| h.is_backlog() == asked.backlog) {
                 h.next_at = h.next_at.max(now + wait);
+            }
+            // A probe that was not let through has told nothing either.
+            if matches!(asked.ask, Ask::From { hole: false, .. }) {
+                self.probe_at = self.probe_at.min(now + wait.max(PROBE_FIRST));
             }
             if !asked.backlog {
                 self.probe_at = self.probe_at.max(now + wait);
