@@ -66,8 +66,8 @@ impl Line {
             Some(_) => self.stats.minutes_differing += 1,
         }
         self.report_findings(ix, conn, now, out);
-        if compared.short {
-            self.instruments[ix as usize].trades.doubt(GapCause::Silent, compared.start, false);
+        if compared.short && self.instruments[ix as usize].trades.doubt(GapCause::Silent, compared.start, false) {
+            self.open_doubt(ix as usize, now, out);
         }
     }
 
