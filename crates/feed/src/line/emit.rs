@@ -104,7 +104,8 @@ impl Line {
             return;
         }
         let conn = state.conn.unwrap_or(0);
-        let since = state.whole_until(since) - self.under_way(conn);
+        let late = self.under_way(conn);
+        let since = state.whole_until(since, late) - late;
         // One socket brings trades in their order: what is missing is from after the last.
         if self.doubts(topic, cause, since, self.members == 1, now, out) {
             return;

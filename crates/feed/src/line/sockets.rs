@@ -326,7 +326,8 @@ impl Line {
         if !self.siblings(conn).any(|c| self.conns[c].is_carrying() && heard(c)) {
             return self.begin_loss(topic, since, GapCause::Disconnected, now, out);
         }
-        let since = self.topics.get(topic).whole_until(since);
+        let late = self.under_way(conn);
+        let since = self.topics.get(topic).whole_until(since, late);
         let why = "the other socket was subscribed too short a while ago to have everything";
         self.confess(topic, GapCause::Disconnected, since, now, why, now, out);
     }

@@ -139,8 +139,9 @@ impl TopicState {
     /// Up to when this stream is believed whole, given that its connection was heard until `heard`.
     ///
     /// Within the time after which a silence would be remarked on, the stream may have fallen silent unnoticed: then only
-    /// its own last row counts, and before the first row only its subscription. A longer quiet had its chance to be noticed.
-    pub fn whole_until(&self, heard: Ts) -> Ts {
+    /// its own last row counts, and before the first row only its subscription. A longer quiet had its chance to be noticed, but no
+    /// quiet that a stalled connection made: `late` is how far what was heard was behind.
+    pub fn whole_until(&self, heard: Ts, late: Duration) -> Ts {
         let last = self.last_recv.max(self.open_since);
         let own = if self.last_event > Ts::ZERO && self.last_recv >= self.open_since {
             last.min(self.last_event)
@@ -149,7 +150,7 @@ impl TopicState {
         };
         if self.silent
             || self.last_recv < self.open_since
-            || heard.since(last) < self.patience().max(self.patience_at(heard))
+            || heard.since(last) < self.patience().max(self.patience_at(heard)) + late
         {
             // A row without a venue time may have waited in a stalled connection for as long as its siblings with one have;
             // what the venue created meanwhile was behind it. But `heard` may be a reading of a venue clock that is far behind
@@ -333,8 +334,21 @@ mod tests {
         let late = Ts(1) + S * 10;
         t.spoke(late, late, 1);
         // A stall: what came at 10 s was created until 9 s, as the siblings' times tell.
-        assert_eq!(t.whole_until(Ts(1) + S * 9), Ts(1) + S * 9);
-        assert_eq!(t.whole_until(Ts(1) - S * 90_000), late, "another clock says nothing");
+        assert_eq!(t.whole_until(Ts(1) + S * 9, Duration::ZERO), Ts(1) + S * 9);
+        assert_eq!(t.whole_until(Ts(1) - S * 90_000, Duration::ZERO), late, "another clock says nothing");
+    }
+
+    /// A stream that fell silent just before its connection stalled: the stall is no quiet that anybody could have remarked on.
+    #[test]
+    fn a_stall_is_no_quiet_of_a_stream() {
+        let mut t = state(Kind::Mark);
+        t.opened(Ts(1), 0);
+        let last = Ts(1) + S;
+        t.spoke(last, Ts::ZERO, 1);
+        let heard = last + SILENT_MIN + S / 2;
+        assert_eq!(t.whole_until(heard, Duration::ZERO), heard, "it had its chance to be noticed");
+        assert_eq!(t.whole_until(heard, S * 2), last, "what was heard was two seconds old");
+        assert_eq!(t.whole_until(heard + S * 2, S * 2), heard + S * 2);
     }
 
     #[test]
