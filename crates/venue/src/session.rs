@@ -281,6 +281,11 @@ pub trait Session: Send {
         None
     }
 
+    /// Whether best prices are made of the book's stream: while a book is asked for anew there are none.
+    fn quotes_are_of_the_book(&self) -> bool {
+        false
+    }
+
     /// What the venue said of its instruments is in doubt: a session that polls them asks soon, within its own bounds.
     fn definitions_soon(&mut self, _now: Ts) {}
 

@@ -672,6 +672,19 @@ fn a_book_asked_for_anew_is_ended_first_and_no_stream_is_subscribed_three_times_
     assert_eq!(b.session.resubscribe_book(b.now, 7, &mut out), None, "no instrument of ours");
 }
 
+/// While a book is asked for anew, what still comes of it makes no best price; the next snapshot does.
+#[test]
+fn no_best_price_is_made_of_a_book_that_was_given_up() {
+    let mut b = Bench::new(&[Channel::Book, Channel::Quote]);
+    b.run(at(10_000));
+    let quotes = |out: &Out| out.events.iter().filter(|e| e.kind == Kind::Quote).count();
+    assert_eq!(quotes(&b.subscribed("v4_orderbook", A, SNAPSHOT)), 1);
+    assert!(b.session.quotes_are_of_the_book());
+    let mut out = Out::default();
+    b.session.resubscribe_book(b.now, 0, &mut out).unwrap();
+    assert_eq!(quotes(&b.subscribed("v4_orderbook", A, SNAPSHOT)), 1, "told again, though they are the same");
+}
+
 #[test]
 fn errors_refuse_what_they_name_and_ask_for_another_connection_else() {
     let mut b = Bench::new(&[Channel::Trade, Channel::Book]);

@@ -230,6 +230,9 @@ impl Line {
         if let Some(at) = self.conns[conn].session.next_timer() {
             self.wake_at(at.max(now));
         }
+        if due.is_some() && self.conns[conn].session.quotes_are_of_the_book() {
+            self.quotes_pause(ix, now, out);
+        }
         let Some(flow) = &mut self.instruments[ix as usize].book else { return };
         flow.resubscription.tries += 1;
         let tries = flow.resubscription.tries;
@@ -242,6 +245,15 @@ impl Line {
                 let why = format!("no snapshot of the book of {name} comes");
                 out.actions.push(LineAction::Reconnect(conn, LinkCause::Resync, why));
             }
+        }
+    }
+
+    /// Best prices that are made of the book's stream end with it; the next one ends the loss.
+    fn quotes_pause(&mut self, ix: InstrumentIx, now: Ts, out: &mut LineOut) {
+        let Some(topic) = self.topics.find(ix, Kind::Quote) else { return };
+        let state = &self.topics.list[topic as usize];
+        if state.losing.is_none() && state.open_since > Ts::ZERO {
+            self.begin_loss(topic, now, GapCause::Resync, now, out);
         }
     }
 

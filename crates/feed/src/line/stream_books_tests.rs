@@ -2,7 +2,7 @@
 
 use wholetape_model::book_rule::Checksum;
 use wholetape_model::{
-    Body, Book, BookAction, BookRule, Chain, Event, InstrumentId, InstrumentIx, Level, Price, Scales, Size,
+    Body, Book, BookAction, BookRule, Chain, Event, InstrumentId, InstrumentIx, Level, Price, Quote, Scales, Size,
 };
 use wholetape_venue::limits::{Rate, SubscribeLimits};
 use wholetape_venue::subscriptions::{Operation, Subscriptions};
@@ -13,11 +13,13 @@ use super::*;
 
 const OTHER: &str = "book.ETHUSDT.BINANCE";
 
-/// `s <ix> <id> <price> <size>` snapshot · `d <ix> <prev> <id> <price> <size> [crc]` bid delta · `ack` · anything else is garbage.
+/// `q <ix>` best prices · `s <ix> <id> <price> <size>` snapshot · `d <ix> <prev> <id> <price> <size> [crc]` bid delta · `ack` · anything else is garbage.
 struct Streamed {
     rule: BookRule,
     limits: SubscribeLimits,
     subscriptions: Subscriptions,
+    /// Best prices are made of the book.
+    derived: bool,
     stats: SessionStats,
 }
 
@@ -25,7 +27,13 @@ impl Streamed {
     fn new(rule: impl Into<BookRule>, operations: Option<Rate>) -> Self {
         let limits =
             SubscribeLimits { args_max: 10, bytes_max: 1_000, spacing: Duration::from_millis(100), operations };
-        Self { rule: rule.into(), limits, subscriptions: Subscriptions::default(), stats: SessionStats::default() }
+        Self {
+            rule: rule.into(),
+            limits,
+            subscriptions: Subscriptions::default(),
+            derived: false,
+            stats: SessionStats::default(),
+        }
     }
 
     fn due(&mut self, now: Ts, out: &mut Out) {
@@ -55,6 +63,16 @@ impl Session for Streamed {
         let words: Vec<&str> = text.split(' ').collect();
         let n = |i: usize| words[i].parse::<u64>().unwrap();
         match words[0] {
+            "q" => {
+                let quote = Quote { bid: Price(1), bid_size: Size(1), ask: Price(2), ask_size: Size(1), update_id: 0 };
+                out.events.push(Event {
+                    instrument: n(1) as u32,
+                    kind: Kind::Quote,
+                    ts_event: Ts::ZERO,
+                    scales: Scales::default(),
+                    body: Body::Quote(quote),
+                });
+            }
             "s" => book(out, n(1) as u32, BookAction::Snapshot, 0, n(2), n(3) as i64, n(4) as i64),
             "d" => {
                 book(out, n(1) as u32, BookAction::Delta, n(2), n(3), n(4) as i64, n(5) as i64);
@@ -102,6 +120,10 @@ impl Session for Streamed {
 
     fn on_timer(&mut self, now: Ts, out: &mut Out) {
         self.due(now, out);
+    }
+
+    fn quotes_are_of_the_book(&self) -> bool {
+        self.derived
     }
 
     fn next_timer(&self) -> Option<Ts> {
@@ -354,4 +376,30 @@ fn one_socket_feeds_a_book_and_another_takes_over_with_a_snapshot() {
             "Delta 35"
         ]
     );
+}
+
+/// What passed of the best prices between the book's end and its next snapshot nobody saw.
+#[test]
+fn best_prices_made_of_a_book_are_confessed_while_it_is_asked_for_anew() {
+    for derived in [true, false] {
+        let mut plan = plan_of(1, Chain::Linked.into(), None);
+        plan.conns[0].expects.push((0, Kind::Quote));
+        plan.conns[0].session = Box::new(Streamed { derived, ..Streamed::new(Chain::Linked, None) });
+        let mut b = Bench::new(plan);
+        b.line.on_open(0, ConnMeta { number: 7 }, T0, &mut b.out);
+        b.take();
+        b.frame(T0, "ack");
+        b.frame(at(1), "s 0 10 100 1");
+        b.frame(at(2), "q 0");
+        b.frame(at(500), "d 0 11 12 101 2");
+        drive(&mut b, 500, 700);
+        let begun = if derived { &["quote 0", "gap open resync 0-0"][..] } else { &["quote 0"] };
+        assert_eq!(b.of(super::tests::QUOTES), begun);
+        b.frame(at(900), "s 0 20 100 1");
+        b.frame(at(900), "q 0");
+        let ended = if derived { &["gap lost resync 0-0", "quote 0"][..] } else { &["quote 0"] };
+        assert_eq!(b.of(super::tests::QUOTES)[begun.len()..], *ended);
+        let from: Vec<Ts> = b.gap_starts.iter().filter(|g| g.0.starts_with("quote")).map(|g| g.1).collect();
+        assert!(from.iter().all(|from| *from <= at(2)), "from its own last row on: {from:?}");
+    }
 }

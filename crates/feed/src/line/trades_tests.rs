@@ -203,6 +203,17 @@ fn a_tail_longer_than_a_page_is_followed_page_by_page() {
     assert_eq!(f.poll_ask(after(at + 5_900)), None, "there was none: half as often");
 }
 
+/// Pages by time begin before what is asked for.
+#[test]
+fn a_page_of_what_is_known_is_no_news() {
+    let mut f = flow();
+    f.on_live(10, after(100), after(100), 1);
+    assert_eq!(f.poll_ask(after(2_200)), Some(Ask::From { id: 11, hole: false }));
+    answer(&mut f, &[9, 10], after(2_250));
+    assert_eq!(f.poll_ask(after(6_100)), None, "half as often");
+    assert!(f.poll_ask(after(6_300)).is_some());
+}
+
 #[test]
 fn a_probe_that_was_refused_is_made_soon_again() {
     let mut f = flow();

@@ -385,9 +385,17 @@ impl Session for Dydx {
         if !self.streams.contains(&stream) {
             return None;
         }
+        // What still comes of it belongs to a book that is wrong: no best prices are told until the next snapshot.
+        if let Some(book) = self.books.get_mut(instrument as usize) {
+            book.forget();
+        }
         let goes_out = self.subscriptions.again(now, &stream);
         self.due(now, out);
         Some(goes_out)
+    }
+
+    fn quotes_are_of_the_book(&self) -> bool {
+        self.wants.quotes
     }
 
     fn trade_history(&self) -> TradeHistory {

@@ -183,7 +183,10 @@ impl TradeFlow {
             job.pages += 1;
         }
         let mut verdicts = Vec::new();
-        if let (Ask::From { id, hole: false }, Some((_, last))) = (asked.ask, shown) {
+        // A page by time may show what is known alone.
+        if let (Ask::From { id, hole: false }, Some((_, last))) = (asked.ask, shown)
+            && last >= id
+        {
             self.found_news(id, last, now);
         }
         match (asked.ask, shown) {
