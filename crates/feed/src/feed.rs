@@ -273,12 +273,6 @@ impl FeedHandle {
         self.crew.asker().clone()
     }
 
-    /// Brings lines to it without holding this handle.
-    #[must_use]
-    pub fn crew(&self) -> Crew {
-        self.crew.clone()
-    }
-
     /// Workers that give no sign of life just now.
     #[must_use]
     pub fn stuck(&self) -> Vec<&str> {

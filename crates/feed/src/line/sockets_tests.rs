@@ -443,18 +443,23 @@ fn what_a_stalled_socket_had_on_its_way_when_the_process_went_is_confessed_by_th
     assert_eq!(behind(&p).last().map(String::as_str), Some("0 0"));
 }
 
+/// The first socket stalls at 5 s and is gone at 14 s; its sibling is back at 8 s and has brought a trade since.
+fn stalled_pair(history: TradeHistory) -> Pair {
+    let mut p = loose_pair(history);
+    p.frame(0, at(5_000), "T 5");
+    p.frame(1, at(5_001), "T 5");
+    p.close(1, at(5_500));
+    p.open(1, at(8_000));
+    p.frame(1, at(9_000), "T 9");
+    p.close(0, at(14_000));
+    p
+}
+
 /// Ids that do not count tell nothing of what the other socket lacks: it is confessed, or asked for.
 #[test]
 fn trades_whose_ids_do_not_count_are_missed_like_a_stream_without_ids() {
-    // The first socket stalls at 5 s; its sibling is back at 8 s and has brought a trade since.
     let stalled = |history| {
-        let mut p = loose_pair(history);
-        p.frame(0, at(5_000), "T 5");
-        p.frame(1, at(5_001), "T 5");
-        p.close(1, at(5_500));
-        p.open(1, at(8_000));
-        p.frame(1, at(9_000), "T 9");
-        p.close(0, at(14_000));
+        let mut p = stalled_pair(history);
         p.frame(1, at(15_000), "T 15");
         let from = p.gap_starts.iter().find(|(topic, _)| topic == TRADES).map(|(_, from)| *from);
         assert!(from.is_some_and(|from| from <= at(5_001)), "{from:?}");
@@ -495,13 +500,7 @@ fn heal(p: &mut Pair, now: Ts, page: &str) {
 fn a_kill_before_the_next_trade_does_not_forget_what_the_older_socket_had_on_its_way() {
     let overlap = Duration::from_millis(50);
     let history = TradeHistory::ByTimeWithOverlap(ByTime { page_max: 100, reach: None, overlap, downwards: false });
-    let mut p = loose_pair(history);
-    p.frame(0, at(5_000), "T 5");
-    p.frame(1, at(5_001), "T 5");
-    p.close(1, at(5_500));
-    p.open(1, at(8_000));
-    p.frame(1, at(9_000), "T 9");
-    p.close(0, at(14_000));
+    let mut p = stalled_pair(history);
     p.timer(at(14_050));
     assert_eq!(p.of(TRADES), ["trade 5", "trade 9", "gap open disconnected 0-0"]);
     let open = p.marks.iter().rfind(|(topic, _)| topic == TRADES).map(|(_, mark)| mark.clone()).unwrap();
