@@ -30,7 +30,7 @@ from nautilus_trader.model.objects import Money
 from nautilus_trader.persistence.catalog import ParquetDataCatalog
 from nautilus_trader.trading.strategy import Strategy
 from sums import wanted
-from wheel_v1 import batches, open_catalog, readable
+from wheel_v1 import batches, open_catalog, readable, shown
 
 TABLES = {
     "trades": TradeTick,
@@ -135,10 +135,11 @@ def main() -> None:
     run.add_strategy(witness)
     run.run()
     for table in READABLE:
-        count, total, ends = wanted(expected, table)
+        deltas = table == "order_book_deltas"
+        count, total, ends = wanted(expected, table, shown if deltas else iter)
         report.equal(f"strategy saw {table}", (witness.seen[table], witness.sums.get(table, Decimal(0))), (count, total))
         if ends:
-            every = (batches(expected.rows(table, i)) for i in expected.identifiers(table))
+            every = (batches(shown(expected.rows(table, i))) for i in expected.identifiers(table))
             report.equal("strategy saw batches of deltas", witness.seen["batches"], sum(every))
     run.dispose()
     report.end()

@@ -2,13 +2,13 @@
 
 1.220.0 looks for `order_book_delta`, where 1.231.0 has `order_book_deltas`; the files are the same, so it is given a folder of links.
 It also has no decoder for funding rates, and ends a batch only at a delta whose flags are 128 alone: a snapshot (160) runs into the
-update that follows. What follows the last end is a batch too.
+update that follows. What follows the last end is a batch too where the catalog makes them; its engine keeps that back and never shows it.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from expected import Row
@@ -25,14 +25,30 @@ def readable(kind: type) -> bool:
     return kind.__name__ in RUST or kind in serializer._ARROW_DECODERS
 
 
+OLD = int(__version__.split(".")[1]) < 231
+
+
+def ends(delta: Row) -> bool:
+    """Whether this wheel ends a batch at it."""
+    return delta[4] == 128 if OLD else bool(delta[4] & 128)
+
+
 def batches(deltas: Iterable[Row]) -> int:
     """How many batches the catalog makes of these deltas."""
-    old = int(__version__.split(".")[1]) < 231
     ended = left = 0
-    for row in deltas:
-        ends = row[4] == 128 if old else bool(row[4] & 128)
-        ended, left = (ended + 1, 0) if ends else (ended, 1)
+    for delta in deltas:
+        ended, left = (ended + 1, 0) if ends(delta) else (ended, 1)
     return ended + left
+
+
+def shown(deltas: Iterable[Row]) -> Iterator[Row]:
+    """What an engine that buffers shows of these deltas: all up to the last end."""
+    kept: list[Row] = []
+    for delta in deltas:
+        kept.append(delta)
+        if ends(delta):
+            yield from kept
+            kept.clear()
 
 
 def open_catalog(folder: Path) -> ParquetDataCatalog:
