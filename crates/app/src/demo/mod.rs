@@ -47,7 +47,7 @@ const SHORT_HISTORY_S: u32 = 30;
 const HISTORY_INSTRUMENTS: usize = 12;
 const TICK: Duration = Duration::from_millis(200);
 /// What is shown when nothing is named, in the words of [`crate::sim::venues`].
-const SIDE_BY_SIDE: [&str; 4] = ["binance-spot", "binance-usdm", "bybit", "okx"];
+const SIDE_BY_SIDE: [&str; 5] = ["binance-spot", "binance-usdm", "bybit", "dydx", "okx"];
 
 pub fn run(args: &cli::Demo) -> anyhow::Result<ExitCode> {
     let folder = Folder::of(args)?;

@@ -100,7 +100,7 @@ pub fn complaints(compared: &Compared) -> Vec<String> {
 /// The table and what is wrong.
 pub fn table(verdict: &Verdict, paint: Paint) -> String {
     let mut out = String::new();
-    let width = verdict.instruments.keys().map(String::len).max().unwrap_or(10).max(10);
+    let width = verdict.instruments.keys().map(|name| ends(name).chars().count()).max().unwrap_or(10).max(10);
     let head = format!(
         "{:width$} {:>9} {:>9} {:>9}  {:>9} {:>6} {:>9} {:>8} {:>6}  {}",
         "instrument", "published", "on tape", "client", "trades", "gaps", "confessed", "seconds", "book", "whole"
@@ -201,7 +201,8 @@ fn row(name: &str, one: &Instrument, width: usize, paint: Paint) -> String {
     let book = if t.book_equal && one.client.book_equal { "equal" } else { "DIFFER" };
     let whole = if one.complete { paint.good("yes") } else { paint.bad("NO") };
     format!(
-        "{name:width$} {:>9} {:>9} {:>9}  {:>9} {:>6} {:>9} {:>8.1} {book:>6}  {whole}",
+        "{:width$} {:>9} {:>9} {:>9}  {:>9} {:>6} {:>9} {:>8.1} {book:>6}  {whole}",
+        ends(name),
         thousands(sum(t, |k| k.truth)),
         held(t),
         held(&one.client),
@@ -210,6 +211,17 @@ fn row(name: &str, one: &Instrument, width: usize, paint: Paint) -> String {
         thousands(sum(t, |k| k.confessed)),
         seconds,
     )
+}
+
+/// A name of dYdX may hold an address: the table shows its ends.
+fn ends(name: &str) -> String {
+    const MAX: usize = 30;
+    let letters: Vec<char> = name.chars().collect();
+    if letters.len() <= MAX {
+        return name.to_owned();
+    }
+    let (head, tail) = (&letters[..MAX / 2 - 1], &letters[letters.len() - MAX / 2..]);
+    head.iter().chain(['…'].iter()).chain(tail).collect()
 }
 
 /// A venue in one line.
@@ -225,7 +237,11 @@ fn of_venue(name: &str, venue: &VenueVerdict, paint: Paint) -> String {
         ),
     };
     let trades = if venue.complete { trades } else { "see above".into() };
-    format!("{name:13} {whole}  {instruments} instruments, {} published; {trades}", thousands(published))
+    format!(
+        "{name:13} {whole}  {instruments} instrument{}, {} published; {trades}",
+        if instruments == 1 { "" } else { "s" },
+        thousands(published)
+    )
 }
 
 /// Breaks at spaces.
@@ -270,6 +286,9 @@ mod tests {
         );
         assert_eq!(wrap("aa, bb, cc", 6, "> "), "aa, \n> bb, cc".to_owned());
         assert_eq!(Paint(false).bad("x"), "x");
+        assert_eq!(ends("BTC-USD-PERP.DYDX"), "BTC-USD-PERP.DYDX");
+        let long = ends("OWL%2CRAY%2C4uQeVj5tqViQh7yWWGStvkEG1Zmhx6uasJtWCJziofM-USD-PERP.DYDX");
+        assert_eq!((long.as_str(), long.chars().count()), ("OWL%2CRAY%2C4u…M-USD-PERP.DYDX", 30));
     }
 
     #[test]
