@@ -412,6 +412,16 @@ impl Line {
         out.scratch.clear_events();
     }
 
+    /// A row of a stream is as good as its acknowledgement: of a connection's many streams (dYdX takes two subscriptions a second) the
+    /// last is acknowledged long after the first speaks, and what the first misses meanwhile is missing.
+    fn speaks(&mut self, topic: LineTopic, now: Ts) {
+        let state = &self.topics.list[topic as usize];
+        if state.open_since == Ts::ZERO && self.from_socket && state.is_unprotected() && !self.shed.covers(state.kind) {
+            let activity = self.instruments.get(state.instrument as usize).map_or(0, |i| i.evidence(state.kind));
+            self.topics.get(topic).opened(now, activity);
+        }
+    }
+
     fn on_trade(&mut self, conn: ConnIx, event: &wholetape_model::Event, now: Ts, out: &mut LineOut) {
         let wholetape_model::Body::Trade(trade) = event.body else { return };
         let ix = event.instrument as usize;
@@ -420,6 +430,7 @@ impl Line {
         state.received += 1;
         state.conn = Some(conn);
         let is_losing = state.losing.is_some();
+        self.speaks(topic, now);
         let gap = self.next_gap.max(now.0 as u64);
         let live = self.instruments[ix].trades.on_live(trade.id, event.ts_event, now, gap);
         if is_losing && self.from_socket && live != Live::Repeat {
@@ -516,6 +527,7 @@ impl Line {
         state.conn = Some(conn);
         let twins = state.twins(frame, event.ts_event, &event.body);
         let siblings = self.members > 1 && self.from_socket && !matches!(event.body, wholetape_model::Body::Trade(_));
+        self.speaks(topic, now);
         if siblings && self.is_siblings(conn, topic, (event, twins), now, out) {
             self.stats.repeats += 1;
             self.topics.get(topic).repeats += 1;

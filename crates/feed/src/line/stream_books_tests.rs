@@ -403,3 +403,36 @@ fn best_prices_made_of_a_book_are_confessed_while_it_is_asked_for_anew() {
         assert!(from.iter().all(|from| *from <= at(2)), "from its own last row on: {from:?}");
     }
 }
+
+/// Of a connection's many streams the last is acknowledged long after the first speaks: what that misses meanwhile is confessed, and no
+/// acknowledgement of others ends it.
+#[test]
+fn what_speaks_is_confessed_before_all_others_are_acknowledged() {
+    let begin = |derived| {
+        let mut plan = plan_of(1, Chain::Linked.into(), None);
+        plan.conns[0].expects.push((0, Kind::Quote));
+        plan.conns[0].streams = 4;
+        plan.conns[0].session = Box::new(Streamed { derived, ..Streamed::new(Chain::Linked, None) });
+        let mut b = Bench::new(plan);
+        b.line.on_open(0, ConnMeta { number: 7 }, T0, &mut b.out);
+        b.take();
+        b.frame(T0, "ack");
+        b.frame(at(1), "s 0 10 100 1");
+        b.frame(at(2), "q 0");
+        b
+    };
+    let mut b = begin(true);
+    b.frame(at(500), "d 0 11 12 101 2");
+    drive(&mut b, 500, 700);
+    b.frame(at(750), "ack");
+    assert_eq!(b.of(super::tests::QUOTES), ["quote 0", "gap open resync 0-0"]);
+    b.frame(at(900), "s 0 20 100 1");
+    b.frame(at(900), "q 0");
+    assert_eq!(b.of(super::tests::QUOTES)[2..], ["gap lost resync 0-0", "quote 0"]);
+
+    let mut b = begin(false);
+    b.frame(at(500), "garbage");
+    b.frame(at(600), "q 0");
+    drive(&mut b, 600, 3_000);
+    assert_eq!(b.of(super::tests::QUOTES), ["quote 0", "quote 0", "gap lost malformed 0-0"]);
+}

@@ -138,7 +138,9 @@ impl Line {
                 instrument.proof.opened(kind);
             }
             let state = self.topics.get(topic);
-            if state.losing.is_some() && !(many && state.is_unprotected()) {
+            // Best prices that wait for their book come with it, whatever else is acknowledged.
+            let waits = state.losing.is_some_and(|loss| loss.cause == GapCause::Resync);
+            if state.losing.is_some() && !waits && !(many && state.is_unprotected()) {
                 self.end_loss(topic, conn, now, out);
             }
             if kind == Kind::Book
