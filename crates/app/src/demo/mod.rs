@@ -45,6 +45,8 @@ const HISTORY_S: u32 = 120;
 /// Of OKX, which shows 100 matches a request and ten requests a second, and of Bybit, where they are gone.
 const SHORT_HISTORY_S: u32 = 30;
 const HISTORY_INSTRUMENTS: usize = 12;
+/// A stream is called silent after 15 s in which the market moved; then its connection is made anew.
+const SILENCE_TOLD_S: u64 = 20;
 const TICK: Duration = Duration::from_millis(200);
 /// What is shown when nothing is named, in the words of [`crate::sim::venues`].
 const SIDE_BY_SIDE: [&str; 5] = ["binance-spot", "binance-usdm", "bybit", "dydx", "okx"];
@@ -114,7 +116,8 @@ fn scene(args: &cli::Demo, dir: &Path) -> anyhow::Result<Scene> {
     };
     sim.seed = args.seed;
     sim.data_dir = dir.join("sim");
-    sim.faults = FaultConfig::level(args.faults.level());
+    let silences_for_ms = args.seconds.map(|seconds| (seconds.saturating_sub(SILENCE_TOLD_S)).max(seconds / 2) * 1_000);
+    sim.faults = FaultConfig { silences_for_ms, ..FaultConfig::level(args.faults.level()) };
     sim.start_frozen = true;
     load::venues(args, &mut sim);
     for venue in &mut sim.venues {

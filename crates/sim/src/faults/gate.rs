@@ -78,6 +78,8 @@ impl Gate {
         let mut due = Vec::new();
         if let Some(schedule) = &mut self.schedule {
             schedule.due(run_ms, &mut due);
+            due.retain(|kind| schedule.allows(*kind, run_ms));
+            self.armed.retain(|armed| armed.eager || schedule.allows(armed.kind, run_ms));
         }
         for kind in due {
             // One waiting is enough: armings that nobody met do not pile up.

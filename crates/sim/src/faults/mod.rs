@@ -132,11 +132,14 @@ pub struct FaultConfig {
     pub level: FaultLevel,
     /// Times a minute and venue, over what the level says; 0 switches a kind off.
     pub per_minute: BTreeMap<FaultKind, f64>,
+    /// Subscriptions fall silent at their acknowledgement only this long after the start, ms of running time. A silence is told from a quiet
+    /// by what the market does meanwhile: one that begins when a run is about to end cannot be. `None`: to the end.
+    pub silences_for_ms: Option<u64>,
 }
 
 impl FaultConfig {
     pub fn level(level: FaultLevel) -> Self {
-        Self { level, per_minute: BTreeMap::new() }
+        Self { level, ..Self::default() }
     }
 
     /// How often a kind comes, times a minute and venue.

@@ -21,6 +21,8 @@ struct Rhythm {
 pub struct Schedule {
     dice: Dice,
     rhythms: Vec<Rhythm>,
+    /// No subscription falls silent from then on, running time.
+    silences_until_ms: u64,
 }
 
 impl Schedule {
@@ -35,7 +37,13 @@ impl Schedule {
                 rhythms.push(rhythm);
             }
         }
-        Self { dice, rhythms }
+        let silences_until_ms = config.silences_for_ms.map_or(u64::MAX, |ms| from_ms.saturating_add(ms));
+        Self { dice, rhythms, silences_until_ms }
+    }
+
+    /// Whether what is armed of this kind may strike at this running time.
+    pub fn allows(&self, kind: FaultKind, run_ms: u64) -> bool {
+        kind != FaultKind::AckSilence || run_ms < self.silences_until_ms
     }
 
     /// Kinds that are due at this running time, at most one arming of a kind a call.
@@ -93,6 +101,16 @@ mod tests {
         }
         assert_ne!(all(1, FaultLevel::Rough, 15_000), all(2, FaultLevel::Rough, 15_000));
         assert!(all(1, FaultLevel::None, 60_000).is_empty());
+    }
+
+    #[test]
+    fn silences_end_before_the_others() {
+        let config = FaultConfig { silences_for_ms: Some(40_000), ..FaultConfig::level(FaultLevel::Rough) };
+        let schedule = Schedule::new(&config, 1, "v", 5_000);
+        assert!(schedule.allows(FaultKind::AckSilence, 44_999) && !schedule.allows(FaultKind::AckSilence, 45_000));
+        assert!(schedule.allows(FaultKind::Drop, 45_000));
+        let endless = Schedule::new(&FaultConfig::level(FaultLevel::Rough), 1, "v", 5_000);
+        assert!(endless.allows(FaultKind::AckSilence, u64::MAX - 1));
     }
 
     #[test]
