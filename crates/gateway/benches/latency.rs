@@ -1,6 +1,9 @@
 //! Socket → tape → gateway → client, beside a bare pipeline: socket → append → wake → socket.
 //!
-//! `cargo bench -p wholetape-gateway --bench latency [-- SECONDS]`
+//! `cargo bench -p wholetape-gateway --bench latency [-- SECONDS [INSTRUMENTS]]`
+//!
+//! With INSTRUMENTS the frames go round as many topics, an instrument of each venue in turn, and the client subscribes to all of them; the
+//! bare pipeline knows no topics.
 //!
 //! Both pipelines get the same frames over TCP from the same generator, at the same rate, in the same run, and end in a
 //! client on loopback. Each frame carries the time at which it was *due*, and latency is counted from there, so that a
@@ -34,6 +37,18 @@ const FRAME: usize = 16;
 /// What the bare pipeline forwards per frame: as long as our message for such a trade, and the due time at its start.
 const MESSAGE: usize = 232;
 const TOPIC: &str = "trade.BTCUSDT.BINANCE";
+
+/// One, or as many as are asked for.
+fn topics(instruments: usize) -> Vec<String> {
+    let venue = |at: usize| match at % 5 {
+        0 => format!("trade.X{at:03}USDT-PERP.BINANCE"),
+        1 => format!("trade.X{at:03}USDT-LINEAR.BYBIT"),
+        2 => format!("trade.X{at:03}-USDT-SWAP.OKX"),
+        3 => format!("trade.X{at:03}-USD-PERP.DYDX"),
+        _ => format!("trade.X{at:03}%2FUSD.KRAKEN"),
+    };
+    if instruments > 1 { (0..instruments).map(venue).collect() } else { vec![TOPIC.to_owned()] }
+}
 
 struct Quiet;
 
@@ -186,13 +201,18 @@ fn trade(due: u64, id: u64) -> Row<'static> {
 }
 
 /// The same through the tape and the gateway.
-fn whole(rate: u64, time: Duration) -> Result<Histogram<u64>, Fail> {
+fn whole(rate: u64, time: Duration, instruments: usize) -> Result<Histogram<u64>, Fail> {
     let epoch = Instant::now();
     let dir = tempfile::tempdir()?;
     let tape = Tape::open(dir.path(), TapeConfig::default())?;
     let mut lane = tape.lane("w0")?;
-    let no = lane.topic(&Topic::parse(TOPIC)?)?;
-    lane.append(no, &trade(0, 0))?;
+    let topics = topics(instruments);
+    let mut nos = Vec::with_capacity(topics.len());
+    for topic in &topics {
+        let no = lane.topic(&Topic::parse(topic)?)?;
+        lane.append(no, &trade(0, 0))?;
+        nos.push(no);
+    }
     lane.commit()?;
     let inward = TcpListener::bind("127.0.0.1:0")?;
     let to = inward.local_addr()?;
@@ -213,7 +233,10 @@ fn whole(rate: u64, time: Duration) -> Result<Histogram<u64>, Fail> {
         let socket = TcpStream::connect(at)?;
         socket.set_nodelay(true)?;
         let (mut ws, _) = client(format!("ws://{at}/v1/ws"), socket).map_err(|e| e.to_string())?;
-        ws.send(Message::text(format!("{{\"op\":\"sub\",\"topic\":\"{TOPIC}\"}}")))?;
+        for topic in &topics {
+            ws.send(Message::text(format!("{{\"op\":\"sub\",\"topic\":\"{topic}\"}}")))?;
+        }
+        let mut subscribed = 0;
         let mut seen = Histogram::new(3)?;
         let total = rate * time.as_millis() as u64 / 1_000;
         while seen.len() < total {
@@ -222,7 +245,12 @@ fn whole(rate: u64, time: Duration) -> Result<Histogram<u64>, Fail> {
                 let due: u64 = rest.split('"').next().unwrap_or("0").parse()?;
                 seen.record((epoch.elapsed().as_nanos() as u64).saturating_sub(due))?;
             } else if text.contains("\"subd\"") {
-                ready.send(())?;
+                subscribed += 1;
+                if subscribed == topics.len() {
+                    ready.send(())?;
+                }
+            } else if text.contains("\"error\"") {
+                return Err(text.as_str().into());
             }
         }
         Ok(seen)
@@ -232,7 +260,10 @@ fn whole(rate: u64, time: Duration) -> Result<Histogram<u64>, Fail> {
         let lane = std::cell::RefCell::new(lane);
         ingest(
             &inward,
-            |due, id| Ok(lane.borrow_mut().append(no, &trade(due, id)).map(|_| ())?),
+            |due, id| {
+                let no = nos[id as usize % nos.len()];
+                Ok(lane.borrow_mut().append(no, &trade(due, id)).map(|_| ())?)
+            },
             || Ok(lane.borrow_mut().commit()?),
         )
     });
@@ -248,7 +279,8 @@ fn whole(rate: u64, time: Duration) -> Result<Histogram<u64>, Fail> {
 fn main() -> Result<(), Fail> {
     // `cargo bench` says `--bench`; run by `cargo test`, it only shows that it works.
     let measured = std::env::args().any(|a| a == "--bench");
-    let seconds: f64 = match std::env::args().skip(1).find(|a| !a.starts_with("--")) {
+    let mut given = std::env::args().skip(1).filter(|a| !a.starts_with("--"));
+    let seconds: f64 = match given.next() {
         Some(s) => s.parse()?,
         None => {
             if measured {
@@ -259,9 +291,11 @@ fn main() -> Result<(), Fail> {
         }
     };
     let time = Duration::from_secs_f64(seconds);
+    let instruments: usize = given.next().map_or(Ok(1), |n| n.parse())?;
+    let rates = if instruments > 1 { [20_000, 50_000] } else { [10_000, 50_000] };
     println!("{:>9} {:>10} {:>10} {:>10} {:>10}", "frames/s", "pipeline", "p50 us", "p99 us", "p99.9 us");
-    for rate in [10_000, 50_000] {
-        let (b, w) = (bare(rate, time)?, whole(rate, time)?);
+    for rate in rates {
+        let (b, w) = (bare(rate, time)?, whole(rate, time, instruments)?);
         let us = |h: &Histogram<u64>, q: f64| h.value_at_quantile(q) as f64 / 1_000.0;
         for (name, h) in [("bare", &b), ("wholetape", &w)] {
             println!("{rate:>9} {name:>10} {:>10.1} {:>10.1} {:>10.1}", us(h, 0.5), us(h, 0.99), us(h, 0.999));
