@@ -16,7 +16,7 @@ use std::error::Error;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -37,6 +37,10 @@ const FRAME: usize = 16;
 /// What the bare pipeline forwards per frame: as long as our message for such a trade, and the due time at its start.
 const MESSAGE: usize = 232;
 const TOPIC: &str = "trade.BTCUSDT.BINANCE";
+
+/// What one client may follow, and how often it may ask for a topic (docs/api/websocket.md, limits).
+const TOPICS_A_CLIENT: usize = 200;
+const ASK_EVERY: Duration = Duration::from_millis(52);
 
 /// One, or as many as are asked for.
 fn topics(instruments: usize) -> Vec<String> {
@@ -200,6 +204,42 @@ fn trade(due: u64, id: u64) -> Row<'static> {
     }
 }
 
+/// A client: subscribes, says so, and reads until `due` rows have come.
+fn read(
+    at: SocketAddr,
+    topics: &[String],
+    due: u64,
+    epoch: Instant,
+    ready: &Sender<()>,
+) -> Result<Histogram<u64>, Fail> {
+    let socket = TcpStream::connect(at)?;
+    socket.set_nodelay(true)?;
+    let (mut ws, _) = client(format!("ws://{at}/v1/ws"), socket).map_err(|e| e.to_string())?;
+    let (mut seen, mut subscribed) = (Histogram::new(3)?, 0);
+    while seen.len() < due {
+        if subscribed < topics.len() {
+            if subscribed > 0 {
+                thread::sleep(ASK_EVERY);
+            }
+            ws.send(Message::text(format!("{{\"op\":\"sub\",\"topic\":\"{}\"}}", topics[subscribed])))?;
+        }
+        // One answer to each: nothing else is said before all are ready.
+        let Message::Text(text) = ws.read()? else { continue };
+        if let Some((_, rest)) = text.split_once("\"ts_event\":\"") {
+            let due: u64 = rest.split('"').next().unwrap_or("0").parse()?;
+            seen.record((epoch.elapsed().as_nanos() as u64).saturating_sub(due))?;
+        } else if text.contains("\"subd\"") {
+            subscribed += 1;
+            if subscribed == topics.len() {
+                ready.send(())?;
+            }
+        } else if text.contains("\"error\"") {
+            return Err(text.as_str().into());
+        }
+    }
+    Ok(seen)
+}
+
 /// The same through the tape and the gateway.
 fn whole(rate: u64, time: Duration, instruments: usize) -> Result<Histogram<u64>, Fail> {
     let epoch = Instant::now();
@@ -228,34 +268,32 @@ fn whole(rate: u64, time: Duration, instruments: usize) -> Result<Histogram<u64>
         })
     });
     let at = told.recv()?;
+    let total = rate * time.as_millis() as u64 / 1_000;
+    let all = topics.len() as u64;
     let (ready, is_ready) = channel();
-    let reader = thread::spawn(move || -> Result<Histogram<u64>, Fail> {
-        let socket = TcpStream::connect(at)?;
-        socket.set_nodelay(true)?;
-        let (mut ws, _) = client(format!("ws://{at}/v1/ws"), socket).map_err(|e| e.to_string())?;
-        for topic in &topics {
-            ws.send(Message::text(format!("{{\"op\":\"sub\",\"topic\":\"{topic}\"}}")))?;
-        }
-        let mut subscribed = 0;
+    let readers: Vec<_> = topics
+        .chunks(TOPICS_A_CLIENT)
+        .enumerate()
+        .map(|(nth, mine)| {
+            // Frame `n` is of topic `n % all`.
+            let first = (nth * TOPICS_A_CLIENT) as u64;
+            let due = (first..first + mine.len() as u64).map(|at| (total + all - 1 - at) / all).sum();
+            let (mine, ready) = (mine.to_vec(), ready.clone());
+            thread::spawn(move || read(at, &mine, due, epoch, &ready))
+        })
+        .collect();
+    drop(ready);
+    let subscribed = is_ready.iter().take(readers.len()).count();
+    let join = |readers: Vec<thread::JoinHandle<Result<Histogram<u64>, Fail>>>| -> Result<Histogram<u64>, Fail> {
         let mut seen = Histogram::new(3)?;
-        let total = rate * time.as_millis() as u64 / 1_000;
-        while seen.len() < total {
-            let Message::Text(text) = ws.read()? else { continue };
-            if let Some((_, rest)) = text.split_once("\"ts_event\":\"") {
-                let due: u64 = rest.split('"').next().unwrap_or("0").parse()?;
-                seen.record((epoch.elapsed().as_nanos() as u64).saturating_sub(due))?;
-            } else if text.contains("\"subd\"") {
-                subscribed += 1;
-                if subscribed == topics.len() {
-                    ready.send(())?;
-                }
-            } else if text.contains("\"error\"") {
-                return Err(text.as_str().into());
-            }
+        for reader in readers {
+            seen.add(reader.join().map_err(|_| "client")??)?;
         }
         Ok(seen)
-    });
-    is_ready.recv()?;
+    };
+    if subscribed < readers.len() {
+        return join(readers);
+    }
     let appender = thread::spawn(move || -> Result<(), Fail> {
         let lane = std::cell::RefCell::new(lane);
         ingest(
@@ -269,7 +307,7 @@ fn whole(rate: u64, time: Duration, instruments: usize) -> Result<Histogram<u64>
     });
     thread::sleep(Duration::from_millis(100));
     generate(to, rate, time, epoch)?;
-    let seen = reader.join().map_err(|_| "client")??;
+    let seen = join(readers)?;
     appender.join().map_err(|_| "ingest")??;
     stop.cancel();
     server.join().map_err(|_| "server")??;
