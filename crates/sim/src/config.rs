@@ -24,10 +24,11 @@ pub enum VenueKind {
     BybitLinear,
     BybitInverse,
     Dydx,
+    Kraken,
 }
 
 impl VenueKind {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::BinanceSpot,
         Self::BinanceUsdm,
         Self::BinanceCoinm,
@@ -37,6 +38,7 @@ impl VenueKind {
         Self::BybitLinear,
         Self::BybitInverse,
         Self::Dydx,
+        Self::Kraken,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -50,6 +52,7 @@ impl VenueKind {
             Self::BybitLinear => "bybit-linear",
             Self::BybitInverse => "bybit-inverse",
             Self::Dydx => "dydx",
+            Self::Kraken => "kraken",
         }
     }
 
@@ -348,6 +351,21 @@ impl VenueConfig {
         venue
     }
 
+    /// Three pairs: one with more than the thousand levels a side that can be asked for, one of an asset that REST calls otherwise.
+    pub fn kraken() -> Self {
+        let mut venue = Self::bare(VenueKind::Kraken);
+        let step = "0.00000001";
+        venue.instruments = vec![
+            InstrumentConfig::new("BTC/USD", "BTC", ["0.1", step, "61837.6", "0.35"], 80.0),
+            InstrumentConfig::new("ETH/USD", "ETH", ["0.01", step, "2687.40", "2.5"], 60.0),
+            InstrumentConfig::new("DOGE/USD", "DOGE", ["0.0000001", step, "0.1043217", "9000"], 40.0),
+        ];
+        for (one, levels) in venue.instruments.iter_mut().zip([1_100, 300, 90]) {
+            (one.quote, one.levels) = ("USD".into(), levels);
+        }
+        venue
+    }
+
     /// `count` invented instruments of one pace and unlike prices, with small books: many of them cost little.
     pub fn many(kind: VenueKind, count: usize, events_per_s: f64) -> Self {
         let mut venue = Self::bare(kind);
@@ -360,10 +378,12 @@ impl VenueConfig {
                     VenueKind::Okx => format!("{base}-USDT-SWAP"),
                     VenueKind::BybitInverse => format!("{base}USD"),
                     VenueKind::Dydx => format!("{base}-USD"),
+                    VenueKind::Kraken => format!("{base}/USD"),
                     _ => format!("{base}USDT"),
                 };
                 let one = InstrumentConfig::new(&symbol, &base, numbers, events_per_s);
-                let quote = if kind == VenueKind::BybitInverse { "USD" } else { "USDT" };
+                let in_dollars = matches!(kind, VenueKind::BybitInverse | VenueKind::Kraken);
+                let quote = if in_dollars { "USD" } else { "USDT" };
                 InstrumentConfig { levels: 60, quote: quote.into(), ..one }
             })
             .collect();
@@ -396,7 +416,8 @@ impl Spec {
     /// [`SimError::Config`] naming the instrument and the value that is wrong.
     pub fn new(kind: VenueKind, config: &InstrumentConfig) -> Result<Self, SimError> {
         let wrong = |field: &str, why: &str| SimError::config(format!("{}.{field}", config.symbol), why);
-        if config.symbol.is_empty() || config.symbol.contains(['"', '\\', '/', '@', ' ']) {
+        let stroke = config.symbol.contains('/') && kind != VenueKind::Kraken;
+        if config.symbol.is_empty() || stroke || config.symbol.contains(['"', '\\', '@', ' ']) {
             return Err(wrong("symbol", "empty, or with a character that no stream name can hold"));
         }
         let written = |text: &str| text.split_once('.').map_or(0, |(_, part)| part.len() as u32);
@@ -461,7 +482,8 @@ mod tests {
         let okx = Spec::new(VenueKind::Okx, &VenueConfig::okx().instruments[1]).unwrap();
         assert_eq!((okx.price(268_700), okx.size(150)), ("2687".into(), "1.5".into()));
         let bybit = [VenueConfig::bybit_spot(), VenueConfig::bybit_linear(), VenueConfig::bybit_inverse()];
-        let others = [VenueConfig::spot(), VenueConfig::usdm(), VenueConfig::okx(), VenueConfig::dydx()];
+        let others =
+            [VenueConfig::spot(), VenueConfig::usdm(), VenueConfig::okx(), VenueConfig::dydx(), VenueConfig::kraken()];
         for venue in others.into_iter().chain(bybit) {
             for instrument in &venue.instruments {
                 Spec::new(venue.kind, instrument).unwrap();

@@ -1,6 +1,6 @@
-//! Simulated venues (Binance, OKX, Bybit, dYdX) as real WebSocket and REST servers on loopback, with seeded faults and the whole truth on disk.
+//! Simulated venues (Binance, OKX, Bybit, dYdX, Kraken) as real WebSocket and REST servers on loopback, with seeded faults and the whole truth on disk.
 //!
-//! Two worlds: a seeded generator (Binance spot and USDⓈ-M, OKX spot and swaps, Bybit spot, linear and inverse, dYdX perpetuals), or a recording told again on its own clock. Written from the venues'
+//! Two worlds: a seeded generator (Binance spot and USDⓈ-M, OKX spot and swaps, Bybit spot, linear and inverse, dYdX perpetuals, Kraken spot), or a recording told again on its own clock. Written from the venues'
 //! documents and independent of every other crate of this project: it is what the pipeline is judged against, so it
 //! must not share the pipeline's mistakes. Ships as `wholetape sim` and inside `wholetape demo`.
 //!
@@ -18,6 +18,8 @@ mod event;
 pub mod faults;
 mod handle;
 mod history;
+mod iso;
+mod kraken;
 mod okx;
 mod protocol;
 mod serve;

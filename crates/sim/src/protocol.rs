@@ -12,6 +12,8 @@ use crate::bybit::Bybit;
 use crate::config::{VenueConfig, VenueKind};
 use crate::dydx::Dydx;
 use crate::event::{Event, Kind, Now};
+use crate::faults::Shows;
+use crate::kraken::Kraken;
 use crate::okx::Okx;
 use crate::serve::{Answer, Asked, Query};
 use crate::truth::{AggTrade, DepthEvent, InstrumentTruth, Quote, RawTrade};
@@ -132,9 +134,15 @@ pub(crate) trait Protocol: fmt::Debug + Send + Sync {
         true
     }
 
-    /// Whether the loss of one frame of the kind shows in its neighbours. No other is ever lost alone.
-    fn tells_loss(&self, kind: Kind) -> bool {
-        kind.is_sequenced()
+    /// What of a frame of the kind its neighbours show.
+    fn shows(&self, kind: Kind) -> Shows {
+        let numbered = kind.is_sequenced();
+        Shows { loss: numbered, order: numbered, checksum: false }
+    }
+
+    /// The frame with another checksum than its book has.
+    fn spoiled(&self, text: &str) -> String {
+        text.to_owned()
     }
 
     /// The text of an event on one of its streams.
@@ -226,5 +234,6 @@ pub(crate) fn of(kind: VenueKind) -> &'static dyn Protocol {
         VenueKind::BybitLinear => &Bybit(VenueKind::BybitLinear),
         VenueKind::BybitInverse => &Bybit(VenueKind::BybitInverse),
         VenueKind::Dydx => &Dydx,
+        VenueKind::Kraken => &Kraken,
     }
 }

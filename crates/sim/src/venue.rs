@@ -309,7 +309,7 @@ impl Inner {
         let fate = if self.frozen {
             FrameFate::Deliver
         } else {
-            self.gate.on_frame(id, stream, (kind, self.protocol.tells_loss(kind)), &text)
+            self.gate.on_frame(id, stream, self.protocol.shows(kind), &text)
         };
         let protocol = self.protocol;
         let ids_of = |text: &str| protocol.ids_of(text);
@@ -332,6 +332,10 @@ impl Inner {
                 self.happened(FaultKind::Garbage, now, Some(id), Some(stream), extra.clone());
                 self.push(id, Out::Text(extra));
                 self.push(id, Out::Text(text));
+            }
+            FrameFate::Spoiled => {
+                self.happened(FaultKind::BadChecksum, now, Some(id), Some(stream), ids_of(&text));
+                self.push(id, Out::Text(protocol.spoiled(&text)));
             }
             FrameFate::Unknown { asked } => match protocol.unknown(stream, &text, asked) {
                 Unknown::Instead(other) => {

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use crate::config::{VenueConfig, VenueKind};
 use crate::event::{Event, Kind, Now};
+use crate::faults::Shows;
 use crate::protocol::{Budget, Manners, Protocol, Read, Refusal, Route, Target, Unknown};
 use crate::serve::{Answer, Asked, Query};
 use crate::truth::InstrumentTruth;
@@ -77,8 +78,8 @@ impl Protocol for Bybit {
     }
 
     /// Ids of trades cannot be counted: who misses one message of them sees nothing of it.
-    fn tells_loss(&self, kind: Kind) -> bool {
-        kind == Kind::Depth
+    fn shows(&self, kind: Kind) -> Shows {
+        Shows { loss: kind == Kind::Depth, order: kind.is_sequenced(), checksum: false }
     }
 
     fn frame(&self, _combined: bool, _stream: &str, event: &Event) -> String {

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use crate::config::VenueConfig;
 use crate::event::{Event, Kind, Now};
+use crate::iso::iso;
 use crate::protocol::{Budget, Herald, Manners, Protocol, Read, Refusal, Route, Target, Unknown};
 use crate::serve::{Answer, Asked, Query};
 use crate::truth::InstrumentTruth;
@@ -186,7 +187,7 @@ impl Herald for Blocks {
         if std::mem::replace(&mut self.told, blocks) == blocks {
             return;
         }
-        let (height, time) = (chain::height(now.run_ms), chain::iso(now.exchange_ms));
+        let (height, time) = (chain::height(now.run_ms), iso(now.exchange_ms));
         let payload = format!(r#"{{"blockHeight":"{height}","time":"{time}"}}"#);
         let streams = vec!["v4_block_height:".to_owned()];
         out.push(Event { kind: Kind::Other, symbol: "".into(), variant: "".into(), streams, payload, logged: None });

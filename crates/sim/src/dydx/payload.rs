@@ -4,9 +4,10 @@
 
 use std::fmt::Write as _;
 
-use super::chain::{height_of, iso, name};
+use super::chain::{height_of, name};
 use crate::config::{InstrumentConfig, Spec};
 use crate::decimal;
+use crate::iso::iso;
 use crate::world::{Candle, Day, push_levels};
 
 /// A zero is printed in two ways.

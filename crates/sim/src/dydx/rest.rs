@@ -3,10 +3,11 @@
 //! Trades come newest first, down from a height or a time that is included; with `page` in the order of their events. Plurals differ:
 //! `trades/perpetualMarket/`, `candles/perpetualMarkets/`.
 
-use super::chain::{self, height_of, iso, parse_iso};
+use super::chain::{self, height_of};
 use super::payload::{self, Fill};
 use super::voice::DEPTH;
 use crate::config::VenueConfig;
+use crate::iso::{iso, parse_iso};
 use crate::serve::{Answer, Asked, Query, unescape};
 use crate::truth::RawTrade;
 use crate::venue::Inner;

@@ -3,9 +3,10 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::chain::{parse_iso, place_of};
+use super::chain::place_of;
 use super::payload::Fill;
 use crate::event::Kind;
+use crate::iso::parse_iso;
 use crate::protocol::Read;
 use crate::truth::{DepthEvent, Quote, RawTrade};
 

@@ -380,7 +380,7 @@ impl Voice for DydxVoice {
             "v4_markets" => vec![self.definition(floor)],
             "v4_block_height" => {
                 let (height, at_ms) = self.newest;
-                vec![format!(r#"{{"height":"{height}","time":"{}"}}"#, chain::iso(at_ms))]
+                vec![format!(r#"{{"height":"{height}","time":"{}"}}"#, crate::iso::iso(at_ms))]
             }
             "v4_orderbook" if mine(id) => {
                 let [bids, asks] = self.book.text(&floor.spec, DEPTH);

@@ -8,6 +8,17 @@ use super::{FaultKind, Injection, Schedule};
 use crate::dice::Dice;
 use crate::event::Kind;
 
+/// What of a frame its neighbours show; nothing is done to a frame that nobody could see and confess.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shows {
+    /// That it is missing.
+    pub loss: bool,
+    /// That it came twice, or out of its turn.
+    pub order: bool,
+    /// It proves the book that it leads to.
+    pub checksum: bool,
+}
+
 /// A fault waiting for its moment.
 #[derive(Debug, Clone)]
 pub struct Armed {
@@ -39,6 +50,8 @@ pub enum FrameFate {
     },
     /// This text first, then the frame.
     AfterGarbage(String),
+    /// With another checksum.
+    Spoiled,
 }
 
 /// What happens to one request.
@@ -137,8 +150,8 @@ impl Gate {
         if self.armed[at].left == 0 { self.armed.remove(at) } else { self.armed[at].clone() }
     }
 
-    /// Decides on one frame; `tells_loss`: its neighbours show when it is lost.
-    pub fn on_frame(&mut self, conn: u64, stream: &str, (kind, tells_loss): (Kind, bool), text: &str) -> FrameFate {
+    /// Decides on one frame.
+    pub fn on_frame(&mut self, conn: u64, stream: &str, shows: Shows, text: &str) -> FrameFate {
         if !self.held.is_empty()
             && let Some(held) = self.held.remove(&(conn, stream.to_owned()))
         {
@@ -147,8 +160,9 @@ impl Gate {
         for at in 0..self.armed.len() {
             let armed = &self.armed[at];
             let fits = match armed.kind {
-                FaultKind::Drop => tells_loss,
-                FaultKind::Duplicate | FaultKind::Reorder => kind.is_sequenced(),
+                FaultKind::Drop => shows.loss,
+                FaultKind::Duplicate | FaultKind::Reorder => shows.order,
+                FaultKind::BadChecksum => shows.checksum,
                 FaultKind::Garbage | FaultKind::UnknownEnum => true,
                 _ => false,
             };
@@ -174,6 +188,7 @@ impl Gate {
                     FrameFate::Hold
                 }
                 FaultKind::Garbage => FrameFate::AfterGarbage(self.garbage(text)),
+                FaultKind::BadChecksum => FrameFate::Spoiled,
                 // Changing a real print is for those who ask for it.
                 _ => FrameFate::Unknown { asked: eager },
             };
@@ -239,6 +254,9 @@ impl Gate {
 mod tests {
     use super::*;
 
+    const NUMBERED: Shows = Shows { loss: true, order: true, checksum: false };
+    const PLAIN: Shows = Shows { loss: false, order: false, checksum: false };
+
     fn gate(injections: &[Injection]) -> Gate {
         let mut gate = Gate::new(Dice::new(1, "test"), None);
         injections.iter().for_each(|injection| gate.inject(injection));
@@ -248,27 +266,35 @@ mod tests {
     #[test]
     fn only_sequenced_frames_are_lost_and_every_nth_means_it() {
         let mut gate = gate(&[Injection { every: 3, count: 2, ..Injection::new(FaultKind::Drop) }]);
-        assert_eq!(gate.on_frame(1, "x@bookTicker", (Kind::BookTicker, false), "{}"), FrameFate::Deliver);
-        let fates: Vec<_> =
-            (0..9).map(|_| gate.on_frame(1, "x@trade", (Kind::Trade, true), "{}") == FrameFate::Drop).collect();
+        assert_eq!(gate.on_frame(1, "x@bookTicker", PLAIN, "{}"), FrameFate::Deliver);
+        let fates: Vec<_> = (0..9).map(|_| gate.on_frame(1, "x@trade", NUMBERED, "{}") == FrameFate::Drop).collect();
         assert_eq!(fates, [false, false, true, false, false, true, false, false, false]);
     }
 
     #[test]
     fn a_frame_whose_loss_nobody_could_see_is_doubled_and_never_lost() {
         let mut gate = gate(&[Injection::new(FaultKind::Drop), Injection::new(FaultKind::Duplicate)]);
-        assert_eq!(gate.on_frame(1, "publicTrade.AB", (Kind::Trade, false), "{}"), FrameFate::Twice);
-        assert_eq!(gate.on_frame(1, "publicTrade.AB", (Kind::Trade, false), "{}"), FrameFate::Deliver);
-        assert_eq!(gate.on_frame(1, "orderbook.200.AB", (Kind::Depth, true), "{}"), FrameFate::Drop);
+        assert_eq!(gate.on_frame(1, "publicTrade.AB", Shows { loss: false, ..NUMBERED }, "{}"), FrameFate::Twice);
+        assert_eq!(gate.on_frame(1, "publicTrade.AB", Shows { loss: false, ..NUMBERED }, "{}"), FrameFate::Deliver);
+        assert_eq!(gate.on_frame(1, "orderbook.200.AB", NUMBERED, "{}"), FrameFate::Drop);
+    }
+
+    #[test]
+    fn only_what_proves_a_book_has_its_proof_spoiled() {
+        let mut gate = gate(&[Injection::new(FaultKind::BadChecksum)]);
+        assert_eq!(gate.on_frame(1, "trade:A/B", NUMBERED, "{}"), FrameFate::Deliver);
+        let proof = Shows { checksum: true, ..PLAIN };
+        assert_eq!(gate.on_frame(1, "book-10:A/B", proof, "{}"), FrameFate::Spoiled);
+        assert_eq!(gate.on_frame(1, "book-10:A/B", proof, "{}"), FrameFate::Deliver);
     }
 
     #[test]
     fn a_held_frame_follows_the_next_of_its_stream() {
         let mut gate = gate(&[Injection::new(FaultKind::Reorder)]);
-        assert_eq!(gate.on_frame(1, "x@trade", (Kind::Trade, true), "a"), FrameFate::Hold);
-        assert_eq!(gate.on_frame(2, "x@trade", (Kind::Trade, true), "a"), FrameFate::Deliver);
-        assert_eq!(gate.on_frame(1, "x@trade", (Kind::Trade, true), "b"), FrameFate::ThenHeld("a".into()));
-        assert_eq!(gate.on_frame(1, "x@trade", (Kind::Trade, true), "c"), FrameFate::Deliver);
+        assert_eq!(gate.on_frame(1, "x@trade", NUMBERED, "a"), FrameFate::Hold);
+        assert_eq!(gate.on_frame(2, "x@trade", NUMBERED, "a"), FrameFate::Deliver);
+        assert_eq!(gate.on_frame(1, "x@trade", NUMBERED, "b"), FrameFate::ThenHeld("a".into()));
+        assert_eq!(gate.on_frame(1, "x@trade", NUMBERED, "c"), FrameFate::Deliver);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use gate::{Armed, FrameFate, Gate, RestFate};
+pub use gate::{Armed, FrameFate, Gate, RestFate, Shows};
 pub use record::{FaultLog, FaultRecord};
 pub use schedule::Schedule;
 
@@ -59,6 +59,8 @@ pub enum FaultKind {
     PlannedClose,
     /// The ids of all books begin anew: OKX at a smaller number after maintenance, Bybit at 1 after a restart. By injection only.
     IdReset,
+    /// An update of a book comes with another checksum than the book has (Kraken). By injection only.
+    BadChecksum,
 }
 
 impl FaultKind {
@@ -103,6 +105,7 @@ impl FaultKind {
             Self::GoSilent => "go_silent",
             Self::PlannedClose => "planned_close",
             Self::IdReset => "id_reset",
+            Self::BadChecksum => "bad_checksum",
         }
     }
 }

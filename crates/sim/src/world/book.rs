@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::ops::Bound;
 
 use crate::config::Spec;
 use crate::decimal;
@@ -67,6 +68,15 @@ impl Book {
         match side {
             Side::Bid => Box::new(self.bids.iter().rev().take(limit).map(pair)),
             Side::Ask => Box::new(self.asks.iter().take(limit).map(pair)),
+        }
+    }
+
+    /// Levels that are worse than this price, best first.
+    pub fn beyond(&self, side: Side, ticks: i64) -> Box<dyn Iterator<Item = (i64, i64)> + '_> {
+        let pair = |(p, q): (&i64, &i64)| (*p, *q);
+        match side {
+            Side::Bid => Box::new(self.bids.range(..ticks).rev().map(pair)),
+            Side::Ask => Box::new(self.asks.range((Bound::Excluded(ticks), Bound::Unbounded)).map(pair)),
         }
     }
 
