@@ -465,7 +465,7 @@ pub struct Verdict {
 
 #[derive(Args)]
 pub struct Sim {
-    /// binance-spot, binance-usdm, okx, dydx, bybit-spot, bybit-linear, bybit-inverse, or bybit for all three of its; repeat for several.
+    /// binance-spot, binance-usdm, okx, dydx, kraken, bybit-spot, bybit-linear, bybit-inverse, or bybit for all three of its; repeat for several.
     /// Without it: the first two.
     #[arg(long = "venue", value_name = "NAME")]
     pub venues: Vec<String>,

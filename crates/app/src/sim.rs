@@ -63,7 +63,7 @@ fn pace(venues: &mut [VenueConfig], rate: f64) -> anyhow::Result<()> {
 
 /// Whatever `--venue` takes.
 const SIMULATED: &str =
-    "binance-spot, binance-usdm, okx, dydx, bybit-spot, bybit-linear, bybit-inverse, or bybit for these three";
+    "binance-spot, binance-usdm, okx, dydx, kraken, bybit-spot, bybit-linear, bybit-inverse, or bybit for these three";
 
 /// What names stand for; `bybit` for three.
 pub fn venues<'a>(names: impl IntoIterator<Item = &'a str>) -> anyhow::Result<Vec<VenueConfig>> {
@@ -83,6 +83,7 @@ fn venue(name: &str) -> anyhow::Result<VenueConfig> {
         "bybit-linear" => VenueConfig::bybit_linear(),
         "bybit-inverse" => VenueConfig::bybit_inverse(),
         "dydx" => VenueConfig::dydx(),
+        "kraken" => VenueConfig::kraken(),
         other => anyhow::bail!("`{other}` cannot be simulated: use {SIMULATED}"),
     })
 }

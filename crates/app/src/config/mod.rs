@@ -213,7 +213,7 @@ pub fn channels(kind: VenueKind) -> Vec<&'static str> {
         V::BinanceUsdm | V::BinanceCoinm => &["trade-raw", "mark", "liquidation", "open_interest"],
         // Single matches are the one source of trades; what a spot pair has not is not asked for.
         V::Okx | V::Dydx | V::BybitLinear | V::BybitInverse => &["mark", "liquidation", "open_interest"],
-        V::BybitSpot => &[],
+        V::BybitSpot | V::Kraken => &[],
         V::BinanceSpot | V::BinanceUs => &["trade-raw"],
     };
     let all = ["trade"].iter().chain(own).chain(&["book", "quote", "ticker", "bar-1m", "instrument"]);

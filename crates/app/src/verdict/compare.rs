@@ -3,7 +3,7 @@
 //! - Trades of the trade topic: equal as sets by id, with all fields. A confession does not excuse a missing one, unless the
 //!   venue has no past trades to ask for ([`Wanted::trades_confessed`]): then held ∪ confessed = truth.
 //! - The book: equal to the venue's at the same update id. Its deltas, and every other kind: held ∪ confessed = truth.
-//! - Where updates have no number of the venue's (dYdX), books are held against the truth by place (`places`), and what a subscription is
+//! - Where updates have no number of the venue's (dYdX, Kraken), books are held against the truth by place (`places`), and what a subscription is
 //!   answered with may say again what was told.
 //! - Nothing invented, nothing twice, no gap without a verdict, seqs that partition.
 //!
@@ -366,10 +366,11 @@ pub(super) fn same(ours: &Ladder, venue: &BookText, [floor, roof]: [Option<Decim
 fn parse(
     kind: wholetape_sim::Kind,
     all: &[Stated],
+    not_told: &str,
     into: &mut BTreeMap<String, (Kind, Vec<(String, Born)>)>,
     why: &mut Vec<String>,
 ) {
-    for one in all {
+    for one in all.iter().filter(|one| one.variant != not_told) {
         let payload = serde_json::from_str(&one.payload).unwrap_or_default();
         match facts::of_truth(kind, &one.variant, &payload) {
             Some(found) => {
@@ -392,7 +393,7 @@ pub(super) fn others(
     why: &mut Vec<String>,
 ) {
     let mut parsed = BTreeMap::new();
-    each_other(truth, &mut parsed, why);
+    each_other(truth, not_told(true), &mut parsed, why);
     into.extend(parsed.into_iter().map(|(name, (kind, all))| {
         (name, (kind, all.into_iter().map(|(fact, born)| (fact, born.wall_ns, born.event_ms)).collect()))
     }));
@@ -404,8 +405,14 @@ pub(super) fn standing(truth: &InstrumentTruth) -> BTreeSet<String> {
     truth.tickers.iter().flat_map(of).collect()
 }
 
+/// Kraken's statistics come by one of two streams, with best prices where these are wanted or after trades: the truth's variant of the other one.
+const fn not_told(with_quotes: bool) -> &'static str {
+    if with_quotes { "trades" } else { "bbo" }
+}
+
 fn each_other(
     truth: &InstrumentTruth,
+    not_told: &str,
     into: &mut BTreeMap<String, (Kind, Vec<(String, Born)>)>,
     why: &mut Vec<String>,
 ) {
@@ -418,9 +425,10 @@ fn each_other(
         (K::ContractInfo, &truth.status),
         (K::OpenInterest, &truth.open_interest),
     ] {
-        parse(kind, all, into, why);
+        parse(kind, all, not_told, into, why);
     }
-    for (topic, fact, wall_ns, event_ms) in super::dydx::derived(truth) {
+    for (topic, fact, wall_ns, event_ms) in super::dydx::derived(truth).into_iter().chain(super::kraken::derived(truth))
+    {
         let born = Born { wall_ns, event_ms };
         into.entry(topic.to_string()).or_insert_with(|| (topic, Vec::new())).1.push((fact, born));
     }
@@ -474,7 +482,7 @@ pub fn compare(truth: &InstrumentTruth, wanted: &Wanted, seen: &Seen, tape: &See
             .insert("quote".into(), stated(&quotes, topic(seen, Kind::Quote, id, &none), restated(&quotes, again)));
     }
     let mut others = BTreeMap::new();
-    each_other(truth, &mut others, &mut out.why);
+    each_other(truth, not_told(has(Kind::Quote)), &mut others, &mut out.why);
     let standing = if wanted.restated { standing(truth) } else { BTreeSet::new() };
     for (name, (kind, published)) in others {
         if has(kind) && (kind != Kind::OpenInterest || wanted.interest_streamed) {

@@ -324,6 +324,9 @@ pub fn of_truth(kind: wholetape_sim::Kind, variant: &str, payload: &Value) -> Op
     if ["startedAt", "oraclePrices", "trading"].iter().any(|key| p.get(*key).is_some()) {
         return super::dydx::of_truth(kind, variant, p);
     }
+    if ["interval_begin", "bid_qty"].iter().any(|key| p.get(*key).is_some()) {
+        return super::kraken::of_truth(kind, variant, p);
+    }
     // OKX's rows name their instrument in a key of its own, or are bare rows of columns.
     if p.is_array() || p.get("instId").is_some() {
         return super::okx::of_truth(kind, variant, p);
@@ -384,9 +387,13 @@ pub fn of_truth(kind: wholetape_sim::Kind, variant: &str, payload: &Value) -> Op
     })
 }
 
-/// What stood when a ticker was told, all of it. Of Bybit's alone: elsewhere a message says all that it means.
+/// What stood when a ticker was told, all of it. Of Bybit's and Kraken's alone: elsewhere a message says all that it means.
 pub fn standing(payload: &Value) -> Vec<String> {
-    super::bybit::standing(payload).unwrap_or_default().into_iter().map(|(_, fact)| fact).collect()
+    let stood = match payload.get("bid_qty") {
+        Some(_) => super::kraken::statistics(payload),
+        None => super::bybit::standing(payload),
+    };
+    stood.unwrap_or_default().into_iter().map(|(_, fact)| fact).collect()
 }
 
 /// A quote of the truth.

@@ -182,6 +182,7 @@ pub fn figures(
             "market/trades",
             "trades/perpetualMarket",
             "orderbooks/perpetualMarket",
+            "Trades",
         ];
         let calls: u64 = rest.values().flat_map(|t| healing.iter().filter_map(|name| t.requests.get(*name))).sum();
         out.rest.symbols_per_cut = rounded(symbols as f64 / cuts.len() as f64);
@@ -283,6 +284,7 @@ fn recovery(venue: &str, streams: &str, cut_ns: i64, wanted: &[Wanted], tape: &S
         let kind = match channel.split('@').next() {
             Some("depth" | "books" | "v4_orderbook") => Kind::Book,
             Some(channel) if channel.starts_with("orderbook.") && channel != "orderbook.1" => Kind::Book,
+            Some(channel) if channel.starts_with("book-") => Kind::Book,
             Some("aggTrade") if !one.raw_source => Kind::Trade,
             Some("trade" | "trades-all" | "v4_trades" | "publicTrade") if one.raw_source => Kind::Trade,
             _ => continue,

@@ -10,6 +10,7 @@ mod dydx;
 pub mod facts;
 pub mod figures;
 pub mod follow;
+mod kraken;
 pub mod matching;
 mod okx;
 mod places;

@@ -1,6 +1,6 @@
 //! Books whose updates have no number of the venue's: each is known by its place among all.
 //!
-//! The only number that dYdX prints counts the messages of one connection. So what a reader was told of a book is laid beside what
+//! The only number that dYdX prints counts the messages of one connection; Kraken prints none. So what a reader was told of a book is laid beside what
 //! the venue published, update by update in order: one must follow the other, and only where a mark says `lost` and a snapshot follows it
 //! may the reader go on further down. What lies between is confessed by that mark. A snapshot without such a mark (REST's, now and then)
 //! moves nobody.

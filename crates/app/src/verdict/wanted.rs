@@ -26,7 +26,7 @@ pub struct Wanted {
     pub restated: bool,
     /// Past trades cannot be asked for, so what was missed has to be confessed; elsewhere no confession excuses a missing trade.
     pub trades_confessed: bool,
-    /// The venue numbers the messages of a connection and nothing else: its books are judged by place, and each subscription is
+    /// The venue numbers the messages of a connection at most: its books are judged by place, and each subscription is
     /// answered with a state that was told before.
     pub by_connection: bool,
     /// How far back trades from before the start are to be whole.
@@ -68,17 +68,18 @@ fn kinds(channel: &str, source: TradeSource) -> Vec<Kind> {
 /// When the symbol makes no id of ours.
 pub fn of_line(line: &LineConfig, truth: &str, symbol: &str) -> anyhow::Result<Wanted> {
     let (is_okx, is_bybit, is_dydx) = (line.venue == "okx", line.venue.starts_with("bybit-"), line.venue == "dydx");
+    let is_kraken = line.venue == "kraken";
     Ok(Wanted {
         venue: truth.to_owned(),
         symbol: symbol.to_owned(),
         id: wholetape_venue::instrument_id::<()>(&line.venue, symbol, None)?,
         kinds: line.channels.iter().flat_map(|c| kinds(c, line.trade_source)).collect(),
-        raw_source: line.trade_source == TradeSource::Trade || is_okx || is_bybit || is_dydx,
+        raw_source: line.trade_source == TradeSource::Trade || is_okx || is_bybit || is_dydx || is_kraken,
         interest_streamed: is_okx || is_bybit || is_dydx,
-        bars_untimed: is_okx || is_dydx,
-        restated: is_bybit,
+        bars_untimed: is_okx || is_dydx || is_kraken,
+        restated: is_bybit || is_kraken,
         trades_confessed: is_bybit,
-        by_connection: is_dydx,
+        by_connection: is_dydx || is_kraken,
         backlog: if is_bybit { Duration::ZERO } else { line.backlog },
     })
 }
