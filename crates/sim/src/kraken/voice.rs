@@ -4,7 +4,7 @@
 //! no trade has an earlier time than the one before, whatever the venue's clock does; a taker's matches are one message of one time; a
 //! bar is told as it runs, and no message closes it; what a subscription begins with is what was last told.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::payload::{self, Digits, Match};
@@ -157,22 +157,30 @@ impl KrakenVoice {
         self.n += 1;
         self.booked_ms = now.exchange_ms;
         let checksum = self.tops[0].checksum(spec);
-        for (at, moved) in moved.iter().enumerate().filter(|(_, moved)| !moved.is_empty()) {
-            let depth = self.tops[at].depth;
-            let text = |(p, q): &(i64, i64)| (spec.price(*p), spec.size(*q));
-            let [bids, asks] = [0, 1].map(|side| moved.told[side].iter().map(text).collect::<Vec<_>>());
+        let text = |(p, q): &(i64, i64)| (spec.price(*p), spec.size(*q));
+        let none: &[(String, String)] = &[];
+        let mut told: BTreeSet<usize> = BTreeSet::new();
+        // The deepest first: where others are told the same, it is the same message.
+        for at in (0..moved.len()).rev().filter(|at| !moved[*at].is_empty()) {
+            if told.contains(&at) {
+                continue;
+            }
+            let is_same = |other: &usize| moved[*other].told == moved[at].told && !told.contains(other);
+            let same: Vec<usize> = (0..=at).filter(is_same).collect();
+            told.extend(&same);
+            let deepest = at + 1 == moved.len();
+            let [mut bids, mut asks] = [0, 1].map(|side| moved[at].told[side].iter().map(text).collect::<Vec<_>>());
             let row = payload::book(spec, [&bids, &asks], checksum, now.exchange_ms);
+            for (side, levels) in [&mut bids, &mut asks].into_iter().enumerate() {
+                levels.extend(moved[at].gone[side].iter().map(|p| (spec.price(*p), spec.size(0))));
+            }
+            let levels: [&[(String, String)]; 2] = if deepest { [&bids, &asks] } else { [none; 2] };
+            let logged = payload::placed(spec, self.n, levels, now.exchange_ms);
+            let variant = if deepest { String::new() } else { self.tops[at].depth.to_string() };
             let wire = payload::message("book", "update", &row);
-            let stream = self.mine(&format!("book-{depth}"));
-            let last = at + 1 == self.tops.len();
-            let gone = |side: usize| moved.gone[side].iter().map(|p| (spec.price(*p), spec.size(0)));
-            let sides = match last {
-                true => [bids.into_iter().chain(gone(0)).collect(), asks.into_iter().chain(gone(1)).collect()],
-                false => [Vec::new(), Vec::new()],
-            };
-            let logged = payload::placed(spec, self.n, [&sides[0], &sides[1]], now.exchange_ms);
-            let variant = if last { String::new() } else { depth.to_string() };
-            out.push(self.event(Kind::Depth, &variant, stream, wire, logged));
+            let mut event = self.event(Kind::Depth, &variant, String::new(), wire, logged);
+            event.streams = same.iter().map(|at| self.mine(&format!("book-{}", self.tops[*at].depth))).collect();
+            out.push(event);
         }
     }
 
