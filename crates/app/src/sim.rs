@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::json;
-use wholetape_sim::{FaultConfig, Injection, Sim, SimConfig, SimHandle, VenueAddr, VenueConfig, VenueKind};
+use wholetape_sim::{
+    FaultConfig, Injection, Sim, SimConfig, SimHandle, VenueAddr, VenueConfig, VenueKind, recorded_venues,
+};
 
 use crate::cli;
 use crate::signals;
@@ -88,11 +90,15 @@ fn venue(name: &str) -> anyhow::Result<VenueConfig> {
     })
 }
 
-/// A recording as the only venue; which one it is, its addresses tell.
+/// A recording as the only venue, or as those of its house; which ones they are, its addresses tell.
 pub fn capture(file: &Path, speed: f64) -> anyhow::Result<SimConfig> {
     anyhow::ensure!(file.is_file(), "no recording {}: give a .jsonl.zst file", file.display());
     anyhow::ensure!(speed.is_finite() && speed > 0.0, "--speed {speed} is no pace: use 1, or 10 for ten times as fast");
-    Ok(SimConfig::capture(VenueKind::BinanceSpot, file.to_owned(), speed))
+    let venues = recorded_venues(file)?;
+    let one = |kind| SimConfig::capture(kind, file.to_owned(), speed);
+    let mut config = one(venues.first().copied().unwrap_or(VenueKind::BinanceSpot));
+    config.venues.extend(venues.into_iter().skip(1).flat_map(|kind| one(kind).venues));
+    Ok(config)
 }
 
 pub fn run(args: &cli::Sim) -> anyhow::Result<ExitCode> {

@@ -55,7 +55,7 @@ impl History {
 
     pub fn take(&mut self, event: &Event) {
         let Some(past) = self.by_symbol.get_mut(&*event.symbol) else { return };
-        past.take(self.protocol, event.kind, &event.variant, &event.payload);
+        past.take(self.protocol, event.kind, &event.variant, event.logged.as_deref().unwrap_or(&event.payload));
         if self.rows > 0 {
             // Half as many again before anything goes: moving the rest is then rare.
             let most = self.rows + self.rows / 2;

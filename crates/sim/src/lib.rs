@@ -33,4 +33,4 @@ pub use event::Kind;
 pub use faults::{FaultConfig, FaultKind, FaultLevel, Injection};
 pub use handle::{Sim, SimHandle, VenueAddr};
 pub use serve::RestTally;
-pub use world::BookText;
+pub use world::{BookText, recorded_venues};

@@ -18,7 +18,7 @@ use crate::okx::Okx;
 use crate::serve::{Answer, Asked, Query};
 use crate::truth::{AggTrade, DepthEvent, InstrumentTruth, Quote, RawTrade};
 use crate::venue::{Inner, Venue};
-use crate::world::{Floor, Voice};
+use crate::world::{BookText, Floor, Frame, Standing, Voice};
 
 /// Which part of a venue a connection reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +76,8 @@ pub(crate) enum Read {
     Trades(Vec<RawTrade>),
     Quote(Quote),
     Depth(DepthEvent),
+    /// A book as a whole, by the stream of a recording.
+    Whole(BookText),
     /// Kept as its text.
     Stated,
 }
@@ -215,6 +217,26 @@ pub(crate) trait Protocol: fmt::Debug + Send + Sync {
 
     /// The venue's time of a payload that is kept as text, ms; 0 where it names none.
     fn time_of(&self, payload: &str) -> i64;
+
+    /// A recorded message as the events it tells; none for answers and what is of another venue.
+    fn recorded(&self, _url: &str, _text: &str) -> Vec<Frame> {
+        Vec::new()
+    }
+
+    /// What the truth keeps of a recorded frame in place of its text, its stream standing as it does after it.
+    fn recorded_truth(&self, _frame: &Frame, _standing: &Standing) -> Option<String> {
+        None
+    }
+
+    /// What a new subscriber of a recorded stream begins with, where the venue has him begin with anything.
+    fn recorded_state(&self, _stream: &str, _standing: &Standing) -> Option<String> {
+        None
+    }
+
+    /// Definitions of a recorded answer, by symbol.
+    fn recorded_list(&self, _url: &str, _body: &str) -> Vec<(String, String)> {
+        Vec::new()
+    }
 
     /// A candle's opening time, and what REST keeps of it.
     fn candle(&self, _payload: &str) -> Option<(i64, String)> {

@@ -21,7 +21,7 @@ use crate::history::History;
 use crate::protocol::{self, Protocol, Route, Target, Unknown};
 use crate::serve::Weight;
 use crate::truth::TruthLog;
-use crate::world::{Generator, World};
+use crate::world::{Generator, Recorded, World, recorded_venues};
 
 /// What a connection's task is told to do.
 #[derive(Debug)]
@@ -109,9 +109,19 @@ impl Venue {
         let recorded = match &config.capture {
             // The recording decides which venue it is of; its name follows unless one was given.
             Some(capture) => {
-                let replay = Replay::open(capture)?;
-                config.kind = replay.kind;
-                Some(replay)
+                let venues = recorded_venues(&capture.file)?;
+                // Of a house's several venues the one that is meant.
+                match venues.iter().find(|kind| **kind == config.kind).or(venues.first()) {
+                    Some(kind) => {
+                        config.kind = *kind;
+                        Some(World::Streamed(Recorded::open(capture, *kind)?))
+                    }
+                    None => {
+                        let replay = Replay::open(capture)?;
+                        config.kind = replay.kind;
+                        Some(World::Recorded(replay))
+                    }
+                }
             }
             None => None,
         };
@@ -125,12 +135,17 @@ impl Venue {
         // What was before the first start: run time begins with it.
         let past_ms = if before.is_none() { u64::from(config.history_s) * 1_000 } else { 0 };
         let mut past = Vec::new();
-        let (world, mode) = match (recorded, &config.capture) {
-            (Some(mut replay), _) => {
-                replay.skip(before.as_ref().map_or(0, |truth| truth.position));
-                (World::Recorded(replay), "capture")
+        let (world, mode) = match recorded {
+            Some(mut world) => {
+                let position = before.as_ref().map_or(0, |truth| truth.position);
+                match &mut world {
+                    World::Recorded(replay) => replay.skip(position),
+                    World::Streamed(recorded) => recorded.skip(position),
+                    World::Generated(_) => {}
+                }
+                (world, "capture")
             }
-            (None, _) if config.kind.is_generated() => {
+            None if config.kind.is_generated() => {
                 let began = Now {
                     run_ms,
                     exchange_ms: now.exchange_ms - past_ms as i64,
@@ -140,7 +155,7 @@ impl Venue {
                 past = generator.past(began, past_ms);
                 (World::Generated(generator), "generate")
             }
-            (None, _) => return Err(SimError::config(name, "this venue is served from recordings only")),
+            None => return Err(SimError::config(name, "this venue is served from recordings only")),
         };
         if matches!(world, World::Generated(_)) {
             now.run_ms += past_ms;
@@ -205,6 +220,7 @@ impl Inner {
         let exchange_ms = match &self.world {
             World::Generated(_) => (wall / 1_000_000) as i64 + self.offset_ms,
             World::Recorded(replay) => replay.recorded_ms(self.run_ms),
+            World::Streamed(recorded) => recorded.recorded_ms(self.run_ms),
         };
         Now { run_ms: self.run_ms, exchange_ms: exchange_ms + self.step_ms, wall_ns: wall }
     }

@@ -24,6 +24,7 @@ pub(super) fn body(inner: &Inner, kind: VenueKind, limit: u32, exchange_ms: i64,
         World::Generated(generator) => {
             generator.markets.iter().filter(|m| m.listed).map(|market| generated(market.spec())).collect()
         }
+        World::Streamed(_) => Vec::new(),
         World::Recorded(replay) => {
             if let (Some(body), None) = (&replay.exchange_info, only) {
                 return body.clone();

@@ -5,9 +5,6 @@
 //! Levels deeper than the recorded snapshot are known only where a diff named them, as for every client of the venue.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -16,7 +13,10 @@ use serde_json::value::RawValue;
 use crate::config::{CaptureConfig, VenueKind};
 use crate::error::SimError;
 use crate::event::{Event, Kind, Now};
-use crate::world::{BookText, TextBook};
+use crate::world::{
+    BookText, TextBook,
+    recorded::{Line, lines},
+};
 
 #[derive(Debug)]
 struct Told {
@@ -45,15 +45,6 @@ pub struct Replay {
     symbols: Vec<String>,
     /// A recorded `exchangeInfo` body.
     pub exchange_info: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Line {
-    recv_ns: i64,
-    kind: String,
-    #[serde(default)]
-    url: String,
-    data: String,
 }
 
 #[derive(Deserialize)]
@@ -96,13 +87,8 @@ impl Replay {
         let mut venue = None;
         let mut snapshots: Vec<(String, BookText)> = Vec::new();
         let mut first_ns = None;
-        for (number, text) in read_lines(path)?.enumerate() {
-            let text = text.map_err(|source| SimError::Capture { path: path.clone(), source })?;
-            if text.is_empty() {
-                continue;
-            }
-            let line: Line =
-                serde_json::from_str(&text).map_err(|_| wrong(&format!("line {} is no record", number + 1)))?;
+        for line in lines(path)? {
+            let line = line?;
             venue = venue.or_else(|| kind_of(&line.url));
             match line.kind.as_str() {
                 "ws_in" => {
@@ -214,19 +200,6 @@ impl Replay {
     pub fn payloads<'a>(&'a self, symbol: &'a str, kind: Kind) -> impl Iterator<Item = &'a str> {
         let mine = move |told: &&Told| told.event.kind == kind && &*told.event.symbol == symbol;
         self.lines.iter().filter(mine).map(|told| told.event.payload.as_str())
-    }
-}
-
-fn read_lines(path: &Path) -> Result<Box<dyn Iterator<Item = std::io::Result<String>>>, SimError> {
-    let wrong = |source| SimError::Capture { path: path.to_path_buf(), source };
-    let file = File::open(path).map_err(wrong)?;
-    if path.extension().is_some_and(|extension| extension == "zst") {
-        let mut decoder = zstd::Decoder::new(file).map_err(wrong)?;
-        // Recordings use windows of up to 24 bits.
-        decoder.window_log_max(27).map_err(wrong)?;
-        Ok(Box::new(BufReader::with_capacity(1 << 18, decoder).lines()))
-    } else {
-        Ok(Box::new(BufReader::with_capacity(1 << 18, file).lines()))
     }
 }
 

@@ -71,6 +71,9 @@ fn subscribe(category: Category, inner: &mut Inner, conn: u64, topics: &[String]
 
 /// Whether the topic is offered in this category, for an instrument of it.
 fn exists(category: Category, inner: &Inner, topic: &str) -> bool {
+    if inner.world.brings(topic) {
+        return true;
+    }
     let parts: Vec<&str> = topic.splitn(3, '.').collect();
     let symbol = match parts.as_slice() {
         ["publicTrade" | "tickers", symbol] => symbol,

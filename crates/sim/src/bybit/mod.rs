@@ -7,6 +7,7 @@ mod category;
 mod commands;
 mod ids;
 mod payload;
+mod recorded;
 mod rest;
 mod stream;
 mod ticker;
@@ -22,7 +23,7 @@ use crate::protocol::{Budget, Manners, Protocol, Read, Refusal, Route, Target, U
 use crate::serve::{Answer, Asked, Query};
 use crate::truth::InstrumentTruth;
 use crate::venue::{Inner, Venue};
-use crate::world::{Floor, Voice};
+use crate::world::{Floor, Frame, Standing, Voice};
 use category::Category;
 
 /// See the module.
@@ -152,6 +153,22 @@ impl Protocol for Bybit {
 
     fn time_of(&self, payload: &str) -> i64 {
         truth::time_of(payload)
+    }
+
+    fn recorded(&self, url: &str, text: &str) -> Vec<Frame> {
+        recorded::frame(self, url, text).into_iter().collect()
+    }
+
+    fn recorded_truth(&self, frame: &Frame, standing: &Standing) -> Option<String> {
+        recorded::truth(frame, standing)
+    }
+
+    fn recorded_state(&self, _stream: &str, standing: &Standing) -> Option<String> {
+        recorded::state(standing)
+    }
+
+    fn recorded_list(&self, url: &str, body: &str) -> Vec<(String, String)> {
+        recorded::list(self, url, body)
     }
 
     fn candle(&self, payload: &str) -> Option<(i64, String)> {

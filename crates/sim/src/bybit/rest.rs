@@ -100,8 +100,10 @@ fn row(symbol: &str, trade: &RawTrade) -> String {
 fn newest(category: Category, inner: &Inner, query: &Query) -> Result<String, Answer> {
     let name = symbol(inner, query)?;
     let limit = limit(query, category.recent())?;
-    let trades = inner.history.by_symbol[name].trades.iter().rev().take(limit);
-    Ok(list(category, "", &trades.map(|trade| row(name, trade)).collect::<Vec<_>>()))
+    let mut trades: Vec<&RawTrade> = inner.history.by_symbol[name].trades.iter().collect();
+    // Ids of a recording's derivatives say nothing of the order.
+    trades.sort_by_key(|trade| trade.time_ms);
+    Ok(list(category, "", &trades.into_iter().rev().take(limit).map(|trade| row(name, trade)).collect::<Vec<_>>()))
 }
 
 /// As deep as the stream of 200 levels, whose `u` it has here.

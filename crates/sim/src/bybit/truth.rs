@@ -7,9 +7,12 @@ use super::ids;
 use crate::event::Kind;
 use crate::protocol::Read;
 use crate::truth::{DepthEvent, Quote, RawTrade};
+use crate::world::BookText;
 
 #[derive(Deserialize)]
 struct Message<T> {
+    #[serde(rename = "type", default)]
+    kind: String,
     ts: i64,
     #[serde(default)]
     cts: i64,
@@ -69,7 +72,10 @@ pub(super) fn read(kind: Kind, payload: &str) -> Result<Read, String> {
             Read::Quote(Quote { update_id, bid, bid_size, ask, ask_size, event_ms, time_ms, wall_ns: 0 })
         }
         Kind::Depth => {
-            let Message { ts, cts, data, after } = of::<BookRow>(payload)?;
+            let Message { kind, ts, cts, data, after } = of::<BookRow>(payload)?;
+            if kind == "snapshot" {
+                return Ok(Read::Whole(BookText { last_update_id: data.u, bids: data.b, asks: data.a }));
+            }
             Read::Depth(DepthEvent {
                 event_ms: ts,
                 time_ms: cts,

@@ -98,6 +98,9 @@ fn stream(one: &Argument) -> String {
 /// Whether the channel is offered on this socket, for this subject.
 fn exists(inner: &Inner, conn: u64, one: &Argument) -> bool {
     let symbols = inner.world.listed();
+    if inner.world.brings(&stream(one)) {
+        return inner.conns.get(&conn).is_some_and(|conn| conn.route == Route::Public);
+    }
     let business = inner.conns.get(&conn).is_some_and(|conn| conn.route == Route::Business);
     let mine = |fits: &dyn Fn(Product) -> bool| symbols.iter().any(|s| *s == one.inst_id && fits(Product::of(s)));
     match one.channel.as_str() {

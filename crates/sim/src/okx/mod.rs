@@ -5,6 +5,7 @@
 mod commands;
 mod payload;
 mod product;
+mod recorded;
 mod rest;
 mod truth;
 mod voice;
@@ -17,7 +18,7 @@ use crate::protocol::{Budget, Manners, Protocol, Read, Refusal, Route, Target, U
 use crate::serve::{Answer, Asked, Query};
 use crate::truth::InstrumentTruth;
 use crate::venue::{Inner, Venue};
-use crate::world::{Floor, Voice};
+use crate::world::{Floor, Frame, Standing, Voice};
 
 /// See the module.
 #[derive(Debug)]
@@ -58,7 +59,7 @@ impl Protocol for Okx {
         match stream.split(':').next().unwrap_or_default() {
             "trades-all" => Kind::Trade,
             "trades" => Kind::AggTrade,
-            "books" => Kind::Depth,
+            "books" | "books-l2-tbt" => Kind::Depth,
             "bbo-tbt" => Kind::BookTicker,
             "tickers" => Kind::Ticker,
             "mark-price" | "index-tickers" => Kind::MarkPrice,
@@ -70,11 +71,19 @@ impl Protocol for Okx {
     }
 
     fn frame(&self, _combined: bool, stream: &str, event: &Event) -> String {
-        push(stream, "update", &event.payload)
+        // What was recorded goes out as it was.
+        if event.payload.starts_with(r#"{"arg""#) {
+            event.payload.clone()
+        } else {
+            push(stream, "update", &event.payload)
+        }
     }
 
     fn welcome(&self, stream: &str, rows: &[String]) -> String {
-        push(stream, "snapshot", &rows.join(","))
+        match rows {
+            [whole] if whole.starts_with(r#"{"arg""#) => whole.clone(),
+            rows => push(stream, "snapshot", &rows.join(",")),
+        }
     }
 
     fn hear(&self, venue: &Venue, conn: u64, text: &str) -> Vec<String> {
@@ -140,6 +149,22 @@ impl Protocol for Okx {
     fn time_of(&self, payload: &str) -> i64 {
         truth::time_of(payload)
     }
+
+    fn recorded(&self, url: &str, text: &str) -> Vec<Frame> {
+        recorded::frames(url, text)
+    }
+
+    fn recorded_truth(&self, frame: &Frame, standing: &Standing) -> Option<String> {
+        recorded::truth(frame, standing)
+    }
+
+    fn recorded_state(&self, stream: &str, standing: &Standing) -> Option<String> {
+        stream.starts_with("books").then(|| recorded::state(stream, standing)).flatten()
+    }
+
+    fn recorded_list(&self, url: &str, body: &str) -> Vec<(String, String)> {
+        recorded::list(url, body)
+    }
 }
 
 /// Channels of whole products rather than instruments.
@@ -161,7 +186,7 @@ fn arg(stream: &str) -> String {
 /// A data frame; only `books` says what it does.
 fn push(stream: &str, action: &str, rows: &str) -> String {
     let arg = arg(stream);
-    let action = if stream.starts_with("books:") { format!(r#""action":"{action}","#) } else { String::new() };
+    let action = if stream.starts_with("books") { format!(r#""action":"{action}","#) } else { String::new() };
     format!(r#"{{"arg":{arg},{action}"data":[{rows}]}}"#)
 }
 

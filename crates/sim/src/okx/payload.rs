@@ -131,11 +131,11 @@ pub fn instrument(spec: &Spec, product: Product, index: &str) -> String {
             (base.as_str(), quote.as_str()),
             r#""ctMult":"","ctType":"","ctVal":"","ctValCcy":"","settleCcy":"""#.to_owned(),
         ),
-        Product::Swap if inverse => (
+        Product::Swap | Product::Futures if inverse => (
             ("", ""),
             format!(r#""ctMult":"1","ctType":"inverse","ctVal":"100","ctValCcy":"USD","settleCcy":"{base}""#),
         ),
-        Product::Swap => (
+        Product::Swap | Product::Futures => (
             ("", ""),
             format!(r#""ctMult":"1","ctType":"linear","ctVal":"0.01","ctValCcy":"{base}","settleCcy":"{quote}""#),
         ),

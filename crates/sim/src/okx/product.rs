@@ -5,17 +5,24 @@
 pub enum Product {
     Spot,
     Swap,
+    /// In recordings alone.
+    Futures,
 }
 
 impl Product {
     pub fn of(symbol: &str) -> Self {
-        if symbol.ends_with("-SWAP") { Self::Swap } else { Self::Spot }
+        match symbol.split('-').collect::<Vec<_>>()[..] {
+            [_, _, "SWAP"] => Self::Swap,
+            [_, _, date] if date.bytes().all(|b| b.is_ascii_digit()) => Self::Futures,
+            _ => Self::Spot,
+        }
     }
 
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Spot => "SPOT",
             Self::Swap => "SWAP",
+            Self::Futures => "FUTURES",
         }
     }
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::event::Kind;
 use crate::protocol::Read;
 use crate::truth::{AggTrade, DepthEvent, Quote, RawTrade};
+use crate::world::BookText;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -31,6 +32,9 @@ struct BookRow {
     seq_id: u64,
     #[serde(default)]
     prev_seq_id: i64,
+    /// Of a recording: what the row does.
+    #[serde(default)]
+    action: Option<String>,
 }
 
 fn of<'a, T: Deserialize<'a>>(payload: &'a str) -> Result<T, String> {
@@ -91,6 +95,10 @@ pub(super) fn read(kind: Kind, payload: &str) -> Result<Read, String> {
         Kind::Depth => {
             let row: BookRow = of(payload)?;
             let (last, ms) = (row.seq_id, whole(&row.ts)?);
+            if row.action.as_deref() == Some("snapshot") {
+                let (bids, asks) = (pairs(row.bids), pairs(row.asks));
+                return Ok(Read::Whole(BookText { last_update_id: last, bids, asks }));
+            }
             Read::Depth(DepthEvent {
                 event_ms: ms,
                 time_ms: ms,

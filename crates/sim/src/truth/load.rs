@@ -273,6 +273,13 @@ impl InstrumentTruth {
                 self.quotes.push(super::Quote { wall_ns, ..quote });
             }
             Read::Depth(event) => self.depth_event(variant, super::DepthEvent { wall_ns, ..event }),
+            // Of a depth that the truth does not keep.
+            Read::Whole(_) if !variant.is_empty() => {}
+            Read::Whole(text) => {
+                self.last_update_id = self.last_update_id.max(text.last_update_id);
+                self.book = Some(TextBook::from_text(&text));
+                self.books.push(text);
+            }
             Read::Stated => {
                 let told = stated(protocol, variant, wall_ns, payload);
                 match kind {

@@ -128,8 +128,8 @@ pub fn push_levels(text: &mut String, levels: &[(String, String)]) {
     text.push(']');
 }
 
-/// Digits enough for every price Binance prints.
-const PRICE_SCALE: u32 = 10;
+/// Digits enough for every recorded price.
+pub(super) const PRICE_SCALE: u32 = 10;
 
 /// A book of recorded texts, kept in price order, the texts untouched.
 #[derive(Debug, Clone, Default)]

@@ -5,12 +5,14 @@
 mod book;
 mod levels;
 mod market;
+pub mod recorded;
 mod rhythm;
 mod stats;
 
 pub use book::{BookText, Side, TextBook, push_levels};
 pub use levels::{Levels, difference, top};
 pub use market::{Floor, Market, Print, Voice};
+pub use recorded::{Change, Frame, Recorded, Row, Standing, recorded_venues};
 pub use rhythm::Every;
 pub use stats::{Candle, Day, interval_ms};
 
@@ -26,6 +28,8 @@ use crate::truth::VenueTruth;
 pub enum World {
     Generated(Generator),
     Recorded(Replay),
+    /// A recording of a venue whose books begin in the stream.
+    Streamed(Recorded),
 }
 
 impl World {
@@ -34,6 +38,7 @@ impl World {
         match self {
             Self::Generated(generator) => generator.advance(now, out),
             Self::Recorded(replay) => replay.advance(now, out),
+            Self::Streamed(recorded) => recorded.advance(now, out),
         }
     }
 
@@ -48,6 +53,7 @@ impl World {
         match self {
             Self::Generated(generator) => generator.markets.iter().map(|m| m.symbol().to_owned()).collect(),
             Self::Recorded(replay) => replay.symbols(),
+            Self::Streamed(recorded) => recorded.symbols(),
         }
     }
 
@@ -57,7 +63,7 @@ impl World {
             Self::Generated(generator) => {
                 generator.markets.iter().filter(|m| m.listed).map(|m| m.symbol().to_owned()).collect()
             }
-            Self::Recorded(replay) => replay.symbols(),
+            Self::Recorded(_) | Self::Streamed(_) => self.symbols(),
         }
     }
 
@@ -72,6 +78,7 @@ impl World {
         match self {
             Self::Generated(generator) => Some(generator.market(symbol)?.book(limit)),
             Self::Recorded(replay) => replay.book(symbol, limit),
+            Self::Streamed(recorded) => recorded.book(symbol, limit),
         }
     }
 
@@ -80,6 +87,7 @@ impl World {
         match self {
             Self::Generated(generator) => generator.markets.iter().flat_map(|m| m.welcome(stream)).collect(),
             Self::Recorded(_) => Vec::new(),
+            Self::Streamed(recorded) => recorded.welcome(stream),
         }
     }
 
@@ -90,6 +98,7 @@ impl World {
                 generator.markets.iter().filter(|m| m.listed && wanted(m.symbol())).map(Market::definition).collect()
             }
             Self::Recorded(_) => Vec::new(),
+            Self::Streamed(recorded) => recorded.definitions(wanted),
         }
     }
 
@@ -105,12 +114,22 @@ impl World {
         match self {
             Self::Generated(_) => 0,
             Self::Recorded(replay) => replay.position(),
+            Self::Streamed(recorded) => recorded.position(),
         }
     }
 
     /// True once there is nothing more to tell.
     pub fn is_over(&self) -> bool {
-        matches!(self, Self::Recorded(replay) if replay.is_over())
+        match self {
+            Self::Generated(_) => false,
+            Self::Recorded(replay) => replay.is_over(),
+            Self::Streamed(recorded) => recorded.is_over(),
+        }
+    }
+
+    /// Whether it is a recording that brings this stream, now or later.
+    pub fn brings(&self, stream: &str) -> bool {
+        matches!(self, Self::Streamed(recorded) if recorded.brings(stream))
     }
 }
 
