@@ -174,7 +174,7 @@ async fn okxs_recording_proves_right_by_its_checksums_from_any_moment_on() {
     let Some(root) = captures() else { return };
     let file = root.join("okx/multi_20220513.jsonl.zst");
     let dir = tempfile::tempdir().unwrap();
-    let sim = start(config(dir.path(), file.clone(), 40.0)).await;
+    let sim = start(config(dir.path(), file.clone(), 4.0)).await;
     let addr = sim.addr("okx").unwrap().clone();
     let symbols = ["BTC-USD-220527", "UNI-USD-SWAP", "BTC-USDT"];
     let arg = |channel: &str, symbol: &str| format!(r#"{{"channel":"{channel}","instId":"{symbol}"}}"#);
@@ -187,14 +187,14 @@ async fn okxs_recording_proves_right_by_its_checksums_from_any_moment_on() {
     assert_eq!(early.frames.len(), 9, "answers alone: nothing stands yet");
     early.frames.clear();
     sim.resume();
-    early.listen(1_500).await;
+    early.listen(1_000).await;
     let mut late = Client::open(&url).await;
     late.send(&subscribe).await;
     let listening = tokio::spawn(async move {
-        late.listen(6_000).await;
+        late.listen(4_000).await;
         late
     });
-    early.listen(6_000).await;
+    early.listen(4_000).await;
     let late = listening.await.unwrap();
     assert!(sim.is_over());
     let futures = get(&addr.rest, "/api/v5/public/instruments?instType=FUTURES").await.body;

@@ -297,10 +297,12 @@ pub fn recorded_venues(path: &Path) -> Result<Vec<VenueKind>, SimError> {
     let mut found = Vec::new();
     for line in lines(path)? {
         let line = line?;
-        if let Some(kind) = (line.kind == "ws_in").then(|| kind_of(&line.url)).flatten()
-            && !found.contains(&kind)
-        {
-            found.push(kind);
+        match kind_of(&line.url) {
+            _ if line.kind != "ws_in" => {}
+            Some(kind) if !found.contains(&kind) => found.push(kind),
+            // A recording is of one house.
+            None if found.is_empty() => break,
+            _ => {}
         }
     }
     found.sort_unstable();
