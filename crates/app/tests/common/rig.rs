@@ -22,6 +22,11 @@ pub struct Rig {
 impl Rig {
     /// `sim`: arguments of the simulation; `keys`: lines added to each `[[feed.line]]`; `streams`: what each venue is to be asked for.
     pub fn new(dir: &Path, sim: &[&str], keys: &str, streams: &[(&str, u64)]) -> Self {
+        Self::with(dir, sim, streams, |lines| lines.replace("[[feed.line]]\n", &format!("[[feed.line]]\n{keys}")))
+    }
+
+    /// The same with lines of one's own, made of those that the simulation prints.
+    pub fn with(dir: &Path, sim: &[&str], streams: &[(&str, u64)], lines: impl Fn(&str) -> String) -> Self {
         let truth = dir.join("sim");
         let mut sim = Running::start(
             wholetape()
@@ -35,7 +40,7 @@ impl Rig {
         // The truth is to begin when all of it can be heard.
         ask(&mut sim, "freeze");
         let config = dir.join("wholetape.toml");
-        let snippet = started["config"].as_str().unwrap().replace("[[feed.line]]\n", &format!("[[feed.line]]\n{keys}"));
+        let snippet = lines(started["config"].as_str().unwrap());
         std::fs::write(&config, format!("data = {:?}\n{snippet}", dir.join("data"))).unwrap();
         let run =
             Running::start(wholetape().args(["run", "--port", "0", "--json", "-c"]).arg(&config).stderr(Stdio::null()));
