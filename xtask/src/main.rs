@@ -103,6 +103,9 @@ enum Chore {
         /// Sockets that carry the same streams of a line.
         #[arg(long, default_value_t = 1)]
         sockets: usize,
+        /// The venues of the worlds: binance, okx, bybit, or others (by turns all but Binance).
+        #[arg(long, default_value = "binance")]
+        class: String,
         /// Use the ordinary build: slower, but there after the tests.
         #[arg(long)]
         dev: bool,
@@ -157,8 +160,8 @@ fn chore(chore: Chore) -> Result<()> {
         Chore::Live { venue, seconds } => return live::live(venue, seconds),
         Chore::Soak(args) => return soak::soak(&args),
         Chore::Bench { full, filter } => return bench::run_benches(full, filter.as_deref()),
-        Chore::Sim { seeds, from, seed, jobs, sockets, dev } => {
-            return sim::run_seeds(&sim::Seeds { seeds, from, seed, jobs, sockets, dev });
+        Chore::Sim { seeds, from, seed, jobs, sockets, class, dev } => {
+            return sim::run_seeds(&sim::Seeds { seeds, from, seed, jobs, sockets, class, dev });
         }
         Chore::Fuzz { seconds, target } => fuzz::steps(&mut steps, seconds, target.as_deref(), captures().as_deref())?,
     }
@@ -186,7 +189,9 @@ fn test(steps: &mut Steps) {
         }
         proven(run(&mut cargo))
     });
-    steps.step("simulation", || proven(sim::run_seeds(&sim::Seeds::some(200))));
+    for (class, seeds) in [("binance", 200), ("okx", 100)] {
+        steps.step(&format!("simulation, {class}"), || proven(sim::run_seeds(&sim::Seeds::some(seeds, class))));
+    }
     page::step(steps, "none", None);
     catalog::steps(steps, None);
     docs::steps(steps);

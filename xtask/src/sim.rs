@@ -12,14 +12,16 @@ pub struct Seeds {
     pub jobs: Option<usize>,
     /// Sockets that carry the same streams of a line.
     pub sockets: usize,
+    /// Whose venues the worlds have, as the laboratory names it.
+    pub class: String,
     /// With the ordinary build, which the tests have made already, rather than with the quick one.
     pub dev: bool,
 }
 
 impl Seeds {
-    /// The first `n`.
-    pub fn some(n: u64) -> Self {
-        Self { seeds: n, from: 0, seed: None, jobs: None, sockets: 1, dev: false }
+    /// The first `n` of a class.
+    pub fn some(n: u64, class: &str) -> Self {
+        Self { seeds: n, from: 0, seed: None, jobs: None, sockets: 1, class: class.into(), dev: false }
     }
 }
 
@@ -37,7 +39,7 @@ pub fn run_seeds(what: &Seeds) -> Result<()> {
         Some(seed) => args.extend(["--seed".into(), seed.to_string()]),
         None => args.extend(["--seeds".into(), what.seeds.to_string(), "--from".into(), what.from.to_string()]),
     }
-    args.extend(["--sockets".into(), what.sockets.to_string()]);
+    args.extend(["--sockets".into(), what.sockets.to_string(), "--class".into(), what.class.clone()]);
     if let Some(jobs) = what.jobs {
         args.extend(["--jobs".into(), jobs.to_string()]);
     }

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use wholetape_book::OrderBook;
-use wholetape_model::{BookAction, Gap, GapState, Kind, Level, Levels, Scales, Side, Topic, Ts, ValidityState};
+use wholetape_model::{BookAction, Gap, GapState, Kind, Level, Levels, Scales, Side, Topic, Trade, Ts, ValidityState};
 
-use crate::market::{Flat, Market};
+use crate::market::{Flat, Market, TrueTrade};
 use crate::outside::SECOND;
 use crate::witness::{Gone, Kept, Row};
 use crate::world::World;
@@ -26,8 +26,12 @@ pub fn all(world: &mut World) -> Result<(), String> {
             gaps_have_verdicts(&view.trades)?;
             gaps_have_verdicts(&view.books)?;
             gaps_have_verdicts(&view.quotes)?;
-            let trades = trades_are_the_venues(&view)?;
-            let (updates, splices) = books_are_the_venues(&view)?;
+            let trades = if view.market.variant.counts_trades() {
+                trades_are_the_venues(&view)?
+            } else {
+                loose_trades_are_held_or_confessed(&view, &world.readings)?
+            };
+            let (updates, splices) = books_are_the_venues(&view, &world.readings)?;
             let quotes = quotes_are_held_or_confessed(&view, &world.readings)?;
             Ok([trades, updates, splices, quotes])
         };
@@ -140,27 +144,74 @@ fn fits(raw: i64, scale: u8, truth: i64, truth_scale: u8) -> bool {
     i128::from(raw) * 10_i128.pow(truth_scale.into()) == i128::from(truth) * 10_i128.pow(scale.into())
 }
 
-/// P1 and P2 for trades: from the first one held on, each id once, all fields the venue's; what is missing was never
-/// published, and a verdict says so. Returns how many are lost for ever.
-pub fn trades_are_the_venues(view: &View<'_>) -> Result<u64, String> {
-    let mut held = BTreeMap::new();
+/// Trades of a topic by the truth's ids, those on the tape and those that were.
+type Held = BTreeMap<u64, (Trade, Scales, Ts)>;
+
+fn trades_held(view: &View<'_>) -> Result<(Held, BTreeSet<u64>), String> {
+    let number = |trade: &Trade| view.market.variant.trade_number(trade.id);
+    let mut held = Held::new();
     for row in view.trades.rows {
         if let Kept::Trade(trade, scales) = &row.kept
-            && let Some(id) = trade.id.number()
+            && let Some(id) = number(trade)
             && held.insert(id, (*trade, *scales, row.ts_event)).is_some()
         {
             return Err(format!("P2: trade {} is on the tape twice", trade.id));
         }
     }
-    let gone: BTreeSet<u64> = view
-        .trades
-        .gone
-        .iter()
-        .filter_map(|(r, _)| match &r.kept {
-            Kept::Trade(t, _) => t.id.number(),
-            _ => None,
-        })
-        .collect();
+    let gone = view.trades.gone.iter().filter_map(|(r, _)| match &r.kept {
+        Kept::Trade(t, _) => number(t),
+        _ => None,
+    });
+    Ok((held, gone.collect()))
+}
+
+fn is_that_trade((trade, scales, ts): &(Trade, Scales, Ts), t: &TrueTrade) -> Result<(), String> {
+    let same = fits(trade.price.0, scales.price, t.price, 2)
+        && fits(trade.size.0, scales.size, t.size, 3)
+        && *ts == Ts::from_millis(t.time_ms)
+        && (trade.aggressor == Some(Side::Sell)) == t.buyer_is_maker;
+    if same { Ok(()) } else { Err(format!("P2: trade {} differs: {trade:?} is not {t:?}", t.id)) }
+}
+
+/// P1 and P2 for trades that nothing brings back and no id counts: from the first one held on, each is held once, or was made in
+/// a confessed stretch of time. Returns how many are confessed.
+pub fn loose_trades_are_held_or_confessed(view: &View<'_>, readings: &[(i64, i64)]) -> Result<u64, String> {
+    let (mut held, gone) = trades_held(view)?;
+    let Some(first) = held.keys().chain(&gone).min().copied() else { return Err("no trade at all".into()) };
+    let confessed = Stretches::of(&view.trades, readings);
+    let mut lost = 0;
+    for t in view.market.trades.iter().filter(|t| t.id >= first) {
+        if let Some(one) = held.remove(&t.id) {
+            is_that_trade(&one, t)?;
+        } else if !gone.contains(&t.id) {
+            let at = Ts::from_millis(t.time_ms);
+            if !confessed.cover(at) {
+                let seconds = (at.0 - crate::outside::START) as f64 / 1e9;
+                let near = view.trades.story(|kept| match kept {
+                    Kept::Trade(r, _) => {
+                        view.market.variant.trade_number(r.id).is_some_and(|id| id.abs_diff(t.id) <= 5)
+                    }
+                    Kept::Gap(g) => (g.from_ts.0 - at.0).abs().min((g.to_ts.0 - at.0).abs()) < 20 * SECOND,
+                    _ => false,
+                });
+                return Err(format!(
+                    "P1: trade {} of {seconds:.3} s is neither held nor confessed; near it: {near}",
+                    t.id
+                ));
+            }
+            lost += 1;
+        }
+    }
+    match held.keys().next() {
+        Some(id) => Err(format!("P2: trade {id} was invented")),
+        None => Ok(lost),
+    }
+}
+
+/// P1 and P2 for trades: from the first one held on, each id once, all fields the venue's; what is missing was never
+/// published, and a verdict says so. Returns how many are lost for ever.
+pub fn trades_are_the_venues(view: &View<'_>) -> Result<u64, String> {
+    let (mut held, gone) = trades_held(view)?;
     let Some(first) = held.keys().chain(&gone).min().copied() else { return Err("no trade at all".into()) };
     let (mut never, mut confessed): (BTreeSet<u64>, Vec<(u64, u64)>) = (BTreeSet::new(), Vec::new());
     for gap in view.trades.gaps().chain(view.trades.gone_gaps()) {
@@ -174,7 +225,7 @@ pub fn trades_are_the_venues(view: &View<'_>) -> Result<u64, String> {
     confessed.extend(view.trades.gone_gaps().filter(|g| g.from_id > 0).map(|g| (g.from_id, g.to_id)));
     let mut lost = 0;
     for t in view.market.trades.iter().filter(|t| t.id >= first) {
-        let Some((trade, scales, ts)) = held.remove(&t.id) else {
+        let Some(one) = held.remove(&t.id) else {
             if gone.contains(&t.id) {
                 continue;
             }
@@ -193,13 +244,7 @@ pub fn trades_are_the_venues(view: &View<'_>) -> Result<u64, String> {
                 t.id
             ));
         };
-        let same = fits(trade.price.0, scales.price, t.price, 2)
-            && fits(trade.size.0, scales.size, t.size, 3)
-            && ts == Ts::from_millis(t.time_ms)
-            && (trade.aggressor == Some(Side::Sell)) == t.buyer_is_maker;
-        if !same {
-            return Err(format!("P2: trade {} differs: {trade:?} is not {t:?}", t.id));
-        }
+        is_that_trade(&one, t)?;
     }
     if let Some(id) = held.keys().next() {
         return Err(format!("P2: trade {id} was invented"));
@@ -256,16 +301,16 @@ fn side(book: &OrderBook, side: Side) -> Flat {
 }
 
 /// P3: the book that the rows make is the venue's at every update between `live` and `syncing`, and live in the end; what is
-/// published and not held lies in a confessed range of ids. Returns how many updates are confessed, and how many times the
-/// book became right.
-pub fn books_are_the_venues(view: &View<'_>) -> Result<(u64, u64), String> {
+/// published and not held lies in a confessed range of ids. (Where the venue's ids began anew meanwhile a range of them says nothing:
+/// there the mark's time counts.) Returns how many updates are confessed, and how many times the book became right.
+pub fn books_are_the_venues(view: &View<'_>, readings: &[(i64, i64)]) -> Result<(u64, u64), String> {
     let topic = &view.books;
     let mut book = OrderBook::new(100_000);
     // Known from a snapshot or checkpoint on; unknown again behind a hole.
     let (mut known, mut live, mut splices) = (false, false, 0);
     let (mut at, mut seq) = (0, 0);
-    let mut held = BTreeSet::new();
-    let mut first = None;
+    let (mut held, mut snapshots) = (BTreeSet::new(), BTreeSet::new());
+    let streamed = !view.market.variant.is_anchored();
     for row in topic.rows {
         if row.prev != row.seq - 1 || topic.missed.iter().any(|(prev, to)| *prev >= seq && *to < row.seq) {
             known = false;
@@ -287,6 +332,7 @@ pub fn books_are_the_venues(view: &View<'_>) -> Result<(u64, u64), String> {
                         }
                         book.replace(b, a, *scales).map_err(|e| e.to_string())?;
                         known = true;
+                        snapshots.insert(*last);
                     }
                     BookAction::Delta => {
                         if !held.insert((*from, *last)) {
@@ -297,10 +343,15 @@ pub fn books_are_the_venues(view: &View<'_>) -> Result<(u64, u64), String> {
                         }
                     }
                 }
-                first.get_or_insert(*last);
                 at = *last;
+                let truth = view.market.history.get(last);
+                if streamed && truth.is_none() {
+                    return Err(format!("P2: {action:?} {last} (seq {seq}) was invented"));
+                }
+                // What REST shows may lie between two updates; what the stream shows is the book after one.
                 if known
-                    && let (BookAction::Delta, Some((bids, asks))) = (action, view.market.history.get(last))
+                    && (streamed || *action == BookAction::Delta)
+                    && let Some((bids, asks)) = truth
                     && (side(&book, Side::Buy) != *bids || side(&book, Side::Sell) != *asks)
                 {
                     return Err(format!("P3: the book differs from the venue's at update {last} (seq {seq})"));
@@ -314,7 +365,7 @@ pub fn books_are_the_venues(view: &View<'_>) -> Result<(u64, u64), String> {
         }
     }
     let newest = view.market.updates.last().map_or(0, |u| u.last);
-    if !live || at < newest {
+    if !live || at < newest || (streamed && at != newest) {
         let state = if live { "live" } else { "not live" };
         let tail = topic.rows.len().saturating_sub(12);
         let from = topic.rows.get(tail).map_or(0, |r| r.seq);
@@ -322,18 +373,30 @@ pub fn books_are_the_venues(view: &View<'_>) -> Result<(u64, u64), String> {
         return Err(format!("P3: the book ends {state} at {at}, the venue's at {newest}; from seq {from} on: {story}"));
     }
     let confessed: Vec<(u64, u64)> = topic.gaps().chain(topic.gone_gaps()).map(|g| (g.from_id, g.to_id)).collect();
-    let gone: BTreeSet<u64> = topic
-        .gone
-        .iter()
-        .filter_map(|(r, _)| match &r.kept {
-            Kept::Book { last, .. } => Some(*last),
-            _ => None,
-        })
-        .collect();
-    let first = gone.iter().next().copied().into_iter().chain(first).min().unwrap_or(0);
+    let book_id = |row: &Row| match &row.kept {
+        Kept::Book { last, .. } => Some(*last),
+        _ => None,
+    };
+    let gone: BTreeSet<u64> = topic.gone.iter().filter_map(|(r, _)| book_id(r)).collect();
+    let all = topic.rows.iter().chain(topic.gone.iter().map(|(r, _)| *r)).filter(|r| book_id(r).is_some());
+    let first = all.min_by_key(|r| r.seq).and_then(book_id).unwrap_or(0);
+    let updates = &view.market.updates;
+    // Where ids may begin anew only their order tells what came before what.
+    let before = if streamed {
+        updates.iter().position(|u| u.last == first).map_or(0, |at| at + 1)
+    } else {
+        updates.partition_point(|u| u.first <= first)
+    };
+    let anew = !view.market.resets.is_empty();
+    let stretches = Stretches::those(topic, readings, |g| anew && g.to_id <= g.from_id);
     let mut lost = 0;
-    for update in view.market.updates.iter().filter(|u| u.first > first) {
-        if held.contains(&(update.first, update.last)) || gone.contains(&update.last) {
+    for update in &updates[before..] {
+        let is_held = held.contains(&(update.first, update.last)) || (update.whole && snapshots.contains(&update.last));
+        if is_held || gone.contains(&update.last) {
+            continue;
+        }
+        if stretches.cover(Ts::from_millis(update.ms)) {
+            lost += 1;
             continue;
         }
         if !confessed.iter().any(|(lo, hi)| update.first <= *hi && update.last >= *lo) {
@@ -382,11 +445,12 @@ pub fn quotes_are_held_or_confessed(view: &View<'_>, readings: &[(i64, i64)]) ->
             return Err(format!("P2: quote {} is on the tape twice: {near}", quote.0));
         }
     }
-    let Some(first) = held.iter().chain(&gone).map(|q| q.0).min() else { return Ok(0) };
+    let all = &view.market.quotes;
+    let Some(first) = all.iter().position(|(_, q)| held.contains(q) || gone.contains(q)) else { return Ok(0) };
     let lost = Stretches::of(topic, readings);
     let mut confessed = 0;
-    for (ms, quote) in view.market.quotes.iter().filter(|(_, q)| q.0 > first) {
-        if held.contains(quote) || gone.contains(quote) {
+    for (ms, quote) in &all[first..] {
+        if held.remove(quote) || gone.contains(quote) {
             continue;
         }
         let at = Ts::from_millis(*ms);
@@ -410,7 +474,10 @@ pub fn quotes_are_held_or_confessed(view: &View<'_>, readings: &[(i64, i64)]) ->
         }
         confessed += 1;
     }
-    Ok(confessed)
+    match held.first() {
+        Some(quote) => Err(format!("P2: quote {} was invented", quote.0)),
+        None => Ok(confessed),
+    }
 }
 
 /// Stretches of time that a topic confesses.
@@ -422,8 +489,12 @@ struct Stretches<'a> {
 impl<'a> Stretches<'a> {
     /// Those of gaps that name no ids. `readings`: our clock against the truth, for stretches are told in ours.
     fn of(topic: &TopicView<'_>, readings: &'a [(i64, i64)]) -> Self {
+        Self::those(topic, readings, |g| g.from_id == 0)
+    }
+
+    fn those(topic: &TopicView<'_>, readings: &'a [(i64, i64)], wanted: impl Fn(&Gap<String>) -> bool) -> Self {
         let settled = topic.gaps().filter(|g| g.state != GapState::Open);
-        let timed = settled.chain(topic.gone_gaps()).filter(|g| g.from_id == 0);
+        let timed = settled.chain(topic.gone_gaps()).filter(|g| wanted(g));
         Self { list: timed.map(|g| (g.from_ts, g.to_ts)).collect(), readings }
     }
 

@@ -31,6 +31,8 @@ pub struct Faults {
     pub skipped_ids: u64,
     pub disk: DiskFaults,
     pub timed: Timed,
+    /// Of a book's updates one in so many finds the venue's ids begun anew, where they can.
+    pub resets: u64,
 }
 
 /// Things that happen at a moment: the mean time between two, ms; 0 = never.
@@ -82,6 +84,8 @@ impl Faults {
                 die: rate(3, 10_000, 50_000),
                 power: rate(3, 10_000, 50_000),
             },
+            // The last draw: what was drawn before there were such venues is drawn as ever.
+            resets: rate(2, 100, 800),
         }
     }
 

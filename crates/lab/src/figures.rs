@@ -38,12 +38,15 @@ impl Recovery {
             let newest = |m: &usize| (o.markets[*m].last_trade(), o.markets[*m].updates.last().map_or(0, |u| u.last));
             markets.iter().map(newest).collect()
         });
-        let whole = r.line.instruments().iter().zip(targets.iter()).all(|(i, (trade, update))| {
+        let whole = r.line.instruments().iter().zip(markets).zip(targets.iter()).all(|((i, m), (trade, update))| {
+            let market = &o.markets[*m];
             i.trades.open_gaps() == 0
-                && (*trade == 0 || i.trades.ledger().head().is_some_and(|head| head >= *trade))
-                && i.book
-                    .as_ref()
-                    .is_some_and(|b| b.book().is_live() && b.book().last_update_id().is_some_and(|at| at >= *update))
+                && (*trade == 0
+                    || !market.variant.counts_trades()
+                    || i.trades.ledger().head().is_some_and(|head| head >= *trade))
+                && i.book.as_ref().is_some_and(|b| {
+                    b.book().is_live() && b.book().last_update_id().is_some_and(|at| market.is_not_before(at, *update))
+                })
         });
         if whole {
             if let Some(since) = self.since.take() {

@@ -11,6 +11,7 @@
 
 pub mod bounds;
 pub mod check;
+pub mod class;
 pub mod dice;
 pub mod disk;
 pub mod faults;
@@ -23,6 +24,7 @@ pub mod readers;
 pub mod witness;
 pub mod world;
 
+pub use class::Class;
 pub use faults::Faults;
 pub use figures::Figures;
 pub use world::{Plan, World};

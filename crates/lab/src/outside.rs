@@ -76,11 +76,13 @@ pub enum Timed {
 }
 
 /// A request on its way.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct RestAsk {
     pub line: usize,
     pub conn: usize,
     pub id: FetchId,
+    /// Path and query, as they go out.
+    pub path: String,
     pub weight: u32,
     pub priority: Priority,
     pub host: usize,
@@ -126,7 +128,6 @@ impl Ord for Queued {
 pub struct VenueConn {
     pub line: usize,
     pub slot: usize,
-    variant: Variant,
     serves: Vec<(usize, Stream)>,
     latency: i64,
     /// Nothing arrives before.
@@ -141,10 +142,13 @@ pub struct VenueConn {
 /// A venue's REST host.
 #[derive(Debug, Default)]
 pub struct VenueHost {
+    /// Weight in each `window` of its clock, ns.
     pub limit: u32,
-    minute: i64,
+    window: i64,
+    /// Which window it is.
+    at: i64,
     used: u32,
-    /// Weight of this minute that former lives of the process took.
+    /// Weight of this window that former lives of the process took.
     former: u32,
     life: u64,
     wait_until: i64,
@@ -181,14 +185,18 @@ pub struct Outside {
 }
 
 impl Outside {
-    pub fn new(seed: u64, faults: Faults, markets: &[(&str, Variant)], limits: &[u32]) -> Self {
+    /// `limits`: what each host bears in a window of so many ns.
+    pub fn new(seed: u64, faults: Faults, markets: &[(&str, Variant)], limits: &[(u32, i64)]) -> Self {
         let mut market_dice = Dice::new(seed ^ 0x6d61_726b);
         let markets = markets.iter().map(|(s, v)| Market::new(s, *v, &mut market_dice)).collect();
         Self {
             now: START,
             wall_offset: 0,
             markets,
-            hosts: limits.iter().map(|limit| VenueHost { limit: *limit, ..VenueHost::default() }).collect(),
+            hosts: limits
+                .iter()
+                .map(|(limit, window)| VenueHost { limit: *limit, window: *window, ..VenueHost::default() })
+                .collect(),
             conns: BTreeMap::new(),
             faults,
             frozen: false,
@@ -248,10 +256,16 @@ impl Outside {
     }
 
     pub fn on_flush(&mut self, ix: usize) {
-        if self.frozen {
+        if !self.frozen {
+            self.flush_now(ix);
+        } else if self.markets[ix].variant.is_anchored() {
             return;
+        } else {
+            let mut frames = Vec::new();
+            let ms = self.ms();
+            self.markets[ix].still(ms, &mut frames);
+            self.publish(ix, frames);
         }
-        self.flush_now(ix);
         self.after(100 * MS, Event::Flush(ix));
     }
 
@@ -273,26 +287,26 @@ impl Outside {
     fn flush_now(&mut self, ix: usize) {
         let mut frames = Vec::new();
         let ms = self.ms();
-        self.markets[ix].flush(ms, &mut frames);
+        self.markets[ix].flush(ms, &mut self.market_dice, self.faults.resets, &mut frames);
         self.publish(ix, frames);
     }
 
     fn publish(&mut self, ix: usize, frames: Vec<Frame>) {
-        for (stream, data) in frames {
-            let name = stream.name(&self.markets[ix].symbol);
-            let text = format!(r#"{{"stream":"{name}","data":{data}}}"#);
+        for (stream, text) in frames {
             let to: Vec<u64> =
                 self.conns.iter().filter(|(_, c)| c.serves.contains(&(ix, stream))).map(|(id, _)| *id).collect();
             for conn in to {
-                self.deliver(conn, stream != Stream::Quote, &name, &text);
+                self.deliver(conn, (ix, stream), &text);
             }
         }
     }
 
     /// Puts a frame on the wire, with what the wire does to it.
-    fn deliver(&mut self, id: u64, sequenced: bool, name: &str, text: &str) {
+    fn deliver(&mut self, id: u64, (market, stream): (usize, Stream), text: &str) {
         self.frames += 1;
         let f = self.faults;
+        let Market { variant, symbol, .. } = &self.markets[market];
+        let (tongue, sequenced) = (variant.tongue(), variant.is_sequenced(stream));
         if sequenced && self.dice.one_in(f.drop) {
             return;
         }
@@ -302,8 +316,7 @@ impl Outside {
             list.push(text[..text.len() / 2].to_owned());
         }
         if self.dice.one_in(f.unknown) {
-            let ms = self.ms();
-            list.push(format!(r#"{{"stream":"{name}","data":{{"e":"somethingNew","E":{ms},"kind":"odd"}}}}"#));
+            list.push(tongue.unknown(&tongue.stream(symbol, stream), self.now / MS));
         }
         if self.dice.one_in(f.duplicate) {
             list.push(text.to_owned());
@@ -342,13 +355,12 @@ impl Outside {
     }
 
     /// The handshake is done.
-    pub fn opened(&mut self, line: usize, slot: usize, variant: Variant) -> u64 {
+    pub fn opened(&mut self, line: usize, slot: usize) -> u64 {
         self.next_conn += 1;
         let latency = self.between_ms(1, 8);
         let conn = VenueConn {
             line,
             slot,
-            variant,
             serves: Vec::new(),
             latency,
             not_before: 0,
@@ -370,23 +382,30 @@ impl Outside {
         }
     }
 
-    /// A subscription arrives at the venue.
-    pub fn on_venue(&mut self, id: u64, text: &str) {
-        let Ok(message) = serde_json::from_str::<serde_json::Value>(text) else { return };
-        let asked: Vec<&str> = message["params"].as_array().into_iter().flatten().filter_map(|v| v.as_str()).collect();
-        let silent = self.dice.one_in(self.faults.silent).then(|| self.dice.between(0, asked.len() as u64) as usize);
+    /// A message of ours arrives at the venue; `instruments` are the markets of its line.
+    pub fn on_venue(&mut self, id: u64, text: &str, instruments: &[usize]) {
+        let Some(tongue) = instruments.first().map(|ix| self.markets[*ix].variant.tongue()) else { return };
+        let Some(asked) = tongue.hear(text) else { return };
+        let count = asked.streams.len() as u64;
+        let silent = self.dice.one_in(self.faults.silent).then(|| self.dice.between(0, count) as usize);
+        let ms = self.ms();
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        for (i, name) in asked.iter().enumerate() {
-            if silent == Some(i) {
-                continue;
-            }
-            for (ix, market) in self.markets.iter().enumerate().filter(|(_, m)| m.variant == conn.variant) {
-                let streams = [Stream::Trade, Stream::Quote, Stream::Depth];
-                conn.serves.extend(streams.into_iter().filter(|s| s.name(&market.symbol) == *name).map(|s| (ix, s)));
+        let mut texts = tongue.acks(&asked);
+        for (i, name) in asked.streams.iter().enumerate() {
+            let all = instruments.iter().flat_map(|ix| Stream::ALL.map(|stream| (*ix, stream)));
+            let named = all.filter(|(ix, stream)| tongue.stream(&self.markets[*ix].symbol, *stream) == *name);
+            for (ix, stream) in named {
+                if !asked.begins {
+                    conn.serves.retain(|served| *served != (ix, stream));
+                } else if silent != Some(i) {
+                    conn.serves.push((ix, stream));
+                    texts.extend(tongue.welcome(&self.markets[ix], stream, ms));
+                }
             }
         }
-        let ack = serde_json::json!({"result": null, "id": message["id"]}).to_string();
-        self.send_to_us(id, ack);
+        for text in texts {
+            self.send_to_us(id, text);
+        }
     }
 
     /// Some connection, drawn.
@@ -430,11 +449,11 @@ impl Outside {
 
     /// It arrives at the venue.
     pub fn on_asked(&mut self, ask: RestAsk, instruments: &[usize]) {
-        let minute = self.now / (60 * SECOND);
         let (now, f) = (self.now, self.faults);
         let host = &mut self.hosts[ask.host];
-        if host.minute != minute {
-            (host.minute, host.used, host.former) = (minute, 0, 0);
+        let at = now / host.window;
+        if host.at != at {
+            (host.at, host.used, host.former) = (at, 0, 0);
         }
         if host.life != ask.life {
             (host.life, host.former) = (ask.life, host.used);
@@ -455,7 +474,7 @@ impl Outside {
             } else {
                 host.overrun += 1
             }
-            let left = (minute + 1) * 60 * SECOND - now;
+            let left = (at + 1) * host.window - now;
             answer = Some(Answer::TryLater { status: 429, after: Duration::from_nanos(left as u64), used });
         } else if self.dice.one_in(f.rest_429) {
             let wait = self.dice.between(1, 5);
@@ -477,26 +496,22 @@ impl Outside {
                 if self.dice.one_in(f.rest_late) {
                     wait = self.between_ms(200, 6_000);
                 }
-                self.serve(ask, instruments, used)
+                self.serve(&ask, instruments, used)
             }
         };
         self.after(wait, Event::RestAnswered(ask, answer));
     }
 
-    fn serve(&mut self, ask: RestAsk, instruments: &[usize], used: u32) -> Answer {
+    fn serve(&mut self, ask: &RestAsk, instruments: &[usize], used: u32) -> Answer {
         let ms = self.ms();
         let stale = ask.id.kind == FetchKind::BookSnapshot && self.dice.one_in(self.faults.rest_stale);
-        let Some(market) = instruments.get(ask.id.instrument as usize).map(|ix| &self.markets[*ix]) else {
-            return Answer::Body { status: 200, body: format!(r#"{{"serverTime":{ms}}}"#), used };
-        };
-        let body = match ask.id.kind {
-            FetchKind::BookSnapshot => market.depth(stale, ms),
-            FetchKind::TradesFrom => market.trades_from(ask.id.arg),
-            FetchKind::TradesAt => market.trades_at(ask.id.arg as i64),
-            FetchKind::NewestTrades => market.newest_trades(ask.id.arg as usize),
-            _ => return Answer::Body { status: 404, body: "{}".into(), used },
-        };
-        Answer::Body { status: 200, body, used }
+        // What is of no instrument is the same of all.
+        let ix = instruments.get(ask.id.instrument as usize).or(instruments.first());
+        let body = ix.map(|ix| &self.markets[*ix]).and_then(|m| m.variant.tongue().get(m, &ask.path, stale, ms));
+        match body {
+            Some(body) => Answer::Body { status: 200, body, used },
+            None => Answer::Body { status: 404, body: "{}".into(), used },
+        }
     }
 
     /// The answer with which a host told us to wait has arrived: from now on we know.

@@ -18,10 +18,10 @@ use wholetape_feed::line::{CHECKPOINT_EVERY, ConnMeta, Line, LineAction, LineOut
 use wholetape_feed::queue::{Next, Order, Queue};
 use wholetape_model::{LinkCause, Ts};
 use wholetape_tape::{Fsync, Lane, LowSpace, Tape, TapeConfig, TapeError, TapeTime, TopicNo};
+use wholetape_venue::limits::Meter;
 use wholetape_venue::{FetchFailure, FetchId, Frame, Reply};
 
 use crate::disk::MemDisk;
-use crate::market::Variant;
 use crate::outside::{Answer, Event, Gone, Outside, RestAsk};
 
 pub const DIR: &str = "/tape";
@@ -54,7 +54,6 @@ pub struct Setup {
     pub batch_max: usize,
     /// The markets of each line, by the line's instrument numbers.
     pub instruments: Vec<Vec<usize>>,
-    pub variants: Vec<Variant>,
 }
 
 impl Setup {
@@ -154,6 +153,7 @@ struct Job {
     line: usize,
     conn: usize,
     id: FetchId,
+    path: String,
     /// A line that began anew waits for it no more.
     generation: u64,
 }
@@ -162,8 +162,18 @@ struct Job {
 struct Host {
     queue: Queue<Job>,
     clock: Clock,
+    /// Its answers say how much of the window is used.
+    metered: bool,
     /// In the world's time.
     next_look: i64,
+}
+
+impl Host {
+    fn heard_used(&mut self, now: Ts, used: u32) {
+        if self.metered {
+            self.queue.budget.on_used(now, used);
+        }
+    }
 }
 
 /// Why the process ends itself.
@@ -216,6 +226,7 @@ impl Process {
                 door.host.wait_max,
             ),
             clock: Clock::new(o.now, o.wall(), 0),
+            metered: matches!(door.host.bears.meter, Some(Meter::Used(_))),
             next_look: i64::MAX,
         });
         let hosts = hosts.collect();
@@ -289,7 +300,7 @@ impl Process {
         o.close(id);
     }
 
-    pub fn on_opened(&mut self, o: &mut Outside, setup: &Setup, line: usize, conn: usize, attempt: u64, good: bool) {
+    pub fn on_opened(&mut self, o: &mut Outside, line: usize, conn: usize, attempt: u64, good: bool) {
         let now = self.now(o);
         let draw = fraction(o);
         let gate = self.gates[self.lines[line].host].clone();
@@ -300,7 +311,7 @@ impl Process {
         }
         if good {
             gate.on_opened();
-            let id = o.opened(line, conn, setup.variants[line]);
+            let id = o.opened(line, conn);
             slot.phase = Phase::Open(id);
             slot.subscribed = false;
             r.line.on_open(conn, ConnMeta { number: id as u32 }, now, &mut r.out);
@@ -344,7 +355,7 @@ impl Process {
         let later;
         let reply = match &answer {
             Answer::Body { status, body, used } => {
-                host.queue.budget.on_used(host_now, *used);
+                host.heard_used(host_now, *used);
                 if *status >= 500 {
                     host.queue.breaker.on_failure(host_now);
                 } else {
@@ -353,7 +364,7 @@ impl Process {
                 Reply::Answer { status: *status, body: body.as_bytes() }
             }
             Answer::TryLater { after, used, .. } => {
-                host.queue.budget.on_used(host_now, *used);
+                host.heard_used(host_now, *used);
                 // The header has whole seconds, rounded up so that it is over then.
                 let wait = Duration::from_secs(after.as_secs() + 1);
                 host.queue.budget.on_retry_after(host_now, wait);
@@ -386,9 +397,9 @@ impl Process {
         loop {
             match host.queue.next(now, |job| lines[job.line].generation != job.generation) {
                 Next::Send(Order { weight, priority, job, .. }) => {
-                    let Job { line, conn, id, generation } = job;
+                    let Job { line, conn, id, path, generation } = job;
                     let (life, sent) = (self.life, o.now);
-                    o.ask(RestAsk { line, conn, id, weight, priority, host: host_ix, life, generation, sent });
+                    o.ask(RestAsk { line, conn, id, path, weight, priority, host: host_ix, life, generation, sent });
                 }
                 Next::Refuse(order, wait) => refused.push((order.job, wait)),
                 Next::Wait(wait) => {
@@ -598,7 +609,7 @@ impl Process {
                 }
             }
             LineAction::Fetch(conn, id, request, priority) => {
-                let job = Job { line, conn, id, generation: self.lines[line].generation };
+                let job = Job { line, conn, id, path: request.path, generation: self.lines[line].generation };
                 let host = &mut self.hosts[host_ix];
                 let at = host.clock.now(o.now);
                 // Looked at when this turn is over.

@@ -12,11 +12,11 @@ use wholetape_model::InstrumentId;
 use wholetape_tape::{Tape, TapeError};
 
 use crate::bounds;
+use crate::class::Class;
 use crate::dice::Dice;
 use crate::disk::MemDisk;
 use crate::faults::Faults;
 use crate::figures::{Figures, Recovery};
-use crate::market::Variant;
 use crate::outside::{Event, MS, Outside, SECOND, START, Timed};
 use crate::process::{DIR, Process, Setup, WorldTime};
 use crate::readers::Cursor;
@@ -32,6 +32,7 @@ pub struct Plan {
     pub seconds: i64,
     /// Sockets that carry the same streams.
     pub sockets: usize,
+    pub class: Class,
 }
 
 impl Plan {
@@ -39,11 +40,18 @@ impl Plan {
     pub fn of(seed: u64) -> Self {
         let mut dice = Dice::new(seed);
         let faults = Faults::drawn_from(&mut dice);
-        Self { seed, faults, heal: true, seconds: if seed % 64 == 63 { 600 } else { 60 }, sockets: 1 }
+        Self {
+            seed,
+            faults,
+            heal: true,
+            seconds: if seed % 64 == 63 { 600 } else { 60 },
+            sockets: 1,
+            class: Class::Binance,
+        }
     }
 
     pub fn without_faults(seed: u64) -> Self {
-        Self { seed, faults: Faults::default(), heal: true, seconds: 60, sockets: 1 }
+        Self { seed, faults: Faults::default(), heal: true, seconds: 60, sockets: 1, class: Class::Binance }
     }
 }
 
@@ -80,24 +88,11 @@ impl World {
     pub fn new(plan: Plan) -> Self {
         let seed = plan.seed;
         let mut dice = Dice::new(seed ^ 0x776f_726c);
-        let markets = [("BTCUSDT", Variant::Spot), ("ETHUSDT", Variant::Spot), ("BTCUSDT", Variant::UsdM)];
-        let instruments = vec![vec![0, 1], vec![2]];
-        // Little enough to matter, enough for the work: a spot snapshot weighs 50, a page of USD-M trades 20.
-        let limits = [dice.between(600, 6_000) as u32, dice.between(400, 2_400) as u32];
-        let line = |venue: &str, names: &[&str], weight_per_minute| LineConfig {
-            venue: venue.into(),
-            instruments: names.iter().map(|n| (*n).to_owned()).collect(),
-            heal: plan.heal,
-            weight_per_minute,
-            sockets: plan.sockets,
-            ..LineConfig::default()
-        };
+        let cast = plan.class.cast(&mut dice);
+        let line = |line: &LineConfig| LineConfig { heal: plan.heal, sockets: plan.sockets, ..line.clone() };
         let config = FeedConfig {
             workers: 1,
-            line: vec![
-                line("binance-spot", &["BTCUSDT", "ETHUSDT"], limits[0]),
-                line("binance-usdm", &["BTCUSDT"], limits[1]),
-            ],
+            line: cast.lines.iter().map(|(one, _)| line(one)).collect(),
             ..FeedConfig::default()
         };
         let feed = config.plan(&|_| Vec::new()).unwrap_or_else(|p| panic!("the lab's own configuration: {p:?}"));
@@ -111,11 +106,10 @@ impl World {
             segment_bytes: dice.between(12 << 10, 200 << 10) * (plan.seconds as u64 / 60).max(1),
             batch_max: crate::bounds::batch_max(plan.seconds),
             unsynced_records_max: dice.between(20, 2_000) as u32,
-            instruments,
-            variants: vec![Variant::Spot, Variant::UsdM],
+            instruments: cast.lines.into_iter().map(|(_, markets)| markets).collect(),
         };
         let lines = setup.plan.lines.len();
-        let o = Outside::new(seed, plan.faults, &markets, &limits);
+        let o = Outside::new(seed, plan.faults, &cast.markets, &cast.limits);
         let mut world = Self {
             plan,
             o,
@@ -223,13 +217,19 @@ impl World {
         match (event, process) {
             (Event::Move(ix), _) => return o.on_move(ix),
             (Event::Flush(ix), _) => return o.on_flush(ix),
-            (Event::ToVenue(id, text), _) => return o.on_venue(id, &text),
-            (Event::RestAsked(ask), _) => return o.on_asked(ask, &setup.instruments[ask.line]),
+            (Event::ToVenue(id, text), _) => {
+                let Some(line) = o.conns.get(&id).map(|conn| conn.line) else { return };
+                return o.on_venue(id, &text, &setup.instruments[line]);
+            }
+            (Event::RestAsked(ask), _) => {
+                let instruments = &setup.instruments[ask.line];
+                return o.on_asked(ask, instruments);
+            }
             (Event::Fault(kind), _) => return self.fault(kind),
             (Event::Start, _) => self.start(),
             (Event::ToUs(id, text), Some(p)) => p.on_text(o, id, &text),
             (Event::Gone(id, why), Some(p)) => p.on_gone(o, id, why),
-            (Event::Opened { line, slot, attempt, good }, Some(p)) => p.on_opened(o, setup, line, slot, attempt, good),
+            (Event::Opened { line, slot, attempt, good }, Some(p)) => p.on_opened(o, line, slot, attempt, good),
             (Event::RestAnswered(ask, answer), Some(p)) => p.on_answer(o, ask, answer),
             (Event::Wake, Some(p)) => p.on_wake(o, setup),
             (Event::Sync, p) => {

@@ -1,13 +1,13 @@
 //! Runs seeds of the deterministic world, on several threads, and prints what failed and the figures.
 //!
-//! `wholetape-lab --seeds N [--from S] [--seed S] [--jobs J] [--sockets N]`: `cargo xtask sim` is the way to call it.
+//! `wholetape-lab --seeds N [--from S] [--seed S] [--jobs J] [--sockets N] [--class NAME]`: `cargo xtask sim` is the way to call it.
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use wholetape_lab::{Figures, Plan, World};
+use wholetape_lab::{Class, Figures, Plan, World};
 
 struct Args {
     seeds: u64,
@@ -16,14 +16,52 @@ struct Args {
     jobs: usize,
     failures_max: usize,
     sockets: usize,
+    class: Classes,
+}
+
+/// Which class a seed's world is of.
+#[derive(Clone, Copy)]
+enum Classes {
+    One(Class),
+    /// By turns all that are not Binance's.
+    Others,
+}
+
+impl Classes {
+    fn named(name: &str) -> Result<Self, String> {
+        let known = Class::ALL.map(Class::name).join(", ");
+        match name {
+            "others" => Ok(Self::Others),
+            name => Class::named(name).map(Self::One).ok_or(format!("--class {name}: choose one of {known}, others")),
+        }
+    }
+
+    fn of(self, seed: u64) -> Class {
+        match self {
+            Self::One(class) => class,
+            Self::Others => Class::in_turn(seed),
+        }
+    }
 }
 
 fn args() -> Result<Args, String> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let mut args = Args { seeds: 200, from: 0, one: None, jobs: cores, failures_max: 20, sockets: 1 };
+    let mut args = Args {
+        seeds: 200,
+        from: 0,
+        one: None,
+        jobs: cores,
+        failures_max: 20,
+        sockets: 1,
+        class: Classes::One(Class::Binance),
+    };
     let mut given = std::env::args().skip(1);
     while let Some(name) = given.next() {
-        let value = given.next().ok_or_else(|| format!("{name} needs a number"))?;
+        let value = given.next().ok_or_else(|| format!("{name} needs a value"))?;
+        if name == "--class" {
+            args.class = Classes::named(&value)?;
+            continue;
+        }
         let number: u64 = value.parse().map_err(|_| format!("{name} {value}: not a number"))?;
         match name.as_str() {
             "--seeds" => args.seeds = number,
@@ -39,9 +77,9 @@ fn args() -> Result<Args, String> {
 }
 
 /// A panic of ours is a finding like any other.
-fn run(seed: u64, sockets: usize, verbose: bool) -> (Result<Figures, String>, u64) {
+fn run(seed: u64, class: Class, sockets: usize, verbose: bool) -> (Result<Figures, String>, u64) {
     let done = std::panic::catch_unwind(|| {
-        let mut world = World::new(Plan { sockets, ..Plan::of(seed) });
+        let mut world = World::new(Plan { sockets, class, ..Plan::of(seed) });
         world.verbose = verbose;
         let result = world.run();
         let trace = world.witness.trace.0;
@@ -64,8 +102,9 @@ fn main() -> ExitCode {
     };
     if let Some(seed) = args.one {
         let plan = Plan::of(seed);
-        println!("seed {seed}: {} s, {:#?}", plan.seconds, plan.faults);
-        let (result, trace) = run(seed, args.sockets, true);
+        let class = args.class.of(seed);
+        println!("seed {seed}, {}: {} s, {:#?}", class.name(), plan.seconds, plan.faults);
+        let (result, trace) = run(seed, class, args.sockets, true);
         println!("trace {trace:016x}");
         return match result {
             Ok(figures) => {
@@ -90,13 +129,15 @@ fn main() -> ExitCode {
                         return;
                     }
                     let seed = args.from + at;
-                    let (result, _) = run(seed, args.sockets, false);
+                    let class = args.class.of(seed);
+                    let (result, _) = run(seed, class, args.sockets, false);
                     let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
                     total.2 += 1;
                     match result {
                         Ok(figures) => total.0.add(&figures),
                         Err(why) => {
-                            println!("seed {seed} FAILED: {why}\n  rerun it alone: cargo xtask sim --seed {seed}");
+                            let class = class.name();
+                            println!("seed {seed} of {class} FAILED: {why}\n  rerun it alone: cargo xtask sim --seed {seed} --class {class}");
                             total.1.push((seed, why));
                             if total.1.len() >= args.failures_max {
                                 stop.store(true, Ordering::Relaxed);
