@@ -478,7 +478,9 @@ impl TradeFlow {
         let (id, left) = match before.filter(|id| fresh(&hole) && *id < lo.saturating_sub(1)) {
             _ if from_newest >= lo && !hole.left_first => (from_newest, false),
             Some(id) => (id, false),
-            None => (lo.saturating_sub(1), true),
+            // What we hold below shows that nothing lies between. A backlog begins where we hold nothing, and may be the venue's first trade:
+            // where ids are found by time, the one before that would be looked for in vain.
+            None => (if self.ledger.holds(lo.saturating_sub(1)) { lo - 1 } else { lo }, true),
         };
         Some(Asked { ask: Ask::From { id, hole: true }, at: now, gap: hole.gap, left, backlog })
     }

@@ -362,6 +362,39 @@ fn the_backlog_begins_where_time_says_and_its_newest_page_is_first() {
     assert!(newest_first[0] > 148_000, "{newest_first:?}");
 }
 
+/// The id before a backlog is held by nobody, and may never have been: the venue's first trade is asked for by its own id.
+#[test]
+fn the_oldest_page_of_a_backlog_begins_with_its_first_trade() {
+    let mut f = with_backlog(Vec::new(), Ts::ZERO);
+    let (edge, first) = (149_400, 150_000);
+    f.on_live(first, event(first), event(first), 1);
+    f.anchor(event(first), event(first), 5);
+    let at = f.poll_backlog(event(first)).unwrap();
+    answer_to(&mut f, at, &[edge], event(first));
+    let ask = f.poll_backlog(event(first) + Duration::from_secs(1)).unwrap();
+    assert_eq!(ask, Ask::From { id: edge, hole: true }, "which is held");
+
+    // Before the stream is acknowledged both edges are asked for, and what these answers show is of no hole yet.
+    let span = Duration::from_secs(100);
+    let mut f = TradeFlow::new(true, Ledger::from_runs(Vec::new()), &[], Ts::ZERO).with_history(
+        TradeHistory::default(),
+        span,
+        (Ts::ZERO, Ts::ZERO),
+        &[],
+    );
+    f.on_live(first, event(first), event(first), 1);
+    f.anchor(event(first), event(first), 5);
+    for shown in [edge, first] {
+        let ask = f.poll_backlog(event(first)).unwrap();
+        assert!(matches!(ask, Ask::At(_) | Ask::Newest), "{ask:?}");
+        answer_to(&mut f, ask, &[shown], event(first));
+    }
+    let ask = f.poll_backlog(event(first) + Duration::from_secs(1)).unwrap();
+    assert_eq!(ask, Ask::From { id: edge, hole: true }, "nothing below it is held");
+    let (_, marks) = answer_to(&mut f, ask, &(edge..=first).collect::<Vec<_>>(), event(first));
+    assert_eq!((marks[0].state, f.open_gaps()), (GapState::Healed, 0));
+}
+
 #[test]
 fn a_backlog_that_the_tape_holds_is_not_asked_for_again() {
     let mut f = with_backlog(vec![(1, 5_000)], T0 - Duration::from_secs(200));
