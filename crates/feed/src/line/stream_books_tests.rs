@@ -435,4 +435,13 @@ fn what_speaks_is_confessed_before_all_others_are_acknowledged() {
     b.frame(at(600), "q 0");
     drive(&mut b, 600, 3_000);
     assert_eq!(b.of(super::tests::QUOTES), ["quote 0", "quote 0", "gap lost malformed 0-0"]);
+
+    // Nor does the last of them vouch for what has been silent since before it.
+    let mut b = begin(false);
+    b.frame(at(750), "ack");
+    b.line.on_closed(0, at(900), LinkCause::Error, &mut b.out);
+    b.take();
+    assert_eq!(b.of(super::tests::QUOTES), ["quote 0", "gap open disconnected 0-0"]);
+    let from: Vec<Ts> = b.gap_starts.iter().filter(|g| g.0.starts_with("quote")).map(|g| g.1).collect();
+    assert!(from[0] <= at(2), "from its own last row on: {from:?}");
 }

@@ -132,7 +132,10 @@ impl Line {
                 continue;
             }
             let activity = self.instruments.get(ix).map_or(0, |i| i.evidence(kind));
-            state.opened(now, activity);
+            if state.open_since == Ts::ZERO {
+                // One that spoke before is open since then: that others are acknowledged says nothing of it.
+                state.opened(now, activity);
+            }
             if let Some(instrument) = self.instruments.get_mut(ix) {
                 // What REST showed before is nothing that this subscription could bring.
                 instrument.proof.opened(kind);
