@@ -170,17 +170,19 @@ pub enum Heal {
 pub enum Import {
     /// Binance's daily files (trades, aggTrades, klines). Goes through the running process when one owns the data directory;
     /// nothing is fetched. Ctrl-C stops cleanly, and the same command goes on.
-    BinanceArchive(BinanceArchive),
+    BinanceArchive(ArchiveFiles),
+    /// Bybit's daily trades (public.bybit.com, of spot and of contracts), as `binance-archive`.
+    BybitArchive(ArchiveFiles),
 }
 
 #[derive(Args)]
-pub struct BinanceArchive {
+pub struct ArchiveFiles {
     #[command(flatten)]
     pub layers: Layers,
-    /// Files (.zip or .csv, named as the archive names them), or directories of them. A `.CHECKSUM` beside a file is verified.
+    /// Files (.zip, .csv.gz or .csv, named as the archive names them), or directories of them. A `.CHECKSUM` beside a file is verified.
     #[arg(required = true, value_name = "FILE|DIR")]
     pub paths: Vec<PathBuf>,
-    /// spot, um or cm, for files whose path does not tell (…/futures/um/daily/…)
+    /// For files whose name and path do not tell (…/futures/um/daily/…): Binance's spot, um or cm; Bybit's linear or inverse
     #[arg(long, value_name = "MARKET")]
     pub market: Option<String>,
     /// Exit status 1 also when a file was passed over because nothing is held of its day.
@@ -536,6 +538,7 @@ mod tests {
             "wholetape verdict --truth sim -c wholetape.toml --json",
             "wholetape heal backfill --instrument BTCUSDT.BINANCE --from 2h --to now --data d --json",
             "wholetape heal import binance-archive data/spot/daily x.zip --market um --strict --data d --json",
+            "wholetape heal import bybit-archive trading/BTCUSD BTCUSDT_2026-09-01.csv.gz --market inverse -c x.toml",
             "wholetape replay --data d --from 2h --to 1h --instruments BTC*,ETH* --kinds trade,book --speed max --into r --serve 0",
             "wholetape replay --data d --order ts_event --window 5s --require-complete --stdout --speed 10",
             "wholetape defaults",

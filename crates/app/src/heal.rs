@@ -22,7 +22,8 @@ use crate::signals;
 pub fn run(args: &cli::Heal) -> anyhow::Result<ExitCode> {
     let args = match args {
         cli::Heal::Backfill(args) => args,
-        cli::Heal::Import(cli::Import::BinanceArchive(args)) => return crate::import::verb(args),
+        cli::Heal::Import(cli::Import::BinanceArchive(args)) => return crate::import::verb("binance", args),
+        cli::Heal::Import(cli::Import::BybitArchive(args)) => return crate::import::verb("bybit", args),
     };
     let now = wholetape_feed::clock::wall();
     let (from, to) = (time(&args.from, now).context("--from")?, time(&args.to, now).context("--to")?);

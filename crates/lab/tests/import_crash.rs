@@ -1,19 +1,19 @@
-//! Days from an archive on their way into the catalog, on a disk that dies at any step.
+//! Days from an archive on their way into the catalog, on a disk that dies at any step; in every second story ids are names.
 //!
 //! `WHOLETAPE_CRASHES=500` makes so many crashes (the default is for CI), `WHOLETAPE_SEED=n` runs one story alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use wholetape_lab::dice::Dice;
 use wholetape_lab::disk::MemDisk;
 use wholetape_model::record::encode;
-use wholetape_model::{Body, Price, Row, RowFlags, Scales, Size, Topic, Trade, TradeCondition, Ts};
+use wholetape_model::{Body, Price, Record, Row, RowFlags, Scales, Size, Topic, Trade, TradeCondition, TradeId, Ts};
 use wholetape_store::catalog::{Catalog, CatalogConfig};
 use wholetape_store::columns::Dialect;
 use wholetape_store::file::{Codec, Reader};
-use wholetape_store::import::{self, Added, Day, Need, Stored, key};
+use wholetape_store::import::{self, Added, Day, Happened, Need, Stored, key};
 use wholetape_store::manifest::{Change, Part};
 use wholetape_store::rows::Rows;
 use wholetape_store::scan::PartReader;
@@ -36,18 +36,35 @@ fn day_of(id: u64) -> i64 {
     FIRST + (id / ROWS) as i64
 }
 
+/// What the venue calls it: by a number, or by a name that tells no order.
+fn called(id: u64, named: bool) -> TradeId {
+    let bits = u128::from(id) << 80 | u128::from(id.wrapping_mul(0x9E37_79B9) as u32) << 96 | 1 << 127 | 1 << 63;
+    if named { TradeId::uuid(bits).unwrap() } else { id.into() }
+}
+
+/// The reverse.
+fn number_of(record: &Record<'_>) -> u64 {
+    let Ok(Body::Trade(trade)) = record.view() else { panic!("{record:?}") };
+    trade.id.number().unwrap_or((trade.id.bits() >> 80) as u64 & 0xFFFF)
+}
+
 /// What the venue published as `id`. The last day needs more digits than the others.
-fn published(id: u64) -> Row<'static> {
+fn published(id: u64, named: bool) -> Row<'static> {
     let at = day_of(id) * DAY + (id % ROWS / 5) as i64 * 7_000_000 + 3;
     let raw = if id / ROWS == DAYS - 1 { id as i64 * 10 + 1 } else { id as i64 * 100 };
     let (price, size, condition) = (Price(raw), Size(5), TradeCondition::Regular);
-    let body = Body::Trade(Trade { id: id.into(), first_id: id, last_id: id, price, size, aggressor: None, condition });
+    let (aggressor, numbers) = (None, if named { 0 } else { id });
+    let (first_id, last_id, id) = (numbers, numbers, called(id, named));
+    let body = Body::Trade(Trade { id, first_id, last_id, price, size, aggressor, condition });
+    let flags = if named { RowFlags::LATE_ARCHIVE.with(RowFlags::LOOSE_ID) } else { RowFlags::LATE_ARCHIVE };
     let (ts_event, ts_recv, scales) = (Ts(at), Ts(at + DAY), Scales { price: 3, size: 1 });
-    Row { ts_event, ts_recv, conn: 0, frame: 0, flags: RowFlags::LATE_ARCHIVE, scales, body }
+    Row { ts_event, ts_recv, conn: 0, frame: 0, flags, scales, body }
 }
 
 struct World {
     seed: u64,
+    /// Ids are names.
+    named: bool,
     dice: Dice,
     disk: MemDisk,
     catalog: Option<Catalog>,
@@ -61,7 +78,7 @@ impl World {
         let mut dice = Dice::new(seed);
         let disk = MemDisk::new(Path::new(DATA), seed);
         let dialects = if dice.one_in(2) { vec![Dialect::V2] } else { vec![Dialect::V2, Dialect::V1] };
-        Self { seed, dice, disk, catalog: None, dialects, held: BTreeMap::new() }
+        Self { seed, named: seed.is_multiple_of(2), dice, disk, catalog: None, dialects, held: BTreeMap::new() }
     }
 
     fn start(&mut self) -> Result<(), StoreError> {
@@ -96,7 +113,9 @@ impl World {
             let mut rows = Rows::default();
             for id in day * ROWS..(day + 1) * ROWS {
                 if self.dice.one_in(3) {
-                    let row = Row { flags: RowFlags::LATE_REST, ..published(id) };
+                    let published = published(id, self.named);
+                    let loose = if self.named { RowFlags::LOOSE_ID } else { RowFlags::default() };
+                    let row = Row { flags: RowFlags::LATE_REST.with(loose), ..published };
                     rows.push_with(row.ts_event, |out| _ = encode(&row, 0, id + 1, 1, out)).unwrap();
                     self.held.insert(id, (id + 1, 0));
                 }
@@ -116,21 +135,30 @@ impl World {
     fn import(&mut self, ids: &[u64]) -> Result<u64, StoreError> {
         let (topic, catalog) = (topic(), self.catalog.as_mut().expect("it runs"));
         let (mut missing, mut need, mut added) = (Vec::new(), Need::default(), 0);
-        let mut stored = Stored::open(catalog, &topic, Table::Trade, (ids[0], ids[ids.len() - 1]))?;
-        for id in ids {
-            match stored.row(catalog, *id)? {
-                Some(record) => assert_eq!(key(&record), Some(*id)),
-                None => {
-                    missing.push(*id);
-                    need.see(&published(*id));
+        let (first, last, named) = (ids[0], ids[ids.len() - 1], self.named);
+        if named {
+            let (from, to) = (Ts(day_of(first) * DAY), Ts((day_of(last) + 1) * DAY));
+            let mut held = BTreeSet::new();
+            Happened::open(catalog, &topic, Table::Trade, (from, to))?.each(catalog, &mut |record| {
+                assert!(held.insert(number_of(record)), "seed {}: handed over twice", self.seed);
+                Ok::<(), StoreError>(())
+            })?;
+            missing.extend(ids.iter().filter(|id| !held.contains(id)));
+        } else {
+            let mut stored = Stored::open(catalog, &topic, Table::Trade, (first, last))?;
+            for id in ids {
+                match stored.row(catalog, *id)? {
+                    Some(record) => assert_eq!(key(&record), Some(*id)),
+                    None => missing.push(*id),
                 }
             }
         }
+        missing.iter().for_each(|id| need.see(&published(*id, named)));
         for of_day in missing.chunk_by(|a, b| day_of(*a) == day_of(*b)) {
             let mut rows = of_day.iter();
             let of = Day { topic: &topic, table: Table::Trade, day: day_of(of_day[0]) };
             let done = import::day(catalog, &of, need, &mut |put| match rows.next() {
-                Some(id) => put(&published(*id)).map(|()| true),
+                Some(id) => put(&published(*id, named)).map(|()| true),
                 None => Ok(false),
             })?;
             assert_eq!(done, Added { rows: of_day.len() as u64, revised: done.revised });
@@ -151,11 +179,11 @@ impl World {
             let mut reader = PartReader::open(&self.disk, Path::new(DATA), part).unwrap();
             while reader.next(&mut rows).unwrap() {
                 for (ts, record) in rows.iter() {
-                    let (id, place) = (key(&record).unwrap(), (ts.0, record.seq()));
+                    let (id, place) = (number_of(&record), (ts.0, record.seq()));
                     let in_order = place > last || place == last && place.1 == 0;
                     assert!(in_order, "seed {}: id {id} at {place:?} behind {last:?}", self.seed);
                     assert_eq!(names::day_of(ts), part.day);
-                    let truth = published(id);
+                    let truth = published(id, self.named);
                     assert_eq!((record.ts_event(), record.ts_recv()), (truth.ts_event, truth.ts_recv));
                     let (Ok(Body::Trade(got)), Body::Trade(want)) = (record.view(), truth.body) else { panic!("{id}") };
                     let price = |p: Price, s: Scales| s.price(p).canonical();

@@ -24,7 +24,7 @@ pub enum StoreError {
     Newer { path: PathBuf, format: u32, newest: u32 },
     #[error("{path}: the manifest lists it, and it is not there or not what it was: {why}")]
     Changed { path: PathBuf, why: String },
-    #[error("the ids of {0} do not count its trades: no file of an archive can be held against them by id")]
+    #[error("the ids of {0} do not count its trades: no file of numbered trades can be held against them")]
     Loose(Topic),
     #[error("another process ({0}) writes this catalog: stop it, or send the command to it")]
     Taken(String),

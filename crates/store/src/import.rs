@@ -7,6 +7,8 @@
 //! its `ts_event`, moved between those of its neighbours, and one ns behind the row before where it would be the same, so that
 //! `(ts_init, seq)` still names each row wherever there is room for that.
 
+mod happened;
+
 use std::collections::VecDeque;
 
 use wholetape_model::record::encode;
@@ -27,12 +29,15 @@ use crate::rows::Rows;
 use crate::scan::{Chain, PartReader};
 use crate::table::Table;
 
+pub use crate::repeats::spread;
+pub use happened::Happened;
+
 /// Row groups of stored rows that are in memory at a time.
 const LOADED_MAX: usize = 3;
 /// No bar lasts longer, ns.
 const BAR_MAX: i64 = 32 * 86_400_000_000_000;
 
-/// What a row is told apart by: a trade's id, the open time of a closed bar. `None` of a trade whose id is a UUID: see [`Stored::open`].
+/// What a row is told apart by: a trade's id, the open time of a closed bar. `None` of a trade whose id is a UUID: see [`Happened`].
 #[must_use]
 pub fn key(record: &Record<'_>) -> Option<u64> {
     match record.view() {
@@ -66,7 +71,8 @@ impl Stored {
     /// What is stored of a topic's table with keys in `[lo, hi]`.
     ///
     /// # Errors
-    /// A file that is damaged or not there; trades whose ids do not count: between two of them nothing is known to be missing.
+    /// A file that is damaged or not there; trades whose ids do not count: between two of them nothing is known to be missing,
+    /// and they are found by [`Happened`] alone.
     pub fn open(catalog: &Catalog, topic: &Topic, table: Table, (lo, hi): (u64, u64)) -> Result<Self, StoreError> {
         let of = |p: &&Part| p.topic == topic.as_str() && p.table == table.as_str();
         if catalog.state().parts.values().filter(of).any(repeats::may_have) {

@@ -113,8 +113,9 @@ impl Among<'_> {
     }
 }
 
-/// Any number, equal for equal ids, and spread evenly: ids may differ in any of their parts alone (a block's height, a place in it).
-fn spread(id: TradeId) -> u64 {
+/// A number, equal for equal ids, and spread evenly: ids may differ in any of their parts alone (a block's height, a place in it).
+#[must_use]
+pub fn spread(id: TradeId) -> u64 {
     let bits = id.bits();
     let mixed = ((bits >> 64) as u64).rotate_left(32) ^ bits as u64;
     mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32

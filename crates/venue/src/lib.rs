@@ -35,11 +35,14 @@
 //! | `polls.rs` | REST polls by the clock |
 //! | `reading.rs` | how frames and answers are read: scanner, decoder, sentinel, counts |
 //! | `sentinel.rs`, `shape.rs` | frames that no longer look as documented |
+//! | `archive.rs` | files of a venue's daily archive: names, rows, and what is wrong with them |
+//! | `twins.rs` | names for trades that have none |
 //! | `counter.rs` | a connection's message counter made into links between one book's updates |
 //!
 //! The rest of the system knows no venue: a book's rule, the reach of past trades, heartbeats and bans are data that the folder
 //! hands out ([`Session::book_rule`], [`Session::trade_history`], [`VenueLimits`]).
 
+pub mod archive;
 pub mod binance;
 pub mod bybit;
 pub mod counter;
@@ -61,6 +64,7 @@ pub mod session;
 pub mod shape;
 pub mod subscriptions;
 pub mod symbols;
+mod twins;
 
 pub use wholetape_model::{BookRule, Chain, book_rule::Checksum};
 use wholetape_model::{InstrumentDef, InstrumentId, InstrumentIx};

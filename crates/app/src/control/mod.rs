@@ -47,7 +47,14 @@ pub enum Request {
         paths: Vec<String>,
         #[serde(default)]
         market: Option<String>,
+        /// Whose they are: `binance` or `bybit`.
+        #[serde(default = "binance")]
+        archive: String,
     },
+}
+
+fn binance() -> String {
+    "binance".into()
 }
 
 /// For the message that refuses an unknown one.
@@ -93,6 +100,8 @@ mod tests {
         let text = serde_json::to_string(&request).unwrap();
         assert_eq!(parse(&text), Ok(request));
         assert_eq!(parse("{\"op\":\"ping\"}"), Ok(Request::Ping));
+        let plain = Request::Import { paths: vec!["/a".into()], market: None, archive: "binance".into() };
+        assert_eq!(parse("{\"op\":\"heal.import\",\"paths\":[\"/a\"]}"), Ok(plain), "as it was asked for before");
         for (text, part) in [
             ("{\"op\":\"fly\"}", "unknown request `fly`; known are ping, heal.backfill, heal.import"),
             ("{}", "unknown request ``"),

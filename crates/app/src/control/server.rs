@@ -15,6 +15,7 @@ use wholetape_tape::Tape;
 
 use super::{LINE_MAX, Request, heal, parse};
 use crate::import;
+use crate::import::find::Wanted;
 
 /// Conversations at a time; more are refused at once.
 const CONVERSATIONS_MAX: usize = 32;
@@ -142,9 +143,9 @@ async fn talk(stream: UnixStream, reach: Reach, stop: CancellationToken) {
             let work = |tell, wish| heal::run(reach.tape, reach.asker, stretch, tell, wish);
             converse(&mut read, &mut write, &stop, work).await
         }
-        Ok(Request::Import { paths, market }) => match market.as_deref().map(import::job::market).transpose() {
-            Ok(market) => {
-                let order = import::job::Order { paths: paths.into_iter().map(PathBuf::from).collect(), market };
+        Ok(Request::Import { paths, market, archive }) => match Wanted::parse(&archive, market.as_deref()) {
+            Ok(wanted) => {
+                let order = import::job::Order { paths: paths.into_iter().map(PathBuf::from).collect(), wanted };
                 let bulk = Box::new(import::bulk::NoCatalog::RUNNING);
                 let work = |tell, wish| import::run(reach.tape, Some(reach.asker), bulk, order, tell, wish);
                 converse(&mut read, &mut write, &stop, work).await

@@ -7,20 +7,21 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, mpsc};
 
 use anyhow::Context;
-use wholetape_model::{Body, Kind, Row as TapeRow, RowFlags, Topic, Ts};
+use wholetape_model::{Body, Kind, Row as TapeRow, Topic, Ts};
 use wholetape_store::catalog::Catalog;
-use wholetape_store::import::{self as store, Day, Need, Stored};
+use wholetape_store::import::{self as store, Day, Happened, Need, Stored};
 use wholetape_store::seqs::Seqs;
 use wholetape_store::table::Table;
 use wholetape_store::{StoreError, names};
 use wholetape_tape::RealDisk;
-use wholetape_venue::binance::archive::{Data, Row};
+use wholetape_venue::archive::{Data, Row};
 
 use super::compare::{Difference, compare};
 use super::file;
-use super::find::Found;
-use super::held::row_of;
-use super::report::{DETAILS_MAX, FileReport, Status};
+use super::find::{By, Found};
+use super::held::{flags, row_of};
+use super::named::{self, Slim};
+use super::report::{FileReport, Status};
 use crate::store::keeper::StorePlan;
 
 /// Rows on their way from the file to the catalog: so many at a time, and so many such pieces.
@@ -44,7 +45,7 @@ pub struct OnTape {
 /// A file that was read to its end, so its rows are good.
 pub struct About<'a> {
     pub found: &'a Found,
-    /// Its first and last key.
+    /// Its first and last key; of names there are none.
     pub ends: (u64, u64),
     pub tape: &'a [OnTape],
     /// When it is: rows are received now.
@@ -140,6 +141,7 @@ fn place(catalog: &Catalog, about: &About<'_>) -> anyhow::Result<Result<(Topic, 
         None => singles(catalog, &trade),
     };
     Ok(match found.named.data {
+        _ if found.market.by() != By::Number => Ok((trade, Table::Trade)),
         Data::Klines(period) => Ok((Topic::new(Kind::Bar(period), &found.instrument), Table::BarUpdate)),
         Data::Trades if single()? => Ok((trade, Table::Trade)),
         Data::Trades => Ok((Topic::new(Kind::TradeRaw, &found.instrument), Table::TradeRaw)),
@@ -167,7 +169,8 @@ fn take(
     report: &mut FileReport,
 ) -> anyhow::Result<()> {
     let (missing, need) = against(catalog, about, topic, table, report)?;
-    report.status = if report.equal + report.different > 0 { Status::Compared } else { Status::Imported };
+    let held = report.equal + report.different + report.archive_errors;
+    report.status = if held > 0 { Status::Compared } else { Status::Imported };
     if missing.is_empty() {
         return Ok(());
     }
@@ -214,6 +217,9 @@ fn against(
     table: Table,
     report: &mut FileReport,
 ) -> anyhow::Result<(Seqs, Need)> {
+    if about.found.market.by() != By::Number {
+        return by_name(catalog, about, topic, table, report);
+    }
     let (mut missing, mut need) = (Seqs::default(), Need::default());
     let mut stored = Stored::open(catalog, topic, table, about.ends)?;
     let mut n = 0;
@@ -229,7 +235,7 @@ fn against(
                 if fields.is_empty() {
                     report.equal += 1;
                 } else {
-                    report.differ(Difference { line: row.line, key: row.key, seq: held.seq, fields });
+                    report.differ(Difference { line: row.line, key: row.key.into(), seq: held.seq, fields });
                 }
             }
             None => {
@@ -257,8 +263,32 @@ fn against(
     for key in stored.unasked(catalog, ends)? {
         extra.add(key, key);
     }
-    report.archive_errors = extra.count();
-    report.archive_error_keys = extra.intervals().iter().take(DETAILS_MAX).copied().collect();
+    report.lacks(extra.intervals());
+    Ok((missing, need))
+}
+
+/// As [`against`], where ids are names or nothing: keys are lines.
+fn by_name(
+    catalog: &Catalog,
+    about: &mut About<'_>,
+    topic: &Topic,
+    table: Table,
+    report: &mut FileReport,
+) -> anyhow::Result<(Seqs, Need)> {
+    let span = about.found.named.span;
+    let happened = Happened::open(catalog, topic, table, (span.from, span.to))?;
+    let each = |take: named::Take<'_>| happened.each(catalog, &mut |record| take(Slim::held(record)?));
+    let missing = named::against(about.found, (happened.rows, &each), report, about.tell, about.stop)?;
+    let mut need = Need::default();
+    file::each_row(about.found, &mut |row| {
+        if missing.has(row.key) {
+            with(row, about.now, &mut |row| {
+                need.see(row);
+                Ok(())
+            })?;
+        }
+        Ok(())
+    })?;
     Ok((missing, need))
 }
 
@@ -269,7 +299,7 @@ fn with(row: &Row, now: Ts, take: &mut dyn FnMut(&TapeRow<'_>) -> Result<(), Sto
         Body::Bar(bar) => Body::Bar(bar),
         _ => return Ok(()),
     };
-    let (ts_event, scales, flags) = (row.event.ts_event, row.event.scales, RowFlags::LATE_ARCHIVE);
+    let (ts_event, scales, flags) = (row.event.ts_event, row.event.scales, flags(&body));
     take(&TapeRow { ts_event, ts_recv: now, conn: 0, frame: 0, flags, scales, body })
 }
 

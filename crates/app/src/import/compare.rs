@@ -4,8 +4,8 @@
 //! may be finer than the stream's.
 
 use serde_json::{Value, json};
-use wholetape_model::{Body, Decimal, Event, Ts};
-use wholetape_venue::binance::archive::same_time;
+use wholetape_model::{Body, Decimal, Event, TradeId, Ts};
+use wholetape_venue::archive::same_time;
 
 /// A field that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct Field {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     pub line: u64,
-    pub key: u64,
+    pub key: TradeId,
     pub seq: u64,
     pub fields: Vec<Field>,
 }

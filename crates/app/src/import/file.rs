@@ -1,6 +1,6 @@
 //! One file of the archive as a stream of rows: hashed, unpacked and cut into lines, in bounded memory.
 //!
-//! What a zip claims is not believed: it must hold one plain `.csv` file, whose unpacked bytes are counted as they come and whose
+//! A `.gz` is one text, packed. What a zip claims is not believed: it must hold one plain `.csv` file, whose unpacked bytes are counted as they come and whose
 //! name never becomes a path. Lines are bounded, so what unpacks to anything but rows ends at once.
 
 use std::fs::File;
@@ -8,8 +8,10 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use flate2::read::MultiGzDecoder;
 use sha2::{Digest, Sha256};
-use wholetape_venue::binance::archive::{Named, Row, Rows};
+use wholetape_venue::archive::Row;
+use wholetape_venue::binance;
 
 use super::find::Found;
 
@@ -25,7 +27,7 @@ const CHUNK: usize = 256 << 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
     pub rows: u64,
-    /// In what its times are: `ms` or `µs`; empty without a row.
+    /// In what its times are: `ms`, `µs` or `s`; empty without a row.
     pub unit: &'static str,
     pub header: bool,
 }
@@ -77,6 +79,10 @@ fn sha256(path: &Path, stop: &dyn Fn() -> bool) -> anyhow::Result<String> {
 /// A file that is torn, or holds anything but what its name says.
 pub fn each_row(found: &Found, take: &mut dyn FnMut(&Row) -> anyhow::Result<()>) -> anyhow::Result<Shape> {
     let file = File::open(&found.path).with_context(|| found.path.display().to_string())?;
+    if found.name().ends_with(".gz") {
+        let unpacked = MultiGzDecoder::new(BufReader::with_capacity(CHUNK, file));
+        return lines(found, BufReader::with_capacity(CHUNK, unpacked), take);
+    }
     if !found.name().ends_with(".zip") {
         return lines(found, BufReader::with_capacity(CHUNK, file), take);
     }
@@ -103,7 +109,7 @@ fn check_entry(found: &Found, name: &str, size: u64) -> anyhow::Result<()> {
     let plain = name.ends_with(".csv") && !name.contains(['/', '\\', ':']) && !name.contains("..");
     let shown: String = name.chars().take(128).collect();
     anyhow::ensure!(plain, "{zip} holds {shown:?}, where one plain .csv file is expected");
-    let other = Named::parse(name).is_ok_and(|inner| {
+    let other = binance::archive::parse(name).is_ok_and(|inner| {
         (&inner.symbol, inner.data, inner.span) != (&found.named.symbol, found.named.data, found.named.span)
     });
     anyhow::ensure!(!other, "{zip} holds {shown}, which is another file");
@@ -116,7 +122,7 @@ fn lines(
     mut from: impl BufRead,
     take: &mut dyn FnMut(&Row) -> anyhow::Result<()>,
 ) -> anyhow::Result<Shape> {
-    let mut rows = Rows::new(&found.named, found.market);
+    let mut rows = found.market.rows(&found.named);
     let (mut line, mut bytes, mut number, mut count) = (Vec::with_capacity(LINE_MAX), 0_u64, 0_u64, 0_u64);
     loop {
         line.clear();
@@ -124,8 +130,7 @@ fn lines(
         let n = (&mut from).take(LINE_MAX as u64 + 1).read_until(b'\n', &mut line);
         let n = n.with_context(|| format!("{}:{number}: cannot be unpacked or read on", found.name()))?;
         if n == 0 {
-            let unit = rows.unit().map_or("", |unit| unit.as_str());
-            return Ok(Shape { rows: count, unit, header: rows.has_header() });
+            return Ok(Shape { rows: count, unit: rows.unit(), header: rows.has_header() });
         }
         bytes += n as u64;
         anyhow::ensure!(n <= LINE_MAX, "{}:{number}: a line of more than {LINE_MAX} bytes", found.name());

@@ -6,7 +6,7 @@ use wholetape_venue::binance::limits::Variant;
 use zip::write::SimpleFileOptions;
 
 use super::*;
-use crate::import::find::find;
+use crate::import::find::{Wanted, find};
 
 const NAME: &str = "BTCUSDT-aggTrades-2025-01-02";
 const ROWS: &str = "7,60000.1,0.002,9,9,1735776000123,false,true\n8,60000.2,0.002,10,10,1735776000124,true,true\n";
@@ -24,7 +24,7 @@ fn zipped(files: &[(&str, &str)]) -> Vec<u8> {
 fn read(dir: &Path, name: &str, bytes: &[u8]) -> Result<(Shape, Vec<u64>), String> {
     let path = dir.join(name);
     std::fs::write(&path, bytes).unwrap();
-    let (groups, refused) = find(&[path], Some(Variant::Spot)).unwrap();
+    let (groups, refused) = find(&[path], Wanted::Binance(Some(Variant::Spot))).unwrap();
     let found = groups.first().map(|g| g[0].clone()).ok_or_else(|| refused[0].why.clone())?;
     verify(&found, &|| false).map_err(|e| format!("{e:#}"))?;
     let mut keys = Vec::new();
@@ -96,4 +96,41 @@ fn a_checksum_beside_it_must_be_its_own() {
     assert!(read(dir.path(), &zip, &good).unwrap_err().contains("speaks of BTCUSDT-aggTrades-2025-01-03.zip"));
     say("nonsense");
     assert!(read(dir.path(), &zip, &good).unwrap_err().contains("does not begin with a sha256"));
+}
+
+#[test]
+fn a_gz_is_read_to_its_end_or_refused() {
+    let text = "id,timestamp,price,volume,side\n1,1788220800005,60000.1,0.5,buy\n2,1788220800006,60000.1,0.5,sell\n";
+    let pack = |text: &str| {
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        packed.write_all(text.as_bytes()).unwrap();
+        packed.finish().unwrap()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("BTCUSDT_2026-09-01.csv.gz");
+    let read = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        let (groups, _) = find(std::slice::from_ref(&path), Wanted::Bybit(None)).unwrap();
+        let mut keys = Vec::new();
+        let shape = each_row(&groups[0][0], &mut |row| {
+            keys.push(row.key);
+            Ok(())
+        });
+        shape.map(|shape| (shape, keys)).map_err(|e| format!("{e:#}"))
+    };
+    let want = (Shape { rows: 2, unit: "ms", header: true }, vec![2, 3]);
+    let good = pack(text);
+    assert_eq!(read(&good), Ok(want.clone()));
+    // Packed in two pieces, as tools that append do.
+    let (a, b) = text.split_at(40);
+    assert_eq!(read(&[pack(a), pack(b)].concat()), Ok(want));
+    let mut flipped = good.clone();
+    let at = flipped.len() - 6;
+    flipped[at] ^= 0x55;
+    for bytes in [&good[..good.len() - 9], &flipped, text.as_bytes(), &[&good[..], b"more"].concat()] {
+        let error = read(bytes).unwrap_err();
+        assert!(error.starts_with("BTCUSDT_2026-09-01.csv.gz:") && error.contains("cannot be unpacked"), "{error}");
+    }
+    let long = read(&pack(&"1".repeat(100_000_000))).unwrap_err();
+    assert!(long.contains(":1: a line of more than 1024 bytes"), "{long}");
 }

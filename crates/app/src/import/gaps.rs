@@ -6,7 +6,8 @@
 //! - A gap all of whose ids are held is healed by the archive. Ids between two ids of the archive that it does not have were never
 //!   published; of a gap that lies in several files, files of the same command count together.
 //! - A lost gap of which some ids came is stated anew, with what is still missing.
-//! - A lost gap that only its times name is healed when files of the same command cover it, with a margin for clocks.
+//! - A lost gap that only its times name is healed when files of the same command cover it, with a margin for clocks, and lack nothing
+//!   that is held there.
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use wholetape_model::{GapCause, GapState, HealSource, Ts};
 
 use super::held::Held;
 use super::survey::{Stretch, Survey};
-use wholetape_venue::binance::archive::Span;
+use wholetape_venue::archive::Span;
 
 /// More gaps than this in one file become one.
 const GAPS_AT_ONCE: usize = 64;
@@ -32,13 +33,24 @@ pub struct Carry {
     unpublished: Ledger,
     /// Times that they cover, merged.
     spans: Vec<Span>,
-    bar_holes: Vec<(Ts, Ts)>,
+    /// Within them: bars that are not there, and days that lack rows which are held.
+    holes: Vec<(Ts, Ts)>,
     file: String,
 }
 
 impl Carry {
     /// A file was surveyed. `whole`: all its rows can be held after it.
     pub fn add(&mut self, file: &str, span: Span, survey: &Survey, held: &Held, whole: bool, bars: bool) {
+        self.cover(file, span, whole);
+        self.holes.extend(&survey.bar_holes);
+        let Some(ends) = survey.ends.filter(|_| !bars) else { return };
+        let skipped = survey.skipped.iter().flat_map(|(a, b)| held.missing(*a, *b));
+        self.unpublished = Ledger::from_runs(self.unpublished.runs().iter().copied().chain(skipped).collect());
+        self.ids = Ledger::from_runs(self.ids.runs().iter().copied().chain([ends]).collect());
+    }
+
+    /// As [`Carry::add`], of a file of which times alone are known.
+    pub fn cover(&mut self, file: &str, span: Span, whole: bool) {
         self.file = file.to_owned();
         if whole {
             match self.spans.last_mut() {
@@ -46,17 +58,21 @@ impl Carry {
                 _ => self.spans.push(span),
             }
         }
-        self.bar_holes.extend(&survey.bar_holes);
-        let Some(ends) = survey.ends.filter(|_| !bars) else { return };
-        let skipped = survey.skipped.iter().flat_map(|(a, b)| held.missing(*a, *b));
-        self.unpublished = Ledger::from_runs(self.unpublished.runs().iter().copied().chain(skipped).collect());
-        self.ids = Ledger::from_runs(self.ids.runs().iter().copied().chain([ends]).collect());
+    }
+
+    /// A file lacks rows that are held: it proves nothing of what else may be missing.
+    pub fn doubt(&mut self, span: Span) {
+        self.holes.push((span.from, span.to));
     }
 
     fn covers(&self, from: Ts, to: Ts) -> bool {
-        let (from, to) = (from - CLOCKS, to + CLOCKS);
         self.spans.iter().any(|s| s.from <= from && to <= s.to)
-            && !self.bar_holes.iter().any(|(a, b)| *a < to && *b > from)
+    }
+
+    /// Whether everything is known of what happened in a gap, whose ends are receive times.
+    fn proves(&self, from: Ts, to: Ts) -> bool {
+        let (from, to) = (from - CLOCKS, to + CLOCKS);
+        self.covers(from, to) && !self.holes.iter().any(|(a, b)| *a < to && *b > from)
     }
 }
 
@@ -95,28 +111,74 @@ pub fn opens(held: &Held, missing: &[Stretch], heal: &Ledger, file: &str, now: T
     {
         new = vec![((first.0, last.1), Stretch { from: a.from, to: b.to, ..a })];
     }
+    let new = new.into_iter().map(|((from_id, to_id), stretch)| {
+        let missing = held.missing(from_id, to_id).iter().map(|(a, b)| b - a + 1).sum();
+        (
+            Stretch { lo: from_id, hi: to_id, rows: missing, ..stretch },
+            format!("{missing} ids, from {file} of the archive"),
+        )
+    });
+    open(held, new, now)
+}
+
+/// Open gaps for these stretches: ids, times and missing rows of each, and the words.
+fn open(held: &Held, new: impl Iterator<Item = (Stretch, String)>, now: Ts) -> Vec<GapMark> {
     let mut number = u64::try_from(now.0).unwrap_or(1);
     let mut marks = Vec::new();
-    for ((from_id, to_id), stretch) in new {
+    for (stretch, why) in new {
         while held.gaps.contains_key(&number) {
             number += 1;
         }
-        let missing = held.missing(from_id, to_id).iter().map(|(a, b)| b - a + 1).sum();
         marks.push(GapMark {
             gap: number,
             state: GapState::Open,
             cause: GapCause::Backlog,
             source: HealSource::None,
-            from_id,
-            to_id,
+            from_id: stretch.lo,
+            to_id: stretch.hi,
             from_ts: stretch.from,
             to_ts: stretch.to,
-            missing,
-            why: format!("{missing} ids, from {file} of the archive"),
+            missing: stretch.rows,
+            why,
         });
         number += 1;
     }
     marks
+}
+
+/// Stretches of missing rows that no id tells, as they are found: those of which a gap speaks are let be, and too many become one.
+pub struct InTime {
+    known: Vec<(Ts, Ts)>,
+    new: Vec<Stretch>,
+}
+
+impl InTime {
+    pub fn new(held: &Held) -> Self {
+        let timed = held.gaps.values().filter(|g| is_unsettled(g) && !is_named(g));
+        Self { known: timed.map(|g| (g.from_ts - CLOCKS, g.to_ts + CLOCKS)).collect(), new: Vec::new() }
+    }
+
+    pub fn add(&mut self, stretch: Stretch) {
+        if self.known.iter().any(|(from, to)| *from <= stretch.from && stretch.to <= *to) {
+            return;
+        }
+        self.new.push(stretch);
+        if self.new.len() > GAPS_AT_ONCE
+            && let (Some(first), Some(last)) = (self.new.first().copied(), self.new.last().copied())
+        {
+            let rows = self.new.iter().map(|s| s.rows).sum();
+            self.new = vec![Stretch { to: last.to, hi: last.hi, rows, ..first }];
+        }
+    }
+
+    /// Gaps to be opened before the rows come.
+    pub fn opens(&self, held: &Held, file: &str, now: Ts) -> Vec<GapMark> {
+        let new = self.new.iter().map(|s| {
+            let why = format!("{} trades, from {file} of the archive", s.rows);
+            (Stretch { lo: 0, hi: 0, ..*s }, why)
+        });
+        open(held, new, now)
+    }
 }
 
 fn any_held(ledger: &Ledger, lo: u64, hi: u64) -> bool {
@@ -132,7 +194,12 @@ fn verdict(gap: &GapMark, held: &Held, carry: &Carry) -> Option<GapMark> {
     let file = &carry.file;
     let mark = |state, missing, why| GapMark { state, source: HealSource::Archive, missing, why, ..gap.clone() };
     if !is_named(gap) {
-        let healed = gap.state == GapState::Lost && carry.covers(gap.from_ts, gap.to_ts);
+        let healed = match (gap.state, gap.cause) {
+            (GapState::Lost, _) => carry.proves(gap.from_ts, gap.to_ts),
+            // Of an import's own making ([`InTime`]): from the first missing row to the last.
+            (GapState::Open, GapCause::Backlog) => carry.covers(gap.from_ts, gap.to_ts),
+            _ => false,
+        };
         return healed.then(|| {
             mark(GapState::Healed, 0, format!("the archive covers this time and all of it is held ({file})"))
         });

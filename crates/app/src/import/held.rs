@@ -1,19 +1,22 @@
 //! What the tape holds of one topic, by key: where each row stands, and every gap's newest mark.
 //!
+//! Rows whose ids are names have no such keys: they are read again by who compares them ([`Held::each`]), and of those that came
+//! since, the names are kept.
+//!
 //! Rows are not kept: consecutive ids on consecutive seqs are one entry, so a day of millions of trades is a few thousand entries.
 //! The rows themselves are read again, a stretch at a time, when they are compared.
 //!
 //! Invariant: it holds what the tape held at `seen`, from its start on; [`Held::catch_up`] moves `seen` and forgets nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use anyhow::Context;
 use wholetape_feed::line::late;
 use wholetape_feed::line::trades::GapMark;
-use wholetape_model::{Body, Event, Record, Topic, Ts};
+use wholetape_model::{Body, Event, Record, RowFlags, Topic, TradeId, Ts};
 use wholetape_tape::{Delivery, From, MissedWhy, Reader, ReaderOptions, Tape};
-use wholetape_venue::binance::archive::Span;
+use wholetape_venue::archive::Span;
 
 /// Rows are looked for from this much before their venue time: clocks differ.
 const MARGIN: Duration = Duration::from_secs(3_600);
@@ -33,6 +36,17 @@ pub struct HeldRow {
     pub event: Event,
 }
 
+/// What rows are held by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keys {
+    /// Ids that count.
+    Ids,
+    /// Open times. Of bars only those that open in the span: between two open times there are no keys.
+    Opens,
+    /// Ids that name.
+    Names,
+}
+
 pub struct Held {
     tape: Tape,
     topic: Topic,
@@ -41,9 +55,10 @@ pub struct Held {
     readers: Vec<Reader>,
     /// What is asked about.
     span: Span,
-    /// Of bars only those that open in it: between two open times there are no keys.
-    bars: bool,
+    keys: Keys,
     from: Ts,
+    /// It was scanned up to here.
+    scanned: u64,
     /// First key → last key, seq of the first.
     runs: BTreeMap<u64, (u64, u64)>,
     /// The newest run, which grows.
@@ -58,6 +73,10 @@ pub struct Held {
     pub retained: bool,
     /// Ids that do not count: between two of them nothing is known to be missing.
     pub loose: bool,
+    /// Names of rows of the span that came since the scan.
+    came: HashSet<TradeId>,
+    /// Rows that were withdrawn by then.
+    withdrawn: BTreeSet<u64>,
 }
 
 impl Held {
@@ -65,15 +84,15 @@ impl Held {
     ///
     /// # Errors
     /// When the tape cannot be read.
-    pub fn scan(tape: &Tape, topic: &Topic, span: Span, bars: bool, stop: &dyn Fn() -> bool) -> anyhow::Result<Self> {
-        Self::scan_from(tape, topic, span.from, (span, bars), stop)
+    pub fn scan(tape: &Tape, topic: &Topic, span: Span, keys: Keys, stop: &dyn Fn() -> bool) -> anyhow::Result<Self> {
+        Self::scan_from(tape, topic, span.from, (span, keys), stop)
     }
 
     fn scan_from(
         tape: &Tape,
         topic: &Topic,
         from: Ts,
-        (span, bars): (Span, bool),
+        (span, keys): (Span, Keys),
         stop: &dyn Fn() -> bool,
     ) -> anyhow::Result<Self> {
         let reader = tape.reader(topic, From::Time(from - MARGIN), ReaderOptions::default())?;
@@ -83,8 +102,9 @@ impl Held {
             reader,
             readers: Vec::new(),
             span,
-            bars,
+            keys,
             from,
+            scanned: 0,
             runs: BTreeMap::new(),
             last: None,
             gaps: BTreeMap::new(),
@@ -93,9 +113,13 @@ impl Held {
             within: 0,
             retained: false,
             loose: false,
+            came: HashSet::new(),
+            withdrawn: BTreeSet::new(),
         };
         let before = held.reader.position();
         held.read(stop)?;
+        held.came.clear();
+        held.scanned = held.seen();
         // Rows that came at `from` or later may be gone only where none from before is left.
         let state = tape.topics().into_iter().find(|t| t.topic == *topic);
         held.retained |= state.is_some_and(|t| {
@@ -110,7 +134,7 @@ impl Held {
     /// As [`Held::scan`].
     pub fn rescan(&mut self, from: Ts, stop: &dyn Fn() -> bool) -> anyhow::Result<()> {
         if from < self.from {
-            *self = Self::scan_from(&self.tape, &self.topic, from, (self.span, self.bars), stop)?;
+            *self = Self::scan_from(&self.tape, &self.topic, from, (self.span, self.keys), stop)?;
         }
         Ok(())
     }
@@ -156,6 +180,10 @@ impl Held {
                 self.gaps.insert(mark.gap, mark);
                 return Ok(());
             }
+            Body::Retract(seq) if self.keys == Keys::Names => {
+                self.withdrawn.insert(seq);
+                return Ok(());
+            }
             Body::Retract(seq) => {
                 self.withdraw(seq);
                 return Ok(());
@@ -165,21 +193,25 @@ impl Held {
                 self.loose |= trade.counted(record.flags()).is_none();
                 self.aggregated += u64::from(trade.id != trade.first_id || trade.id != trade.last_id);
             }
-            Body::Bar(bar) if self.bars && self.span.has(bar.open_ts) => self.rows += u64::from(bar.closed),
+            Body::Bar(bar) if self.keys == Keys::Opens && self.span.has(bar.open_ts) => {
+                self.rows += u64::from(bar.closed)
+            }
             _ => return Ok(()),
         }
-        self.within += u64::from(self.bars || self.span.has(record.ts_event()));
-        if let Some(key) = key(&body) {
-            self.hold(key, record.seq())?;
+        let within = self.keys == Keys::Opens || self.span.has(record.ts_event());
+        self.within += u64::from(within);
+        match (self.keys, key(&body)) {
+            (Keys::Names, _) => self.come(&body, within),
+            (_, Some(key)) => self.hold(key, record.seq()),
+            (_, None) => Ok(()),
         }
-        Ok(())
     }
 
     fn hold(&mut self, key: u64, seq: u64) -> anyhow::Result<()> {
         if let Some((lo, hi, first)) = &mut self.last
             && hi.checked_add(1) == Some(key)
             && *first + (*hi - *lo) + 1 == seq
-            && !self.bars
+            && self.keys == Keys::Ids
         {
             *hi = key;
             return Ok(());
@@ -191,6 +223,65 @@ impl Held {
             self.runs.insert(lo, (hi, first));
         }
         anyhow::ensure!(self.runs.len() < ENTRIES_MAX, "{} has too many rows apart for one file", self.topic);
+        Ok(())
+    }
+
+    fn come<L, T>(&mut self, body: &Body<L, T>, within: bool) -> anyhow::Result<()> {
+        // While it is scanned they are none yet.
+        if let Some(id) = late::key(body).filter(|_| within && self.scanned > 0) {
+            self.came.insert(id);
+            anyhow::ensure!(self.came.len() < ENTRIES_MAX, "{} gets too many rows of that day meanwhile", self.topic);
+        }
+        Ok(())
+    }
+
+    /// A row that is held by its key; one with a name, that came since the scan.
+    pub fn holds<L, T>(&self, body: &Body<L, T>) -> bool {
+        match (self.keys, late::key(body)) {
+            (Keys::Names, Some(id)) => self.came.contains(&id),
+            (_, id) => id.and_then(TradeId::number).is_some_and(|key| self.has(key)),
+        }
+    }
+
+    /// These rows are ours: nobody asks for their names any more.
+    pub fn forget(&mut self, rows: &[Event]) {
+        for id in rows.iter().filter_map(|event| late::key(&event.body)) {
+            self.came.remove(&id);
+        }
+    }
+
+    /// Whether rows of the span came since the scan that nobody forgot.
+    pub fn grew(&self) -> bool {
+        !self.came.is_empty()
+    }
+
+    /// Every trade of the span that was held when it was scanned, read once more.
+    ///
+    /// # Errors
+    /// When the tape cannot be read; those of `take`; `stop`.
+    pub fn each(
+        &self,
+        stop: &dyn Fn() -> bool,
+        take: &mut dyn FnMut(&Record<'_>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let options = ReaderOptions::default();
+        let mut reader = self.tape.reader(&self.topic, From::Time(self.from - MARGIN), options)?;
+        let mut batch = Vec::new();
+        while reader.position() < self.scanned && reader.poll_next(&mut batch, BATCH) > 0 {
+            anyhow::ensure!(!stop(), "stopped");
+            for delivery in batch.drain(..) {
+                let Some(record) = delivery.record() else {
+                    // What went before the scan was not among what it found.
+                    anyhow::ensure!(self.retained, "{} loses rows while they are compared", self.topic);
+                    continue;
+                };
+                let is_trade = matches!(record.view(), Ok(Body::Trade(_)));
+                let known = record.seq() <= self.scanned && !self.withdrawn.contains(&record.seq());
+                if is_trade && known && self.span.has(record.ts_event()) {
+                    take(&record)?;
+                }
+            }
+        }
         Ok(())
     }
 
@@ -295,6 +386,14 @@ impl Held {
 /// What tells a row from the others of its topic: an id that counts, the open time of a closed bar.
 pub fn key<L, T>(body: &Body<L, T>) -> Option<u64> {
     late::key(body)?.number()
+}
+
+/// The flags of a row from an archive.
+pub fn flags<L, T>(body: &Body<L, T>) -> RowFlags {
+    match body {
+        Body::Trade(trade) if trade.id.is_uuid() => RowFlags::LATE_ARCHIVE.with(RowFlags::LOOSE_ID),
+        _ => RowFlags::LATE_ARCHIVE,
+    }
 }
 
 /// A record as rows are compared.

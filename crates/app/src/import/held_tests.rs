@@ -54,7 +54,7 @@ fn rows_are_found_wherever_they_stand() {
         trade(18),
     ];
     append(&tape, &topic, &bodies);
-    let mut held = Held::scan(&tape, &topic, hours(0), false, &|| false).unwrap();
+    let mut held = Held::scan(&tape, &topic, hours(0), Keys::Ids, &|| false).unwrap();
     assert_eq!(held.held(0, 99), [(10, 11), (13, 13), (15, 15), (17, 17), (18, 18)]);
     assert_eq!(held.missing(9, 19), [(9, 9), (12, 12), (14, 14), (16, 16), (19, 19)]);
     assert_eq!(held.missing(10, 11), []);
@@ -66,7 +66,7 @@ fn rows_are_found_wherever_they_stand() {
     held.catch_up().unwrap();
     assert_eq!(held.missing(10, 18), [(16, 16)]);
     assert_eq!(rows(&mut held, 12, 14), [(12, 11), (13, 6), (14, 12)]);
-    assert!(Held::scan(&tape, &topic, hours(4), false, &|| false).unwrap().held(0, 99).is_empty());
+    assert!(Held::scan(&tape, &topic, hours(4), Keys::Ids, &|| false).unwrap().held(0, 99).is_empty());
 }
 
 /// Numbers in no order, or none: an archive that was held against them by id would find holes where nothing is missing.
@@ -79,7 +79,7 @@ fn ids_that_do_not_count_are_told() {
         let tape = Tape::open(dir.path(), TapeConfig::default()).unwrap();
         let topic = Topic::new(Kind::Trade, &InstrumentId::new("BTCUSDT", "BYBIT"));
         append(&tape, &topic, &[trade(5)]);
-        let scan = || Held::scan(&tape, &topic, hours(0), false, &|| false).unwrap();
+        let scan = || Held::scan(&tape, &topic, hours(0), Keys::Ids, &|| false).unwrap();
         assert!(!scan().loose);
         let Body::Trade(one) = trade(7) else { unreachable!() };
         let body = Body::Trade(Trade { id, ..one });

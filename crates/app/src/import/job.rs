@@ -1,4 +1,4 @@
-//! An order of `heal import binance-archive`, carried out: the same in a running process and alone under the lock.
+//! An order of `heal import`, carried out: the same in a running process and alone under the lock.
 //!
 //! Each file is read twice: once to know that it is whole and what is missing (`survey`), once to compare and heal, a chunk at a
 //! time. The tape alone is the memory: what was written is believed once it is read there, so a killed import goes on where the
@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use serde_json::{Value, json};
 use wholetape_feed::line::late::Late;
 use wholetape_feed::line::ledger::Ledger;
@@ -16,16 +15,15 @@ use wholetape_feed::line::trades::GapMark;
 use wholetape_model::{Event, GapState, Kind, Topic, Ts};
 use wholetape_tape::Tape;
 use wholetape_tape::coverage::Coverage;
-use wholetape_venue::binance::archive::{Data, Row};
-use wholetape_venue::binance::limits::Variant;
+use wholetape_venue::archive::{Data, Row};
 
 use super::bulk::{About, Bulk, OnTape};
 use super::compare::{Difference, compare};
 use super::file;
-use super::find::{Found, Group, data_of, find};
+use super::find::{By, Found, Group, Wanted, data_of, find};
 use super::gaps::{self, Carry};
-use super::held::{self, Held, HeldRow};
-use super::report::{DETAILS_MAX, FileReport, Status, done};
+use super::held::{Held, HeldRow, Keys};
+use super::report::{FileReport, Status, done};
 use super::survey::{Survey, survey};
 use super::write::{Put, Writer};
 
@@ -41,7 +39,7 @@ const BEHIND_MAX: u32 = 200;
 #[derive(Debug, Clone)]
 pub struct Order {
     pub paths: Vec<PathBuf>,
-    pub market: Option<Variant>,
+    pub wanted: Wanted,
 }
 
 /// Carries out orders. Blocks.
@@ -59,7 +57,7 @@ impl Job<'_> {
     /// What makes the whole order impossible; files that cannot be used are told in the result.
     pub fn run(&mut self, order: &Order) -> anyhow::Result<Value> {
         let begun = Instant::now();
-        let (groups, refused) = find(&order.paths, order.market)?;
+        let (groups, refused) = find(&order.paths, order.wanted)?;
         anyhow::ensure!(!groups.is_empty() || !refused.is_empty(), "no file of the archive there");
         let mut reports: Vec<FileReport> = refused.iter().map(FileReport::refused).collect();
         let files: usize = groups.iter().map(Vec::len).sum();
@@ -81,7 +79,7 @@ impl Job<'_> {
         Ok(done(&reports, begun.elapsed().as_secs_f64(), (self.stop)()))
     }
 
-    fn progress(&mut self, found: &Found, stage: &str, rows: u64, of: Option<u64>, place: (usize, usize)) {
+    pub(super) fn progress(&mut self, found: &Found, stage: &str, rows: u64, of: Option<u64>, place: (usize, usize)) {
         let (name, (file, files)) = (found.name(), place);
         (self.tell)(json!({
             "event": "progress", "stage": stage, "name": name, "rows": rows, "of": of, "file": file, "files": files
@@ -99,6 +97,9 @@ impl Job<'_> {
         let stop = self.stop;
         self.progress(found, "reading", 0, None, place);
         report.checksum = file::verify(found, stop)?;
+        if found.market.by() != By::Number {
+            return self.named(found, carry, report, place);
+        }
         let (candidates, on_tape) = self.candidates(found, data_of(group))?;
         let mut candidates = candidates.into_iter().peekable();
         let ends = loop {
@@ -127,7 +128,19 @@ impl Job<'_> {
             report.why = "the file has no rows".into();
             return Ok(());
         };
-        let of = report.rows;
+        self.bulk(found, ends, &on_tape, report, place)
+    }
+
+    /// The tape knows nothing of it.
+    pub(super) fn bulk(
+        &mut self,
+        found: &Found,
+        ends: (u64, u64),
+        tape: &[OnTape],
+        report: &mut FileReport,
+        place: (usize, usize),
+    ) -> anyhow::Result<()> {
+        let (stop, of) = (self.stop, report.rows);
         let mut tell = |stage: &str, rows: u64| {
             let (name, (file, files)) = (found.name(), place);
             (self.tell)(json!({
@@ -135,7 +148,7 @@ impl Job<'_> {
             }));
         };
         let now = wholetape_feed::clock::wall();
-        let about = About { found, ends, tape: &on_tape, now, tell: &mut tell, stop };
+        let about = About { found, ends, tape, now, tell: &mut tell, stop };
         if let Err(why) = self.bulk.take(about, report)? {
             (report.status, report.why) = (Status::NotHeld, why);
         }
@@ -145,17 +158,17 @@ impl Job<'_> {
     /// Topics whose ids may be the file's, with what is held of them; and what the tape has of all that it may be about.
     fn candidates(&self, found: &Found, data: Option<Data>) -> anyhow::Result<(Vec<Held>, Vec<OnTape>)> {
         let span = found.named.span;
-        let (kinds, bars): (Vec<Kind>, _) = match data {
-            Some(Data::AggTrades) => (vec![Kind::Trade], false),
-            Some(Data::Trades) => (vec![Kind::TradeRaw, Kind::Trade], false),
-            Some(Data::Klines(period)) => (vec![Kind::Bar(period)], true),
-            None => (Vec::new(), false),
+        let (kinds, keys): (Vec<Kind>, _) = match data {
+            Some(Data::AggTrades) => (vec![Kind::Trade], Keys::Ids),
+            Some(Data::Trades) => (vec![Kind::TradeRaw, Kind::Trade], Keys::Ids),
+            Some(Data::Klines(period)) => (vec![Kind::Bar(period)], Keys::Opens),
+            None => (Vec::new(), Keys::Ids),
         };
         let (mut all, mut on_tape) = (Vec::new(), Vec::new());
         for kind in kinds {
             let topic = Topic::new(kind, &found.instrument);
             if self.tape.head(&topic).is_some_and(|head| head > 0) {
-                let held = Held::scan(&self.tape, &topic, span, bars, self.stop)?;
+                let held = Held::scan(&self.tape, &topic, span, keys, self.stop)?;
                 anyhow::ensure!(
                     !held.loose,
                     "the ids of {topic} do not count its trades: no file is held against them by id"
@@ -183,8 +196,7 @@ impl Job<'_> {
         let bars = matches!(found.named.data, Data::Klines(_));
         report.topic = held.topic().to_string();
         report.bars = bars;
-        report.archive_errors = survey.extra.iter().map(|(a, b)| b - a + 1).sum();
-        report.archive_error_keys = survey.extra.iter().take(DETAILS_MAX).copied().collect();
+        report.lacks(&survey.extra);
         let (first, last) = survey.ends.unwrap_or((1, 0));
         // A verdict is about all of a gap, also what was held before this day.
         let earliest = gaps::named_within(&held, first, last).map(|g| g.from_ts).filter(|ts| *ts > Ts::ZERO).min();
@@ -223,12 +235,23 @@ impl Job<'_> {
         let Pass { mut held, report, .. } = pass;
         let whole = report.not_compared == 0;
         carry.add(found.name(), found.named.span, survey, &held, whole, bars);
-        let verdicts = gaps::verdicts(&held, carry);
+        self.settle(found, &mut held, carry, report)
+    }
+
+    /// Writes the verdicts that are due.
+    pub(super) fn settle(
+        &mut self,
+        found: &Found,
+        held: &mut Held,
+        carry: &Carry,
+        report: &mut FileReport,
+    ) -> anyhow::Result<()> {
+        let verdicts = gaps::verdicts(held, carry);
         for mark in &verdicts {
             report.count_mark(mark.state);
         }
         if !verdicts.is_empty() {
-            put(&mut self.writer, found, &mut held, Vec::new(), Vec::new(), verdicts)?;
+            put(&mut self.writer, found, held, Vec::new(), Vec::new(), verdicts)?;
         }
         Ok(())
     }
@@ -268,13 +291,13 @@ fn concerns(held: &Held, found: &Found, survey: &Survey) -> bool {
 }
 
 /// The second reading of one file.
-struct Pass<'a> {
-    found: &'a Found,
-    held: Held,
-    heal: Ledger,
-    opens: Vec<GapMark>,
-    late: Vec<Event>,
-    report: &'a mut FileReport,
+pub(super) struct Pass<'a> {
+    pub found: &'a Found,
+    pub held: Held,
+    pub heal: Ledger,
+    pub opens: Vec<GapMark>,
+    pub late: Vec<Event>,
+    pub report: &'a mut FileReport,
 }
 
 impl Pass<'_> {
@@ -290,12 +313,7 @@ impl Pass<'_> {
             };
             match held {
                 Some(held) => self.compare(&row, &held),
-                None if self.heal.holds(row.key) && !self.held.has(row.key) => {
-                    self.late.push(row.event);
-                    if self.late.len() >= BATCH {
-                        self.flush(writer)?;
-                    }
-                }
+                None if self.heal.holds(row.key) && !self.held.has(row.key) => self.add(row.event, writer)?,
                 None => self.report.not_compared += 1,
             }
         }
@@ -307,11 +325,17 @@ impl Pass<'_> {
         if fields.is_empty() {
             self.report.equal += 1;
         } else {
-            self.report.differ(Difference { line: row.line, key: row.key, seq: held.seq, fields });
+            self.report.differ(Difference { line: row.line, key: row.key.into(), seq: held.seq, fields });
         }
     }
 
-    fn flush(&mut self, writer: &mut Writer) -> anyhow::Result<()> {
+    /// A row that is missing.
+    pub fn add(&mut self, event: Event, writer: &mut Writer) -> anyhow::Result<()> {
+        self.late.push(event);
+        if self.late.len() >= BATCH { self.flush(writer) } else { Ok(()) }
+    }
+
+    pub fn flush(&mut self, writer: &mut Writer) -> anyhow::Result<()> {
         if self.late.is_empty() {
             return Ok(());
         }
@@ -334,7 +358,6 @@ fn put(
     rows: Vec<Event>,
     verdicts: Vec<GapMark>,
 ) -> anyhow::Result<u64> {
-    let key = |event: &Event| held::key(&event.body).unwrap_or(0);
     let mut late = Late { topic: held.topic().clone(), seen: held.seen(), opens, rows, verdicts };
     let mut tries = 0;
     while writer.put(&found.instrument, &late)? == Put::Behind {
@@ -342,12 +365,12 @@ fn put(
         anyhow::ensure!(tries < BEHIND_MAX, "{} moves on faster than it can be read", late.topic);
         held.catch_up()?;
         late.seen = held.seen();
-        late.rows.retain(|event| !held.has(key(event)));
+        late.rows.retain(|event| !held.holds(&event.body));
         late.verdicts.retain(|mark| held.gaps.get(&mark.gap).is_none_or(|now| !is_settled(now)));
     }
     let began = Instant::now();
     let shown = |held: &Held| {
-        late.rows.iter().all(|event| held.has(key(event)))
+        late.rows.iter().all(|event| held.holds(&event.body))
             && late.opens.iter().all(|mark| held.gaps.contains_key(&mark.gap))
             && late.verdicts.iter().all(|mark| {
                 let now = held.gaps.get(&mark.gap);
@@ -357,6 +380,7 @@ fn put(
     loop {
         held.catch_up()?;
         if shown(held) {
+            held.forget(&late.rows);
             return Ok(late.rows.len() as u64);
         }
         anyhow::ensure!(began.elapsed() < VISIBLE, "{} does not show what was written", late.topic);
@@ -367,18 +391,4 @@ fn put(
 /// Nothing is to be said of it any more.
 fn is_settled(gap: &GapMark) -> bool {
     matches!(gap.state, GapState::Healed | GapState::NeverPublished)
-}
-
-/// What people name a market by.
-///
-/// # Errors
-/// Another word.
-pub fn market(word: &str) -> anyhow::Result<Variant> {
-    match word {
-        "spot" | "binance-spot" => Some(Variant::Spot),
-        "um" | "binance-usdm" => Some(Variant::UsdM),
-        "cm" | "binance-coinm" => Some(Variant::CoinM),
-        _ => None,
-    }
-    .with_context(|| format!("`{word}` is no market: spot, um or cm"))
 }

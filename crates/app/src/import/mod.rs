@@ -1,8 +1,8 @@
-//! `wholetape heal import binance-archive`: the venue's daily files held against the tape, and what is missing healed from them.
+//! `wholetape heal import binance-archive` and `bybit-archive`: a venue's daily files held against the tape, and what is missing healed from them.
 //!
-//! The way of a file: `find` (what it is) → `file` (checksum, unpacked, lines) → `venue::binance::archive` (rows as events) →
-//! `survey` and `compare` (against `held`, what the tape has) → `gaps` (verdicts) → `write` (the line, or a lane of ours). `job` leads
-//! it; `bulk` is where days go that the tape never saw.
+//! The way of a file: `find` (what it is) → `file` (checksum, unpacked, lines) → the venue's `archive` (rows as events) →
+//! `survey` and `compare` (against `held`, what the tape has) → `gaps` (verdicts) → `write` (the line, or a lane of ours). Where ids are
+//! names `named` stands in the place of `survey`. `job` leads it; `bulk` is where days go that the tape never saw.
 
 pub mod bulk;
 pub mod compare;
@@ -11,6 +11,7 @@ pub mod find;
 pub mod gaps;
 pub mod held;
 pub mod job;
+pub mod named;
 pub mod report;
 pub mod survey;
 pub mod write;
@@ -57,9 +58,9 @@ pub async fn run(
     working.await.map_err(|e| e.to_string())?
 }
 
-pub fn verb(args: &cli::BinanceArchive) -> anyhow::Result<ExitCode> {
+pub fn verb(archive: &str, args: &cli::ArchiveFiles) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let last = runtime.block_on(order(args));
+    let last = runtime.block_on(order(archive, args));
     runtime.shutdown_timeout(Duration::from_secs(2));
     let last = last?;
     if args.json {
@@ -75,17 +76,18 @@ pub fn verb(args: &cli::BinanceArchive) -> anyhow::Result<ExitCode> {
     })
 }
 
-async fn order(args: &cli::BinanceArchive) -> anyhow::Result<Value> {
+async fn order(archive: &str, args: &cli::ArchiveFiles) -> anyhow::Result<Value> {
     let mut stop = signals::Stop::new()?;
     let (config, _) = config::load(&args.layers)?;
-    let market = args.market.as_deref().map(job::market).transpose().context("--market")?;
+    let wanted = find::Wanted::parse(archive, args.market.as_deref()).context("--market")?;
     let mut show = Show { live: std::io::stderr().is_terminal(), shown: false };
     if let Some(stream) = client::connect(&control::socket_of(&config.data)).await {
         let paths = args.paths.iter().map(|p| {
             let path = std::path::absolute(p).with_context(|| p.display().to_string())?;
             path.into_os_string().into_string().map_err(|p| anyhow::anyhow!("{} is not UTF-8", p.display()))
         });
-        let request = Request::Import { paths: paths.collect::<anyhow::Result<_>>()?, market: args.market.clone() };
+        let (paths, market) = (paths.collect::<anyhow::Result<_>>()?, args.market.clone());
+        let request = Request::Import { paths, market, archive: archive.to_owned() };
         let size = serde_json::to_string(&request)?.len() as u64;
         anyhow::ensure!(size < control::LINE_MAX, "too many paths for one order: name their directory");
         let last = client::ask(stream, &request, |value| show.line(value), stop.asked()).await?;
@@ -110,7 +112,7 @@ async fn order(args: &cli::BinanceArchive) -> anyhow::Result<Value> {
     let wish = CancellationToken::new();
     let (tell, mut told) = mpsc::channel(4);
     let last = {
-        let order = Order { paths: args.paths.clone(), market };
+        let order = Order { paths: args.paths.clone(), wanted };
         let mut running = std::pin::pin!(run(tape.clone(), None, bulk, order, tell, wish.clone()));
         loop {
             tokio::select! {

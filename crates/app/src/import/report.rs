@@ -1,8 +1,7 @@
 //! What became of each file, for programs and for people.
 
 use serde_json::{Value, json};
-use wholetape_model::{GapState, Ts};
-use wholetape_venue::binance::archive::name::short;
+use wholetape_model::{GapState, TradeId, Ts};
 
 use super::compare::Difference;
 use super::find::{Found, Refused};
@@ -65,8 +64,8 @@ pub struct FileReport {
     pub bars: bool,
     /// Rows held that the archive does not have.
     pub archive_errors: u64,
-    pub archive_error_keys: Vec<(u64, u64)>,
-    /// Held once, as far as is known, and no longer on the tape: neither compared nor healed.
+    pub archive_error_keys: Vec<(TradeId, TradeId)>,
+    /// Neither compared nor healed: held once, as far as is known, and no longer on the tape; or `why` says more.
     pub not_compared: u64,
     pub gaps_opened: u64,
     pub gaps_healed: u64,
@@ -78,7 +77,7 @@ impl FileReport {
     pub fn of(found: &Found) -> Self {
         Self {
             file: found.path.display().to_string(),
-            market: short(found.market),
+            market: found.market.word(),
             instrument: found.instrument.to_string(),
             data: found.named.data.to_string(),
             date: found.named.span.to_string(),
@@ -109,8 +108,18 @@ impl FileReport {
     }
 
     /// An id, or an open time as people read it (in ns it would be no number for JSON).
-    fn key(&self, key: u64) -> Value {
-        if self.bars { Ts(i64::try_from(key).unwrap_or(0)).to_string().into() } else { key.into() }
+    fn key(&self, key: TradeId) -> Value {
+        match key.number() {
+            Some(ns) if self.bars => Ts(i64::try_from(ns).unwrap_or(0)).to_string().into(),
+            Some(number) => number.into(),
+            None => key.to_string().into(),
+        }
+    }
+
+    /// Keys that are held and not in the archive, as intervals.
+    pub fn lacks(&mut self, keys: &[(u64, u64)]) {
+        self.archive_errors = keys.iter().map(|(a, b)| b - a + 1).sum();
+        self.archive_error_keys = keys.iter().take(DETAILS_MAX).map(|(a, b)| ((*a).into(), (*b).into())).collect();
     }
 
     fn json(&self) -> Value {
@@ -195,11 +204,14 @@ pub fn sentence(done: &Value) -> String {
                 for (key, words) in [
                     ("imported", "new in the catalog"),
                     ("archive_errors", "held that the archive does not have"),
-                    ("not_compared", "no longer on the tape, not compared"),
+                    ("not_compared", "neither compared nor healed"),
                 ] {
                     parts.extend((n(file, key) > 0).then(|| format!("{} {words}", n(file, key))));
                 }
                 out.push_str(&format!("{name}: {} rows, {}\n", n(file, "rows"), parts.join(", ")));
+                if !why.is_empty() {
+                    out.push_str(&format!("  {why}\n"));
+                }
             }
         }
         for d in file["differences"].as_array().into_iter().flatten().take(10) {

@@ -2,7 +2,7 @@
 //! nothing, and it is known what is missing and which gaps that concerns.
 
 use wholetape_model::{Body, Period, Ts};
-use wholetape_venue::binance::archive::{Data, Row};
+use wholetape_venue::archive::{Data, Row};
 
 use super::file::{self, Shape};
 use super::find::Found;

@@ -16,6 +16,8 @@ use wholetape_model::{Body, Finding, Gap, InstrumentId, Kind, Levels, Row, RowFl
 use wholetape_quality::{CheckConfig, Checks, Findings};
 use wholetape_tape::{Lane, Tape, TapeError, TopicNo};
 
+use super::held::flags;
+
 /// A line answers within this, or is asked again: it may be restarting.
 const PATIENCE: Duration = Duration::from_secs(5);
 const TRIES: u32 = 20;
@@ -146,7 +148,7 @@ impl Out {
         }
         let mut findings = Findings::default();
         for event in &late.rows {
-            let flags = RowFlags::LATE_ARCHIVE.with(checks.on_late_event(event, self.now, &mut findings));
+            let flags = flags(&event.body).with(checks.on_late_event(event, self.now, &mut findings));
             let body = match event.body {
                 Body::Trade(trade) => Body::Trade(trade),
                 Body::Bar(bar) => Body::Bar(bar),

@@ -18,41 +18,5 @@
 pub mod name;
 pub mod rows;
 
-pub use name::{Data, Named, Span, market_of};
-pub use rows::{Row, Rows, Unit, same_time};
-
-/// Why a file of the archive cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ArchiveError {
-    #[error("{file} is no name of the archive: {why}; they are like BTCUSDT-aggTrades-2025-01-02.zip")]
-    Name { file: String, why: &'static str },
-    #[error("{file} holds {what}, which is not imported: trades, aggTrades and klines are")]
-    Unsupported { file: String, what: String },
-    #[error("{file}: its path does not tell the market: name it (spot, um or cm)")]
-    Market { file: String },
-    #[error("{file}: its path says {path}, and {said} was named")]
-    OtherMarket { file: String, path: &'static str, said: &'static str },
-    #[error("{file}:{line}: {got} columns, where {want} are expected")]
-    Columns { file: String, line: u64, got: usize, want: usize },
-    #[error("{file}:{line}: column {column} is called `{got}`, where {want} is expected")]
-    Header { file: String, line: u64, column: usize, got: String, want: &'static str },
-    #[error("{file}:{line}: column {column} ({name}) is `{got}`: {why}")]
-    Value { file: String, line: u64, column: usize, name: &'static str, got: String, why: &'static str },
-    #[error("{file}:{line}: column {column} ({name}) is `{got}`: {source}")]
-    Number {
-        file: String,
-        line: u64,
-        column: usize,
-        name: &'static str,
-        got: String,
-        source: wholetape_model::DecimalError,
-    },
-    #[error("{file}:{line}: column {column} ({name}) is `{got}`, neither in ms nor in µs a time within {period}")]
-    Time { file: String, line: u64, column: usize, name: &'static str, got: String, period: String },
-    #[error("{file}:{line}: column {column} ({name}) is in {got}, and the rows before are in {want}")]
-    MixedUnits { file: String, line: u64, column: usize, name: &'static str, got: &'static str, want: &'static str },
-    #[error("{file}:{line}: {name} {got} does not follow {before}, which stands on line {before_line}")]
-    Order { file: String, line: u64, name: &'static str, got: u64, before: u64, before_line: u64 },
-    #[error("{file}:{line}: a row after a blank line")]
-    Blank { file: String, line: u64 },
-}
+pub use name::{market, market_of, parse};
+pub use rows::{Rows, Unit};

@@ -11,6 +11,7 @@
 //! not understood is kept raw.
 
 mod answers;
+pub mod archive;
 mod decode;
 mod define;
 pub mod frame;

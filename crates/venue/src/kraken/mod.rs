@@ -45,6 +45,7 @@ use crate::session::{
 };
 use crate::subscriptions::{Operation, Subscriptions};
 use crate::symbols::SymbolTable;
+use crate::twins::Twins;
 
 /// The one market.
 pub static VENUES: [&dyn Venue; 1] = [&Market];
@@ -186,7 +187,7 @@ pub struct Kraken {
     system: Option<String>,
     told: state::Told,
     running: state::Running,
-    twins: old::Twins,
+    twins: Twins,
     past: past::Past,
     /// When the session was opened first.
     since: Option<Ts>,
@@ -220,7 +221,7 @@ impl Kraken {
             system: None,
             told: state::Told::default(),
             running: state::Running::default(),
-            twins: old::Twins::default(),
+            twins: Twins::default(),
             past: past::Past::default(),
             since: None,
             scratch: Vec::new(),

@@ -19,49 +19,16 @@ use crate::levels::{self, QuoteParts};
 use crate::rows::{difference, each};
 use crate::session::{Action, Note, Out};
 use crate::shape::bytes_hash;
+use crate::twins::named;
 
 /// Names that live for ever, by the depth.
 const BOOKS: [&str; DEPTHS.len()] = ["book-10", "book-25", "book-100", "book-500", "book-1000"];
-/// Trades that look alike and came at the same moment; no venue matches more at once.
-const TWINS_MAX: usize = 4_096;
 
 /// Seconds with a fraction, as text or number.
 pub(super) fn seconds(channel: &'static str, field: &'static str, text: &Printed<'_>) -> Result<Ts, ProtocolError> {
     let wrong = |source| ProtocolError::Number { channel, field, source };
     let ns = number(channel, field, text)?.rescale(9).map_err(wrong)?;
     if ns.raw < 0 { Err(wrong(DecimalError::Overflow)) } else { Ok(Ts(ns.raw)) }
-}
-
-/// The trades of the newest moment, so that those that look alike get names of their own.
-#[derive(Debug, Default)]
-pub(super) struct Twins {
-    time: Ts,
-    seen: Vec<u64>,
-}
-
-impl Twins {
-    pub fn forget(&mut self) {
-        *self = Self::default();
-    }
-
-    /// How many like this one came before it.
-    fn before(&mut self, time: Ts, hash: u64) -> usize {
-        if time != self.time {
-            self.time = time;
-            self.seen.clear();
-        }
-        let n = self.seen.iter().filter(|seen| **seen == hash).count();
-        if self.seen.len() < TWINS_MAX {
-            self.seen.push(hash);
-        }
-        n
-    }
-}
-
-/// The name of a trade that says `text` and is the `n`-th that does so.
-fn named(text: &str, n: usize) -> TradeId {
-    let (high, low) = (bytes_hash(text.as_bytes()), bytes_hash(format!("{n}:{text}").as_bytes()));
-    TradeId::custom(u128::from(high) << 64 | u128::from(low))
 }
 
 impl Kraken {
@@ -321,8 +288,8 @@ mod tests {
         assert_eq!((text.len(), &text[14..15]), (36, "8"), "{text}");
         assert!(first.is_custom(), "{text}");
         assert_eq!(TradeId::parse(text.as_bytes()), Some(first));
-        let mut twins = Twins::default();
-        let of = |twins: &mut Twins, ms: i64, hash| twins.before(Ts::from_millis(ms), hash);
+        let mut twins = crate::twins::Twins::default();
+        let of = |twins: &mut crate::twins::Twins, ms: i64, hash| twins.before(Ts::from_millis(ms), hash);
         assert_eq!([1, 1, 2, 1].map(|hash| of(&mut twins, 5, hash)), [0, 1, 0, 2]);
         assert_eq!(of(&mut twins, 6, 1), 0, "another moment");
         twins.forget();

@@ -11,8 +11,8 @@
 
 use wholetape_model::{Bar, Body, Decimal, Event, Kind, Scales, TradeCondition, Ts};
 
-use super::ArchiveError;
-use super::name::{Data, Named, Span};
+use crate::archive::lines::{Cell, Lines, split};
+use crate::archive::{ArchiveError, Data, Named, ReadRows, Row, Span};
 use crate::binance::emit::{self, TradeParts};
 use crate::binance::limits::Variant;
 
@@ -69,34 +69,16 @@ impl Unit {
     }
 }
 
-/// One row: its line in the file, its key (trade id; open time in ns of a bar) and the event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Row {
-    pub line: u64,
-    pub key: u64,
-    /// Of instrument 0.
-    pub event: Event,
-}
-
-/// Whether two readings of one moment agree: the stream prints ms where the archive prints µs.
-#[must_use]
-pub const fn same_time(a: Ts, b: Ts) -> bool {
-    const MS: i64 = 1_000_000;
-    a.0 == b.0 || (a.millis() == b.millis() && (a.0 % MS == 0 || b.0 % MS == 0))
-}
-
 /// Reads a file's lines, in order.
 #[derive(Debug, Clone)]
 pub struct Rows {
-    file: String,
+    lines: Lines,
     data: Data,
     span: Span,
     columns: &'static [Column],
-    line: u64,
     unit: Option<Unit>,
     /// Key and line of the row before.
     last: Option<(u64, u64)>,
-    blank: bool,
     header: bool,
 }
 
@@ -115,53 +97,42 @@ impl Rows {
             Data::AggTrades => &AGG_TRADES[..7 + extra],
             Data::Klines(_) => &KLINES,
         };
-        let (file, data, span) = (named.file.clone(), named.data, named.span);
-        let (line, unit, last, blank, header) = (0, None, None, false, false);
-        Self { file, data, span, columns, line, unit, last, blank, header }
+        let (lines, data, span) = (Lines::new(&named.file), named.data, named.span);
+        let (unit, last, header) = (None, None, false);
+        Self { lines, data, span, columns, unit, last, header }
     }
 
-    /// In what times are, once a row was read.
-    #[must_use]
-    pub const fn unit(&self) -> Option<Unit> {
-        self.unit
+    /// Words that we know must stand over their own column; others are let be.
+    fn check_header(&self, cells: &[&[u8]]) -> Result<(), ArchiveError> {
+        for (at, cell) in cells.iter().enumerate() {
+            let got = String::from_utf8_lossy(cell).trim().to_owned();
+            let word = got.to_ascii_lowercase().replace(['_', ' '], "");
+            let known = self.columns.iter().position(|(_, words)| words.contains(&word.as_str()));
+            if known.is_some_and(|known| known != at) {
+                return Err(self.lines.header(at, got, self.columns[at].0));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ReadRows for Rows {
+    fn unit(&self) -> &'static str {
+        self.unit.map_or("", Unit::as_str)
     }
 
-    #[must_use]
-    pub const fn has_header(&self) -> bool {
+    fn has_header(&self) -> bool {
         self.header
     }
 
-    /// The next line, with or without its end. `None`: a header, or a blank line (which only the end of a file has).
-    ///
-    /// # Errors
-    /// [`ArchiveError`]: nothing of that line was taken.
-    pub fn read(&mut self, line: &[u8]) -> Result<Option<Row>, ArchiveError> {
-        self.line += 1;
-        let line = line.strip_suffix(b"\n").unwrap_or(line);
-        let mut line = line.strip_suffix(b"\r").unwrap_or(line);
-        if self.line == 1 {
-            line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
-        }
-        if line.is_empty() {
-            self.blank = true;
-            return Ok(None);
-        }
-        if self.blank {
-            return Err(ArchiveError::Blank { file: self.file.clone(), line: self.line });
-        }
+    fn read(&mut self, line: &[u8]) -> Result<Option<Row>, ArchiveError> {
+        let Some(line) = self.lines.next(line)? else { return Ok(None) };
         let mut cells: [&[u8]; COLUMNS_MAX] = [b""; COLUMNS_MAX];
-        let mut n = 0;
-        for cell in line.split(|b| *b == b',') {
-            if let Some(place) = cells.get_mut(n) {
-                *place = cell;
-            }
-            n += 1;
-        }
+        let n = split(line, &mut cells);
         if n != self.columns.len() {
-            let (file, line, want) = (self.file.clone(), self.line, self.columns.len());
-            return Err(ArchiveError::Columns { file, line, got: n, want });
+            return Err(self.lines.columns(n, self.columns.len()));
         }
-        if self.line == 1 && cells[0].first().is_some_and(|b| b.is_ascii_alphabetic()) {
+        if self.lines.number() == 1 && cells[0].first().is_some_and(|b| b.is_ascii_alphabetic()) {
             self.check_header(&cells[..n])?;
             self.header = true;
             return Ok(None);
@@ -173,28 +144,14 @@ impl Rows {
                 _ => cells.trade(self.data)?,
             }
         };
-        if let Some((before, before_line)) = self.last.filter(|last| last.0 >= key) {
+        if let Some(before) = self.last.filter(|last| last.0 >= key) {
             let name = if matches!(self.data, Data::Klines(_)) { "open time (ns)" } else { "id" };
-            let (file, line) = (self.file.clone(), self.line);
-            return Err(ArchiveError::Order { file, line, name, got: key, before, before_line });
+            return Err(self.lines.order(name, key, before));
         }
-        self.last = Some((key, self.line));
+        let line = self.lines.number();
+        self.last = Some((key, line));
         self.unit = Some(unit);
-        Ok(Some(Row { line: self.line, key, event }))
-    }
-
-    /// Words that we know must stand over their own column; others are let be.
-    fn check_header(&self, cells: &[&[u8]]) -> Result<(), ArchiveError> {
-        for (at, cell) in cells.iter().enumerate() {
-            let got = String::from_utf8_lossy(cell).trim().to_owned();
-            let word = got.to_ascii_lowercase().replace(['_', ' '], "");
-            let known = self.columns.iter().position(|(_, words)| words.contains(&word.as_str()));
-            if known.is_some_and(|known| known != at) {
-                let (file, line, want) = (self.file.clone(), self.line, self.columns[at].0);
-                return Err(ArchiveError::Header { file, line, column: at + 1, got, want });
-            }
-        }
-        Ok(())
+        Ok(Some(Row { line, key, event }))
     }
 }
 
@@ -203,31 +160,20 @@ impl Cells<'_> {
         self.of.columns.iter().position(|c| c.0 == column.0).unwrap_or(0)
     }
 
-    fn text(&self, at: usize) -> String {
-        String::from_utf8_lossy(self.cells[at]).chars().take(64).collect()
+    fn cell(&self, at: usize) -> Cell<'_> {
+        self.of.lines.cell(at, self.of.columns[at].0, self.cells[at])
     }
 
     fn wrong(&self, at: usize, why: &'static str) -> ArchiveError {
-        let (file, line, name) = (self.of.file.clone(), self.of.line, self.of.columns[at].0);
-        ArchiveError::Value { file, line, column: at + 1, name, got: self.text(at), why }
+        self.cell(at).wrong(why)
     }
 
     fn number(&self, at: usize) -> Result<Decimal, ArchiveError> {
-        match Decimal::parse(self.cells[at]) {
-            Ok(d) if d.raw < 0 => Err(self.wrong(at, "it is negative")),
-            Ok(d) => Ok(d),
-            Err(source) => {
-                let (file, line, name) = (self.of.file.clone(), self.of.line, self.of.columns[at].0);
-                Err(ArchiveError::Number { file, line, column: at + 1, name, got: self.text(at), source })
-            }
-        }
+        self.cell(at).number()
     }
 
     fn whole(&self, at: usize) -> Result<u64, ArchiveError> {
-        let cell = self.cells[at];
-        let digits = !cell.is_empty() && cell.iter().all(u8::is_ascii_digit);
-        let value = std::str::from_utf8(cell).ok().filter(|_| digits).and_then(|t| t.parse().ok());
-        value.ok_or_else(|| self.wrong(at, "a whole number is expected"))
+        self.cell(at).whole()
     }
 
     /// An id of a covered trade: `-1` where the venue names none.
@@ -236,16 +182,12 @@ impl Cells<'_> {
     }
 
     fn truth(&self, at: usize) -> Result<bool, ArchiveError> {
-        match self.cells[at] {
-            b"true" | b"True" | b"TRUE" => Ok(true),
-            b"false" | b"False" | b"FALSE" => Ok(false),
-            _ => Err(self.wrong(at, "true or false is expected")),
-        }
+        self.cell(at).truth()
     }
 
     /// The time in `column`, which must lie in the file's span: in ms or in µs, never in both, since they differ by a factor of 1000.
     fn time(&self, at: usize) -> Result<(Ts, i64, Unit), ArchiveError> {
-        let (file, line, name) = (self.of.file.clone(), self.of.line, self.of.columns[at].0);
+        let (file, line, name) = (self.of.lines.file().to_owned(), self.of.lines.number(), self.of.columns[at].0);
         let value = i64::try_from(self.whole(at)?).map_err(|_| self.wrong(at, "no time is so late"))?;
         let units = [(Unit::Millis, 1_000_000), (Unit::Micros, 1_000)];
         let fits = units.into_iter().find_map(|(unit, ns)| {
@@ -253,7 +195,7 @@ impl Cells<'_> {
             self.of.span.has(ts).then_some((ts, unit))
         });
         let Some((ts, unit)) = fits else {
-            let (got, period) = (self.text(at), self.of.span.to_string());
+            let (got, period) = (self.cell(at).text(), self.of.span.to_string());
             return Err(ArchiveError::Time { file, line, column: at + 1, name, got, period });
         };
         match self.of.unit {

@@ -1,10 +1,11 @@
 //! Rows of our own making, in the form that the venue's documents give.
 
 use super::*;
+use crate::archive::same_time;
 use wholetape_model::{Price, Side, Size, Trade};
 
 fn rows(file: &str, market: Variant) -> Rows {
-    Rows::new(&Named::parse(file).unwrap(), market)
+    Rows::new(&crate::binance::archive::parse(file).unwrap(), market)
 }
 
 fn all(file: &str, market: Variant, text: &str) -> Result<Vec<Row>, ArchiveError> {
