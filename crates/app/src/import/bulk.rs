@@ -240,10 +240,7 @@ fn against(
             }
             None => {
                 missing.add(row.key, row.key);
-                with(row, about.now, &mut |row| {
-                    need.see(row);
-                    Ok(())
-                })?;
+                see(&mut need, row, about.now)?;
                 anyhow::ensure!(
                     missing.intervals().len() < STRETCHES_MAX,
                     "{} is in too many pieces",
@@ -282,14 +279,19 @@ fn by_name(
     let mut need = Need::default();
     file::each_row(about.found, &mut |row| {
         if missing.has(row.key) {
-            with(row, about.now, &mut |row| {
-                need.see(row);
-                Ok(())
-            })?;
+            see(&mut need, row, about.now)?;
         }
         Ok(())
     })?;
     Ok((missing, need))
+}
+
+/// The digits that a row needs.
+fn see(need: &mut Need, row: &Row, now: Ts) -> Result<(), StoreError> {
+    with(row, now, &mut |row| {
+        need.see(row);
+        Ok(())
+    })
 }
 
 /// A row of the archive as the catalog takes it.
