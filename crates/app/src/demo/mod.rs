@@ -49,7 +49,7 @@ const HISTORY_INSTRUMENTS: usize = 12;
 const SILENCE_TOLD_S: u64 = 20;
 const TICK: Duration = Duration::from_millis(200);
 /// What is shown when nothing is named, in the words of [`crate::sim::venues`].
-const SIDE_BY_SIDE: [&str; 5] = ["binance-spot", "binance-usdm", "bybit", "dydx", "okx"];
+const SIDE_BY_SIDE: [&str; 6] = ["binance-spot", "binance-usdm", "bybit", "dydx", "kraken", "okx"];
 
 pub fn run(args: &cli::Demo) -> anyhow::Result<ExitCode> {
     let folder = Folder::of(args)?;
