@@ -212,10 +212,10 @@ impl TopicState {
 
     /// The same event once more: same venue time and same content.
     ///
-    /// Kinds without a venue time are compared by content alone only if that holds an id (`Quote` has one).
+    /// Kinds without a venue time are compared by content alone only if that holds an id (a `Quote` may have one).
     pub fn is_repeat(&mut self, ts_event: Ts, body: &Pending) -> bool {
         let comparable = match body {
-            Pending::Quote(q) => q.update_id != 0,
+            Pending::Quote(q) => q.update_id != 0 || ts_event.0 > 0,
             Pending::Instrument(_) | Pending::Status(_) | Pending::Raw(_) => false,
             _ => ts_event.0 > 0,
         };
@@ -424,5 +424,7 @@ mod tests {
         assert!(!t.is_repeat(Ts::ZERO, &q(2)));
         assert!(!t.is_repeat(Ts::ZERO, &q(0)));
         assert!(!t.is_repeat(Ts::ZERO, &q(0)), "without an id equal quotes are two quotes");
+        assert!(!t.is_repeat(Ts(7), &q(0)));
+        assert!(t.is_repeat(Ts(7), &q(0)), "but of one venue time they are one: a subscription begins with the last");
     }
 }
