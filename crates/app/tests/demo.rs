@@ -21,7 +21,8 @@ fn a_rough_demo_is_whole_and_counts_its_faults() {
     let faults = verdict["faults"].as_object().unwrap();
     assert!(faults.len() >= 12, "{faults:?}");
     let of = |venue: &str| verdict["venues"][venue]["instruments"].as_u64().unwrap();
-    let venues = ["binance-spot", "binance-usdm", "bybit-inverse", "bybit-linear", "bybit-spot", "dydx", "kraken", "okx"];
+    let venues =
+        ["binance-spot", "binance-usdm", "bybit-inverse", "bybit-linear", "bybit-spot", "dydx", "kraken", "okx"];
     assert_eq!(venues.map(of), [3, 3, 1, 2, 2, 3, 3, 3]);
     for (venue, one) in verdict["venues"].as_object().unwrap() {
         // What Bybit's cuts cost, nobody brings back; elsewhere nothing is lost.
