@@ -56,7 +56,8 @@ impl Line {
             let priority = match ask {
                 Ask::From { hole: false, .. } if !flow.is_probe_urgent() => Priority::Probe,
                 Ask::From { .. } => Priority::LiveHole,
-                Ask::Newest | Ask::At(_) => Priority::Backlog,
+                Ask::Newest => Priority::Probe,
+                Ask::At(_) => Priority::Backlog,
             };
             self.ask(ix, ask, priority, now, out);
         }
@@ -163,6 +164,14 @@ impl Line {
             let Body::Trade(trade) = event.body else { continue };
             page.saw(trade.id, trade.condition);
             let beyond = self.instruments[ix].trades.is_beyond(trade.id, event.ts_event);
+            if let Some(unheard) = self.instruments[ix].trades.is_sign_of_life(trade.id) {
+                // A market's newest trade may be older than the stream, by hours.
+                let since = self.topics.get(topic).open_since + std::time::Duration::from_secs(1);
+                if unheard && beyond && event.ts_event > since && now.since(event.ts_event) > trades::SILENT_AFTER {
+                    page.unheard = page.unheard.max(event.ts_event);
+                }
+                continue;
+            }
             let (new, mark) = self.instruments[ix].trades.on_late(trade.id, event.ts_event, now, gap);
             if let Some(mark) = mark {
                 self.stats.gaps_opened += 1;

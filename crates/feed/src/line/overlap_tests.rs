@@ -136,7 +136,9 @@ fn where_nothing_can_be_asked_nothing_is_and_every_hole_is_lost() {
             b.timer(at(s * 1_000));
         }
         assert_eq!(b.of(TRADES), told);
-        let asked = |a: &LineAction| matches!(a, LineAction::Fetch(_, id, ..) if id.kind != FetchKind::BookSnapshot);
+        // The newest trades tell whether the stream is alive, and heal nothing.
+        let heals = |kind| kind != FetchKind::BookSnapshot && (consecutive || kind != FetchKind::NewestTrades);
+        let asked = |a: &LineAction| matches!(a, LineAction::Fetch(_, id, ..) if heals(id.kind));
         assert!(!b.actions.iter().any(asked), "{} actions", b.actions.len());
     }
 }
@@ -246,5 +248,38 @@ fn a_minute_with_less_than_its_bar_is_told_and_asked_for_again() {
         b.timer(s(180));
         assert_eq!(b.asked(FetchKind::TradesAt).is_some(), asks, "{history:?}");
         assert_eq!(b.of(TRADES).iter().any(|row| row.starts_with("gap open")), asks, "{history:?}");
+    }
+}
+
+/// Whether anything is missing no id tells: the venue's newest trades tell that a stream is dead. Then its connection is left, and what it
+/// missed is confessed, or asked for, from its own last trade on.
+#[test]
+fn a_silent_stream_of_trades_is_found_by_the_venues_newest() {
+    for history in [LOOSE, TradeHistory::Impossible { consecutive: false }] {
+        let script = Script { history, tick: Duration::from_millis(1), ..Script::default() };
+        let mut b = bench_of(script, true, Resume::default()).open(T0);
+        let mut now = 0;
+        let mut probe = |b: &mut Bench, newest: &str| {
+            b.actions.clear();
+            while b.asked(FetchKind::NewestTrades).is_none() {
+                now += 500;
+                assert!(now < 150_000, "{history:?}: nobody asks");
+                b.timer(at(now));
+            }
+            b.answer(at(now), FetchKind::NewestTrades, newest);
+            (at(now), b.actions.iter().any(|a| matches!(a, LineAction::Silent(..))))
+        };
+        assert!(!probe(&mut b, "1").1, "{history:?}: what was traded before the stream says nothing of it");
+        b.frame(at(20_001), "T 20001");
+        b.frame(at(22_000), "T 22000");
+        assert!(!probe(&mut b, "22000").1, "{history:?}: a quiet market is left alone");
+        // It is no page of a hole: nothing of it is kept.
+        let (now, silent) = probe(&mut b, "1 23000");
+        assert!(silent && b.of(TRADES) == ["trade 20001", "trade 22000"], "{history:?}: {:?}", b.of(TRADES));
+        cut(&mut b, now);
+        b.frame(now + Duration::from_secs(2), "T 170000");
+        assert!(b.gap_starts.iter().any(|g| g.0 == TRADES), "{history:?}: {:?}", b.of(TRADES));
+        let from = b.gap_starts.iter().filter(|g| g.0 == TRADES).map(|g| g.1).min();
+        assert!(from.is_some_and(|from| from <= at(22_001)), "{history:?}: from its own last trade on: {from:?}");
     }
 }

@@ -329,6 +329,8 @@ impl Line {
 
     /// REST knows trades that the open stream should have brought seconds ago.
     pub(super) fn trades_stalled(&mut self, topic: LineTopic, conn: ConnIx, now: Ts, out: &mut LineOut) {
+        // Without ids that count, what is lost reaches back to its own last trade.
+        self.topics.get(topic).mark_silent();
         let state = &self.topics.list[topic as usize];
         let quiet = now.since(state.last_recv.max(state.open_since));
         let signs = Signs { quiet, patience: state.patience_at(now), owes: true, ..Signs::default() };

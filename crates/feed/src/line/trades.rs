@@ -140,6 +140,8 @@ pub struct TradeFlow {
     last_event: Ts,
     probe_after: Duration,
     probe_at: Ts,
+    /// The venue does not tell its newest trades.
+    newest_unknown: bool,
     /// Probes that much depends on: what a new subscription missed, whether a connection is dead. And whether the last was one.
     urgent_left: u8,
     urgent: bool,
@@ -171,6 +173,7 @@ impl TradeFlow {
             last_event: Ts::ZERO,
             probe_after: PROBE_FIRST,
             probe_at: Ts::MAX,
+            newest_unknown: false,
             urgent_left: 0,
             urgent: false,
             stats: TradeStats::default(),
@@ -419,7 +422,7 @@ impl TradeFlow {
     /// The next request for the live edge, if one is due and none is under way.
     pub fn poll_ask(&mut self, now: Ts) -> Option<Ask> {
         if self.overlap.is_some() {
-            return self.poll_overlap(false, now);
+            return self.poll_overlap(false, now).or_else(|| self.poll_newest(now));
         }
         let by = self.by.filter(|_| self.heal)?;
         if self.asked.is_some_and(|asked| now.since(asked.at) < ANSWER_MAX) {
@@ -452,12 +455,32 @@ impl TradeFlow {
     fn poll_overlap(&mut self, backlog: bool, now: Ts) -> Option<Ask> {
         let overlap = self.overlap.as_ref().filter(|_| self.pages)?;
         let slot = if backlog { &mut self.asked_old } else { &mut self.asked };
-        if slot.is_some_and(|asked| now.since(asked.at) < ANSWER_MAX) {
+        // A hole does not wait for a probe's answer.
+        if slot.is_some_and(|asked| asked.ask != Ask::Newest && now.since(asked.at) < ANSWER_MAX) {
             return None;
         }
-        *slot =
-            overlap.poll(backlog, now).map(|(gap, at)| Asked { ask: Ask::At(at), at: now, gap, left: false, backlog });
+        let (gap, at) = overlap.poll(backlog, now)?;
+        *slot = Some(Asked { ask: Ask::At(at), at: now, gap, left: false, backlog });
         slot.map(|asked| asked.ask)
+    }
+
+    /// Where ids do not count, a quiet stream's next trade does not tell what was missed: the venue's newest tell whether it is dead.
+    fn poll_newest(&mut self, now: Ts) -> Option<Ask> {
+        if !self.probes() || self.asked.is_some_and(|asked| now.since(asked.at) < ANSWER_MAX) {
+            return None;
+        }
+        self.asked = self.ask_probe(now);
+        self.asked.map(|asked| asked.ask)
+    }
+
+    fn probes(&self) -> bool {
+        self.heal && !self.newest_unknown
+    }
+
+    /// What is read answers such a probe: it shows whether the stream is alive, and heals nothing.
+    pub fn is_sign_of_life(&self, id: TradeId) -> Option<bool> {
+        let overlap = self.overlap.as_ref()?;
+        self.reading.is_some_and(|r| r.ask == Ask::Newest).then(|| !overlap.is_known(id))
     }
 
     /// A backlog request is under way.
@@ -505,12 +528,14 @@ impl TradeFlow {
 
     /// When `poll_ask` may have something.
     pub fn next_ask(&self) -> Option<Ts> {
-        if !self.pages {
+        let is_loose = self.overlap.is_some();
+        if !is_loose {
             self.by.filter(|_| self.heal)?;
         }
-        let probe = if self.overlap.is_some() { Ts::MAX } else { self.probe_at };
-        let due = self.next_hole(false).min(probe);
-        let due = self.asked.map_or(due, |asked| due.max(asked.at + ANSWER_MAX));
+        let probe = if is_loose && !self.probes() { Ts::MAX } else { self.probe_at };
+        let (hole, answered) = (self.next_hole(false), self.asked.map_or(Ts::ZERO, |asked| asked.at + ANSWER_MAX));
+        let is_probing = is_loose && self.asked.is_some_and(|asked| asked.ask == Ask::Newest);
+        let due = if is_probing { hole.min(probe.max(answered)) } else { hole.min(probe).max(answered) };
         (due < Ts::MAX).then_some(due)
     }
 

@@ -19,7 +19,7 @@ impl TradeFlow {
             .find(|slot| slot.is_some_and(|asked| asked.ask.is(kind, arg)))
             .and_then(Option::take);
         self.stats.pages += u64::from(self.reading.is_some_and(|r| r.backlog));
-        if let (Some(overlap), Some(reading)) = (&mut self.overlap, self.reading) {
+        if let (Some(overlap), Some(reading)) = (&mut self.overlap, self.reading.filter(|r| r.ask != Ask::Newest)) {
             overlap.begin(reading.gap);
         }
         self.reading.is_some_and(|r| r.backlog)
@@ -94,7 +94,7 @@ impl TradeFlow {
     pub fn on_late(&mut self, id: impl Into<TradeId>, event: Ts, now: Ts, gap: u64) -> (bool, Option<GapMark>) {
         let id = id.into();
         if let Some(overlap) = &mut self.overlap {
-            let new = self.reading.is_some() && overlap.on_late(id, event, now);
+            let new = self.reading.is_some_and(|r| r.ask != Ask::Newest) && overlap.on_late(id, event, now);
             self.stats.late += u64::from(new);
             return (new, None);
         }
@@ -172,6 +172,9 @@ impl TradeFlow {
     pub fn after_answer(&mut self, shown: Option<(u64, u64)>, odd: &str, now: Ts) -> Vec<GapMark> {
         let Some(asked) = self.reading.take() else { return self.close_whole(HealSource::Rest) };
         if let Some(overlap) = &mut self.overlap {
+            if asked.ask == Ask::Newest {
+                return Vec::new();
+            }
             let marks = overlap.after_page(now);
             self.count(&marks);
             return marks;
@@ -295,7 +298,7 @@ impl TradeFlow {
     ) -> Vec<GapMark> {
         self.begin(kind, arg);
         let Some(asked) = self.reading.take() else { return Vec::new() };
-        if let Some(overlap) = &mut self.overlap {
+        if let Some(overlap) = self.overlap.as_mut().filter(|_| asked.ask != Ask::Newest) {
             if let Some(wait) = retry_after {
                 overlap.wait(asked.gap, now + wait);
                 return Vec::new();
@@ -335,6 +338,10 @@ impl TradeFlow {
     /// The venue offers nothing of what was just asked for.
     pub fn on_impossible(&mut self, ask: Ask, now: Ts, gap: u64) -> Vec<GapMark> {
         self.begin_ask(ask);
+        if self.overlap.is_some() && ask == Ask::Newest {
+            (self.reading, self.newest_unknown) = (None, true);
+            return Vec::new();
+        }
         if self.overlap.is_some() {
             (self.reading, self.pages) = (None, false);
             return self.give_up_impossible(now);
