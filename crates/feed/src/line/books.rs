@@ -298,13 +298,19 @@ impl Line {
         let gap = self.new_gap(now);
         let topic = self.topic_of(ix, Kind::Book);
         let conn = self.instruments[ix as usize].book_conn;
+        let told = self.topics.list[topic as usize].last_event;
         let Some(flow) = &mut self.instruments[ix as usize].book else { return };
+        // What came late was made before it came, and so was what did not come. Where ids begin anew nothing but the time names it. A clock
+        // that is far away says nothing.
+        let came = flow.last_applied;
+        let is_behind = told > Ts::ZERO && told < came && came.since(told) < super::topics::LAG_MAX;
+        let since = if is_behind { told } else { came };
         // A loss that a rejected splice was to end goes on, under its number if it has one.
         let before = flow.lost;
         let lost = match before {
             Some(lost) if lost.gap > 0 => lost,
             Some(lost) => Lost { gap, ..lost },
-            None => Lost { gap, from_id: at.saturating_add(1), since: flow.last_applied, cause },
+            None => Lost { gap, from_id: at.saturating_add(1), since, cause },
         };
         flow.lost = Some(lost);
         let text = out.scratch.arena.text(why);

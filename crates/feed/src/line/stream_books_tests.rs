@@ -445,3 +445,18 @@ fn what_speaks_is_confessed_before_all_others_are_acknowledged() {
     let from: Vec<Ts> = b.gap_starts.iter().filter(|g| g.0.starts_with("quote")).map(|g| g.1).collect();
     assert!(from[0] <= at(2), "from its own last row on: {from:?}");
 }
+
+/// Where ids begin anew the time alone names what is missing: it begins when the last update was made, not when it came.
+#[test]
+fn a_loss_begins_when_the_last_update_was_made() {
+    let mut b = Bench::new(plan_of(1, Chain::Linked.into(), None));
+    b.line.on_open(0, ConnMeta { number: 7 }, T0, &mut b.out);
+    b.take();
+    b.frame(T0, "ack");
+    // Made 10 ns and 11 ns after T0, and three seconds under way.
+    b.frame(at(3_000), "s 0 10 100 1");
+    b.frame(at(3_000), "d 0 10 11 101 2");
+    b.frame(at(3_001), "d 0 12 13 101 2");
+    let from: Vec<Ts> = b.gap_starts.iter().filter(|g| g.0 == BOOK).map(|g| g.1).collect();
+    assert_eq!(from, [Ts(T0.0 + 11)]);
+}
