@@ -99,12 +99,7 @@ async fn bybits_recording_is_told_untouched_and_begins_anew_for_whoever_comes_la
     early.listen(2_000).await;
     let mut late = Client::open(&url).await;
     late.send(&subscribe).await;
-    let listening = tokio::spawn(async move {
-        late.listen(4_000).await;
-        late
-    });
-    early.listen(4_000).await;
-    let late = listening.await.unwrap();
+    tokio::join!(early.listen(4_000), late.listen(4_000));
     assert!(sim.is_over());
     let defined = get(&addr.rest, "/v5/market/instruments-info?category=linear").await.body;
     let listed: Vec<_> = defined["result"]["list"].as_array().unwrap().iter().map(|row| &row["symbol"]).collect();
@@ -190,12 +185,7 @@ async fn okxs_recording_proves_right_by_its_checksums_from_any_moment_on() {
     early.listen(1_000).await;
     let mut late = Client::open(&url).await;
     late.send(&subscribe).await;
-    let listening = tokio::spawn(async move {
-        late.listen(4_000).await;
-        late
-    });
-    early.listen(4_000).await;
-    let late = listening.await.unwrap();
+    tokio::join!(early.listen(4_000), late.listen(4_000));
     assert!(sim.is_over());
     let futures = get(&addr.rest, "/api/v5/public/instruments?instType=FUTURES").await.body;
     assert_eq!(futures["data"].as_array().unwrap().len(), 1);

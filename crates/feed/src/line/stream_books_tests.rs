@@ -378,19 +378,26 @@ fn one_socket_feeds_a_book_and_another_takes_over_with_a_snapshot() {
     );
 }
 
+/// A live book with best prices, two of the connection's streams acknowledged.
+fn quoted(derived: bool, streams: usize) -> Bench {
+    let mut plan = plan_of(1, Chain::Linked.into(), None);
+    plan.conns[0].expects.push((0, Kind::Quote));
+    plan.conns[0].streams = streams;
+    plan.conns[0].session = Box::new(Streamed { derived, ..Streamed::new(Chain::Linked, None) });
+    let mut b = Bench::new(plan);
+    b.line.on_open(0, ConnMeta { number: 7 }, T0, &mut b.out);
+    b.take();
+    b.frame(T0, "ack");
+    b.frame(at(1), "s 0 10 100 1");
+    b.frame(at(2), "q 0");
+    b
+}
+
 /// What passed of the best prices between the book's end and its next snapshot nobody saw.
 #[test]
 fn best_prices_made_of_a_book_are_confessed_while_it_is_asked_for_anew() {
     for derived in [true, false] {
-        let mut plan = plan_of(1, Chain::Linked.into(), None);
-        plan.conns[0].expects.push((0, Kind::Quote));
-        plan.conns[0].session = Box::new(Streamed { derived, ..Streamed::new(Chain::Linked, None) });
-        let mut b = Bench::new(plan);
-        b.line.on_open(0, ConnMeta { number: 7 }, T0, &mut b.out);
-        b.take();
-        b.frame(T0, "ack");
-        b.frame(at(1), "s 0 10 100 1");
-        b.frame(at(2), "q 0");
+        let mut b = quoted(derived, 2);
         b.frame(at(500), "d 0 11 12 101 2");
         drive(&mut b, 500, 700);
         let begun = if derived { &["quote 0", "gap open resync 0-0"][..] } else { &["quote 0"] };
@@ -408,20 +415,7 @@ fn best_prices_made_of_a_book_are_confessed_while_it_is_asked_for_anew() {
 /// acknowledgement of others ends it.
 #[test]
 fn what_speaks_is_confessed_before_all_others_are_acknowledged() {
-    let begin = |derived| {
-        let mut plan = plan_of(1, Chain::Linked.into(), None);
-        plan.conns[0].expects.push((0, Kind::Quote));
-        plan.conns[0].streams = 4;
-        plan.conns[0].session = Box::new(Streamed { derived, ..Streamed::new(Chain::Linked, None) });
-        let mut b = Bench::new(plan);
-        b.line.on_open(0, ConnMeta { number: 7 }, T0, &mut b.out);
-        b.take();
-        b.frame(T0, "ack");
-        b.frame(at(1), "s 0 10 100 1");
-        b.frame(at(2), "q 0");
-        b
-    };
-    let mut b = begin(true);
+    let mut b = quoted(true, 4);
     b.frame(at(500), "d 0 11 12 101 2");
     drive(&mut b, 500, 700);
     b.frame(at(750), "ack");
@@ -430,14 +424,14 @@ fn what_speaks_is_confessed_before_all_others_are_acknowledged() {
     b.frame(at(900), "q 0");
     assert_eq!(b.of(super::tests::QUOTES)[2..], ["gap lost resync 0-0", "quote 0"]);
 
-    let mut b = begin(false);
+    let mut b = quoted(false, 4);
     b.frame(at(500), "garbage");
     b.frame(at(600), "q 0");
     drive(&mut b, 600, 3_000);
     assert_eq!(b.of(super::tests::QUOTES), ["quote 0", "quote 0", "gap lost malformed 0-0"]);
 
     // Nor does the last of them vouch for what has been silent since before it.
-    let mut b = begin(false);
+    let mut b = quoted(false, 4);
     b.frame(at(750), "ack");
     b.line.on_closed(0, at(900), LinkCause::Error, &mut b.out);
     b.take();

@@ -317,7 +317,7 @@ impl TradeFlow {
                 h.next_at = h.next_at.max(now + wait);
             }
             // A probe that was not let through has told nothing either.
-            if matches!(asked.ask, Ask::From { hole: false, .. }) {
+            if matches!(asked.ask, Ask::From { hole: false, .. } | Ask::Newest) {
                 self.probe_at = self.probe_at.min(now + wait.max(PROBE_FIRST));
             }
             if !asked.backlog {
