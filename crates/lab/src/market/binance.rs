@@ -4,8 +4,10 @@ use serde_json::Value;
 
 use super::{Asked, Market, Push, Stream, Tongue, TrueQuote, TrueTrade, number, pairs, price, size};
 
-pub struct Spot;
-pub struct UsdM;
+/// Spot, or USD-M futures.
+pub struct Binance {
+    pub futures: bool,
+}
 
 fn wrapped(symbol: &str, stream: Stream, data: &str) -> String {
     format!(r#"{{"stream":"{}","data":{data}}}"#, name(symbol, stream))
@@ -91,41 +93,7 @@ fn unknown(name: &str, ms: i64) -> String {
     format!(r#"{{"stream":"{name}","data":{{"e":"somethingNew","E":{ms},"kind":"odd"}}}}"#)
 }
 
-impl Tongue for Spot {
-    fn stream(&self, symbol: &str, stream: Stream) -> String {
-        name(symbol, stream)
-    }
-
-    fn trade(&self, symbol: &str, ms: i64, one: &TrueTrade) -> String {
-        trade(symbol, ms, one)
-    }
-
-    fn quote(&self, symbol: &str, _ms: i64, quote: &TrueQuote) -> String {
-        wrapped(symbol, Stream::Quote, &format!("{{{}}}", quote_fields(symbol, *quote)))
-    }
-
-    fn depth(&self, symbol: &str, push: &Push<'_>) -> String {
-        depth(symbol, push, "")
-    }
-
-    fn unknown(&self, name: &str, ms: i64) -> String {
-        unknown(name, ms)
-    }
-
-    fn hear(&self, text: &str) -> Option<Asked> {
-        hear(text)
-    }
-
-    fn acks(&self, asked: &Asked) -> Vec<String> {
-        acks(asked)
-    }
-
-    fn get(&self, market: &Market, path: &str, stale: bool, ms: i64) -> Option<String> {
-        get(market, path, stale, ms, "")
-    }
-}
-
-impl Tongue for UsdM {
+impl Tongue for Binance {
     fn stream(&self, symbol: &str, stream: Stream) -> String {
         name(symbol, stream)
     }
@@ -136,11 +104,13 @@ impl Tongue for UsdM {
 
     fn quote(&self, symbol: &str, ms: i64, quote: &TrueQuote) -> String {
         let core = quote_fields(symbol, *quote);
-        wrapped(symbol, Stream::Quote, &format!(r#"{{"e":"bookTicker","E":{ms},"T":{ms},{core}}}"#))
+        let times = if self.futures { format!(r#""e":"bookTicker","E":{ms},"T":{ms},"#) } else { String::new() };
+        wrapped(symbol, Stream::Quote, &format!("{{{times}{core}}}"))
     }
 
     fn depth(&self, symbol: &str, push: &Push<'_>) -> String {
-        depth(symbol, push, &format!(r#""T":{},"pu":{},"#, push.ms, push.prev))
+        let link = if self.futures { format!(r#""T":{},"pu":{},"#, push.ms, push.prev) } else { String::new() };
+        depth(symbol, push, &link)
     }
 
     fn unknown(&self, name: &str, ms: i64) -> String {
@@ -156,6 +126,7 @@ impl Tongue for UsdM {
     }
 
     fn get(&self, market: &Market, path: &str, stale: bool, ms: i64) -> Option<String> {
-        get(market, path, stale, ms, &format!(r#""E":{ms},"T":{ms},"#))
+        let times = if self.futures { format!(r#""E":{ms},"T":{ms},"#) } else { String::new() };
+        get(market, path, stale, ms, &times)
     }
 }

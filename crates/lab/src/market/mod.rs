@@ -29,8 +29,8 @@ pub enum Variant {
 impl Variant {
     pub fn tongue(self) -> &'static dyn Tongue {
         match self {
-            Self::Spot => &binance::Spot,
-            Self::UsdM => &binance::UsdM,
+            Self::Spot => &binance::Binance { futures: false },
+            Self::UsdM => &binance::Binance { futures: true },
             Self::Okx => &okx::Okx,
             Self::Bybit => &bybit::Bybit,
         }
