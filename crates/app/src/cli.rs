@@ -400,7 +400,7 @@ pub enum Break {
 
 #[derive(Args)]
 pub struct Demo {
-    /// How long the venues make events; then up to 15 s to become whole. Without it: until Ctrl-C.
+    /// How long the venues make events; then up to 15 s to become whole (45 s with Kraken, which is asked once a second). Without it: until Ctrl-C.
     #[arg(long, value_name = "N")]
     pub seconds: Option<u64>,
     /// What goes wrong: cuts, drops, repeats, stale snapshots, refusals, garbage …

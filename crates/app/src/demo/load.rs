@@ -8,8 +8,9 @@ use std::time::Duration;
 use wholetape_feed::config::LineConfig;
 use wholetape_feed::feed::FeedPlan;
 use wholetape_sim::{FaultKind, SimConfig, VenueConfig, VenueKind};
+use wholetape_venue::Rate;
 
-use crate::cli;
+use crate::cli::{self, OnOff};
 
 /// Cuts a minute and venue, each of two kinds. Futures heal trades at 20 weight a request out of 2400 a minute, so their
 /// budget bears fewer of them than spot's.
@@ -26,6 +27,8 @@ const STREAMS: usize = 8;
 const QUIET: f64 = 2.0;
 /// A client of ours follows so many topics: they are asked for ten a second, and a gateway allows 200 to a connection.
 pub const TOPICS_MAX: usize = 60;
+/// That an instrument's backlog takes in a demo: its edge, three pages, and one that was refused.
+const REQUESTS: usize = 5;
 
 /// Changes what is simulated.
 pub fn venues(args: &cli::Demo, sim: &mut SimConfig) {
@@ -81,7 +84,43 @@ pub fn plan(args: &cli::Demo, feed: &mut FeedPlan) -> Vec<String> {
     said
 }
 
-/// How long all of it may take to become whole: the budget lets so many books and trades through.
-pub fn patience(args: &cli::Demo, usual: Duration) -> Duration {
-    usual + Duration::from_millis(600) * args.instruments.unwrap_or(0) as u32
+/// How long all of it may take to become whole: the budgets let so many books and trades through. A venue that is asked once a
+/// second needs longer for its backlog than others do.
+pub fn patience(args: &cli::Demo, feed: &FeedPlan, usual: Duration) -> Duration {
+    let backlogs = feed.doors.iter().map(|door| {
+        let instruments = feed.lines.iter().filter(|line| line.door == door.name).map(|line| line.instruments.len());
+        let Rate { count, per } = door.host.bears.weight;
+        // What a backlog may take of the budget is half.
+        per * (2 * REQUESTS * instruments.sum::<usize>()) as u32 / count.max(1)
+    });
+    let backlog = if args.heal == OnOff::On { backlogs.max().unwrap_or_default() } else { Duration::ZERO };
+    usual + backlog + Duration::from_millis(600) * args.instruments.unwrap_or(0) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use wholetape_feed::config::FeedConfig;
+
+    fn patience_for(venue: &str, symbol: &str, heal: &str) -> Duration {
+        #[derive(Parser)]
+        struct Line {
+            #[command(flatten)]
+            demo: cli::Demo,
+        }
+        let args = Line::parse_from(["demo", "--heal", heal]).demo;
+        let line = LineConfig { venue: venue.into(), instruments: vec![symbol.into()], ..LineConfig::default() };
+        let feed = FeedConfig { line: vec![line], ..FeedConfig::default() }.plan(&|_| Vec::new()).unwrap();
+        patience(&args, &feed, Duration::from_secs(15))
+    }
+
+    #[test]
+    fn who_is_asked_seldom_gets_more_time() {
+        let binance = patience_for("binance-spot", "BTCUSDT", "on");
+        assert!(binance < Duration::from_secs(16), "{binance:?}");
+        // Ten requests in ten seconds, half of them for a backlog.
+        assert_eq!(patience_for("kraken", "BTC/USD", "on"), Duration::from_secs(15 + 10));
+        assert_eq!(patience_for("kraken", "BTC/USD", "off"), Duration::from_secs(15));
+    }
 }

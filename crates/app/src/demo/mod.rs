@@ -34,7 +34,7 @@ use crate::verdict::{self, Verdict, Wanted, report, seen};
 use client::Received;
 use status::Status;
 
-/// How long the pipeline has to become whole after the last event.
+/// How long the pipeline has to become whole after the last event, beside what the venues' budgets make of its backlog.
 pub const WHOLE_WITHIN: Duration = Duration::from_secs(15);
 /// And what a venue that fell silent makes of that: a socket is left, and for some seconds nobody vouches for its streams.
 const SETTLED_WITHIN: Duration = Duration::from_secs(15);
@@ -188,6 +188,7 @@ async fn play(args: &cli::Demo, dir: &Path) -> anyhow::Result<Verdict> {
     for said in load::plan(args, &mut feed) {
         status.say(&said);
     }
+    let patience = load::patience(args, &feed, WHOLE_WITHIN);
     let mut streams: BTreeMap<String, usize> = BTreeMap::new();
     for line in &feed.lines {
         // Many instruments are many lines of one venue.
@@ -231,7 +232,7 @@ async fn play(args: &cli::Demo, dir: &Path) -> anyhow::Result<Verdict> {
     }
     sim.finish().context("the truth cannot be finished")?;
     let truth = Arc::new(truth::load(sim.data_dir()).context("the truth cannot be read")?);
-    if stage.become_whole(&truth, &wanted, load::patience(args, WHOLE_WITHIN)).await {
+    if stage.become_whole(&truth, &wanted, patience).await {
         // Whoever is not whole by then gets no more time.
         stage.settle(SETTLED_WITHIN).await;
     }
