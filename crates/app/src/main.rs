@@ -22,6 +22,7 @@ mod import;
 mod inspect;
 mod instruments;
 mod logging;
+mod memory;
 mod metrics;
 mod pipeline;
 mod replay;

@@ -1,8 +1,17 @@
-//! The tape's figures in the Prometheus text format; the feed and the gateway write their own.
+//! The tape's and the process's figures in the Prometheus text format; the feed and the gateway write their own.
 
 use std::fmt::Write as _;
 
 use wholetape_tape::TapeStats;
+
+/// The process itself, where the system tells.
+pub fn process() -> String {
+    let resident = crate::memory::resident_bytes();
+    resident.map_or_else(String::new, |bytes| {
+        let name = "process_resident_memory_bytes";
+        format!("# HELP {name} Resident memory.\n# TYPE {name} gauge\n{name} {bytes}\n")
+    })
+}
 
 /// Renders one scrape's worth of the tape.
 pub fn tape(s: &TapeStats) -> String {

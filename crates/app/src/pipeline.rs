@@ -109,6 +109,7 @@ impl Pipeline {
         let history = surface.store.as_ref().map(|store| Arc::new(store.history()) as Arc<dyn History>);
         let deps = Deps { tape: tape.clone(), history, surface: surface.clone() };
         let gateway = tokio::spawn(Gateway::serve(plan.gateway, deps, listener, gateway_stop.clone()));
+        drop(tokio::spawn(crate::memory::keep_small(gateway_stop.clone())));
         let availability_stop = CancellationToken::new();
         let availability = Some(probe::start(watched, account, availability_stop.clone())?);
         Ok(Self {
@@ -236,6 +237,7 @@ impl Surface for Own {
     fn metrics(&self) -> String {
         let mut text = self.hub.render();
         text.push_str(&crate::metrics::tape(&self.tape.stats()));
+        text.push_str(&crate::metrics::process());
         self.account.write(&mut text);
         text.push_str(&self.keeper.metrics());
         if let Some(store) = &self.store {
