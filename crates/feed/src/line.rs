@@ -272,6 +272,8 @@ impl Line {
         let failure = match (&reply, &result) {
             (Reply::Failed(FetchFailure::Budget { retry_after }), _) => Some((Some(*retry_after), "budget".to_owned())),
             (Reply::Failed(failure), _) => Some((None, failure_text(failure))),
+            // No failure: the next page begins elsewhere, as soon as the budget lets it.
+            (_, Err(error @ ProtocolError::Beside { .. })) => Some((Some(Duration::ZERO), error.to_string())),
             (_, Err(error)) => Some((None, error.to_string())),
             _ => None,
         };
@@ -661,6 +663,8 @@ pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(3_600);
 mod late_tests;
 #[cfg(test)]
 mod overlap_tests;
+#[cfg(test)]
+mod search_tests;
 #[cfg(test)]
 mod sockets_tests;
 #[cfg(test)]

@@ -33,6 +33,10 @@ pub enum ProtocolError {
     Status { what: &'static str, status: u16 },
     #[error("reply to {what} malformed: {why}")]
     BadReply { what: &'static str, why: &'static str },
+    /// A good page of a history that is asked by time for what is known by id: it lies beside. What it showed is remembered, and the
+    /// next request begins elsewhere.
+    #[error("the page of {what} lies beside the id that was asked for")]
+    Beside { what: &'static str },
 }
 
 impl ProtocolError {
@@ -44,7 +48,7 @@ impl ProtocolError {
             Self::Refused { .. } => Recovery::Stop,
             // What was lost may have been of any stream of the connection.
             Self::Venue { .. } | Self::Lost { .. } => Recovery::Reconnect,
-            Self::Status { .. } | Self::BadReply { .. } => Recovery::Skip,
+            Self::Status { .. } | Self::BadReply { .. } | Self::Beside { .. } => Recovery::Skip,
         }
     }
 }

@@ -388,7 +388,7 @@ fn exclusive_cursors_lose_no_id_while_paging() {
                 );
                 held.extend(ids);
             }
-            Err(e) => assert!(matches!(e, ProtocolError::BadReply { .. }) && out.events.is_empty(), "{e}"),
+            Err(e) => assert!(matches!(e, ProtocolError::Beside { .. }) && out.events.is_empty(), "{e}"),
         }
     }
     assert!(asked <= 12, "{asked}");

@@ -184,6 +184,9 @@ impl Session for Script {
 
     fn on_fetched(&mut self, _: Ts, id: FetchId, reply: Reply<'_>, out: &mut Out) -> Result<(), ProtocolError> {
         let Reply::Answer { body, .. } = reply else { return Ok(()) };
+        if body == b"beside" {
+            return Err(ProtocolError::Beside { what: "page" });
+        }
         let numbers: Vec<u64> =
             std::str::from_utf8(body).unwrap().split_whitespace().map(|w| w.parse().unwrap()).collect();
         match id.kind {
@@ -261,7 +264,7 @@ pub(super) struct Bench {
     pub gap_starts: Vec<(String, Ts)>,
 }
 
-fn bench(heal: bool, resume: Resume) -> Bench {
+pub(super) fn bench(heal: bool, resume: Resume) -> Bench {
     bench_of(Script::default(), heal, resume)
 }
 

@@ -3,7 +3,8 @@
 //! `Trades` pages forwards from a nanosecond, exclusive, a thousand rows at a time. Ids are consecutive, so the page that shows an id is found
 //! from what is known: trades that came by stream, and the ends of pages that were read. Nearby an id, the page begins at the known trade
 //! before it. Further away its time is guessed between two known ones (half way after a guess that missed), or before the oldest by
-//! the pace of what is known, twice as far after each miss.
+//! the pace of what is known, eight times as far after each miss. After a few of these the venue's first trade is asked for: a pair that was
+//! listed lately has none before, and elsewhere there is then a known one on either side.
 //!
 //! Invariants: a page begins a little before what it is asked from, since printed times are rounded and trades of one nanosecond
 //! may stand on both sides of a page; what is remembered is bounded.
@@ -18,6 +19,10 @@ const POINTS_MAX: usize = 256;
 const SPARSE: u64 = 256;
 /// Sockets print microseconds, REST what is left of a nanosecond in a floating point number.
 const ROUNDING: u64 = 1_000;
+/// Guesses before the oldest known trade that may miss.
+const GUESSES: u32 = 5;
+/// Pages in a row that may miss. What there is, is found within forty.
+const MISSES_MAX: u32 = 64;
 /// Where nothing is known of the pace.
 const PACE: u64 = 1_000_000_000;
 
@@ -35,6 +40,8 @@ pub(super) enum Page {
     Shows,
     /// It lies elsewhere: asked again it begins elsewhere.
     Misses,
+    /// So have many before it: either the venue's ids do not rise with time, or it answers something else.
+    Nowhere,
 }
 
 /// One instrument's.
@@ -95,11 +102,12 @@ impl Known {
                 let part = if self.misses.is_multiple_of(2) { span * aim / ids } else { span / 2 };
                 below.since + u64::try_from(part).unwrap_or(0)
             }
+            (None, Some(_)) if self.misses >= GUESSES => 0,
             (None, Some(above)) => {
                 let next = self.points.get(at + 1);
                 let pace = next.map_or(PACE, |n| n.since.saturating_sub(above.since) / (n.id - above.id).max(1)).max(1);
                 let ids = (above.id - id).saturating_add(HISTORY_USED / 4);
-                let factor = 1_u64.checked_shl(self.misses).unwrap_or(u64::MAX);
+                let factor = 1_u64 << (3 * self.misses);
                 above.since.saturating_sub(ids.saturating_mul(pace).saturating_mul(factor))
             }
             (None, None) => return None,
@@ -154,7 +162,11 @@ impl Past {
         if (first.0 > id && !from_the_first) || (last.0 < id && full) {
             known.misses += 1;
             known.late = if first.0 > id { known.late + 1 } else { 0 };
-            return Page::Misses;
+            if known.misses < MISSES_MAX {
+                return Page::Misses;
+            }
+            (known.misses, known.late) = (0, 0);
+            return Page::Nowhere;
         }
         (known.misses, known.late) = (0, 0);
         Page::Shows
@@ -284,6 +296,40 @@ mod tests {
         let points = &past.of[0].points;
         assert!(points.len() <= POINTS_MAX + 1 && points.is_sorted_by_key(|p| p.id));
         assert_eq!((points[0].id, points[points.len() - 1].id), (0, 199_999));
+    }
+
+    /// A hole's first page may reach back to ids that a new listing never had: that costs a few requests, not one for each doubling
+    /// since 1970. (Found by the simulated venue under rough faults.)
+    #[test]
+    fn a_pair_that_was_listed_lately_is_soon_known_to_have_no_earlier_trades() {
+        let (first, known) = (5_000_u64, 5_400_u64);
+        let at = |id: u64| 1_790_000_000_000_000_000 + id * 20_000_000;
+        let mut past = Past::default();
+        for id in known..known + 300 {
+            past.learn(0, id, Ts(at(id) as i64));
+        }
+        let ends = |from: u64| [from, from + 999].map(|id| (id, Ts(at(id) as i64)));
+        for asked in 1..=7 {
+            let since = past.since(0, 4_900).unwrap();
+            let from = (first..).find(|id| at(*id) > since).unwrap();
+            let [a, b] = ends(from);
+            if past.page(0, 4_900, (a, b), Some(at(b.0)), true) == Page::Shows {
+                assert_eq!((since, from), (0, first), "after {asked}");
+                return;
+            }
+        }
+        panic!("still looking");
+    }
+
+    /// A venue that shows the same page to whatever is asked.
+    #[test]
+    fn a_search_that_leads_nowhere_is_told_and_begins_anew() {
+        let mut past = Past::default();
+        past.learn(0, 500_000, Ts(60_000_000_000_000));
+        let ends = ((10, Ts(1_000_000_000)), (1_009, Ts(2_000_000_000)));
+        let told: Vec<_> =
+            (1..=2 * MISSES_MAX).filter(|_| past.page(0, 90_000, ends, None, true) == Page::Nowhere).collect();
+        assert_eq!(told, [MISSES_MAX, 2 * MISSES_MAX]);
     }
 
     #[test]

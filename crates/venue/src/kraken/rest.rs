@@ -146,10 +146,12 @@ impl Kraken {
         let rows = &out.events[from..];
         let ends: Option<((u64, Ts), (u64, Ts))> = end(rows.first()).zip(end(rows.last()));
         let full = rows.len() as u64 >= HISTORY_PAGE;
-        if let (FetchKind::TradesFrom, Some(ends)) = (kind, ends)
-            && self.past.page(ix, arg, ends, cursor, full) == Page::Misses
-        {
-            return Err(bad("the page lies beside the id that was asked for: the next one begins elsewhere"));
+        if let (FetchKind::TradesFrom, Some(ends)) = (kind, ends) {
+            match self.past.page(ix, arg, ends, cursor, full) {
+                Page::Shows => {}
+                Page::Misses => return Err(ProtocolError::Beside { what }),
+                Page::Nowhere => return Err(bad("dozens of pages lie beside the id that was asked for")),
+            }
         }
         if strange {
             self.reading.unknown("trade side", result.text, out);
