@@ -223,7 +223,7 @@ impl Line {
     pub fn on_open(&mut self, conn: ConnIx, meta: ConnMeta, now: Ts, out: &mut LineOut) {
         self.conns[conn].opened(meta.number, now);
         self.watches[conn].opened(now);
-        self.socket_joined(conn);
+        self.socket_joined(conn, out);
         self.call(conn, now, out, |session, out| {
             session.on_open(now, out);
             Ok(())
@@ -583,7 +583,9 @@ impl Line {
             self.end_loss(topic, conn, now, out);
         }
         let flags = flags.with(self.judge(conn, event, now, out));
-        self.topics.get(topic).spoke(now, event.ts_event, activity);
+        let state = self.topics.get(topic);
+        state.spoke(now, event.ts_event, activity);
+        state.last_scales = event.scales;
         self.push(topic, event.ts_event, now, conn, flags, event.scales, event.body, out);
         for verdict in filled {
             self.count_verdict(verdict.state);

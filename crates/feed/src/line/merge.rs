@@ -51,11 +51,18 @@ pub struct Merge {
     /// What each socket brought last: it may bring one twice.
     recent: [[u64; RECENT]; MEMBERS_MAX],
     at: [u8; MEMBERS_MAX],
+    /// With what each socket may begin: see [`Merge::joined`].
+    begins: [Option<u64>; MEMBERS_MAX],
 }
 
 impl Default for Merge {
     fn default() -> Self {
-        Self { window: VecDeque::new(), recent: [[0; RECENT]; MEMBERS_MAX], at: [0; MEMBERS_MAX] }
+        Self {
+            window: VecDeque::new(),
+            recent: [[0; RECENT]; MEMBERS_MAX],
+            at: [0; MEMBERS_MAX],
+            begins: [None; MEMBERS_MAX],
+        }
     }
 }
 
@@ -71,6 +78,7 @@ impl Merge {
         self.recent[r][usize::from(self.at[r]) % RECENT] = print;
         self.at[r] = self.at[r].wrapping_add(1);
         let own = 1_u8 << r;
+        let begins = self.begins[r].take();
         let found = self.window.iter().position(|e| e.print == print && e.passed & own == 0);
         if let Some(found) = found {
             let first = self.window[found].at;
@@ -80,6 +88,9 @@ impl Merge {
             }
             self.let_go(open);
             return Offer::Repeat { first };
+        }
+        if once && begins == Some(print) {
+            return Offer::Again;
         }
         self.forget(now);
         self.let_go(open);
@@ -115,8 +126,12 @@ impl Merge {
 
     /// `replica` begins anew now: what its siblings brought before may come from it or not, and is not waited for longer than
     /// the next event that matches.
-    pub fn joined(&mut self, replica: usize) {
+    ///
+    /// Some venues begin a subscription with the state as it is (Bybit's best prices), which is the `last` event or a later one: what
+    /// all that were open then have passed is no longer in the window, though this one may bring it before anything else.
+    pub fn joined(&mut self, replica: usize, last: Option<u64>) {
         let own = 1_u8 << (replica % MEMBERS_MAX);
+        self.begins[replica % MEMBERS_MAX] = last;
         // What was brought before it subscribed may still be in its first frames: such entries stay open for it.
         for entry in &mut self.window {
             entry.passed &= !own;
@@ -210,7 +225,7 @@ mod tests {
                 if m.offer(0, 0b01, stream[a], false, Ts(1)) == Offer::First { out.push(stream[a]); }
                 a += 1;
             }
-            m.joined(1);
+            m.joined(1, None);
             while a < stream.len() || b < ends {
                 let first = if a >= stream.len() { false } else if b >= ends { true } else { picks.next().unwrap_or(true) };
                 let (replica, event) = if first { a += 1; (0, stream[a - 1]) } else { b += 1; (1, stream[b - 1]) };
@@ -219,6 +234,34 @@ mod tests {
             out.sort_unstable();
             let mut truth = stream.clone();
             truth.sort_unstable();
+            prop_assert_eq!(out, truth);
+        }
+
+        /// A socket may begin with the event that was the last when it joined, whatever its sibling has brought since: events that name
+        /// themselves come out once, in their order, and none is thrown away though the first socket ends.
+        #[test]
+        fn a_socket_may_begin_with_what_came_last(
+            len in 1_usize..60, late in 1_usize..60, ends in 0_usize..60, welcome in 0_usize..3,
+            picks in proptest::collection::vec(any::<bool>(), 0..200),
+        ) {
+            let late = late.min(len);
+            let ends = ends.clamp(late, len);
+            let mut m = Merge::default();
+            let mut out = Vec::new();
+            // Alone, the first socket is not asked: nothing is in the window.
+            out.extend(1..=late as u64);
+            m.joined(1, Some(late as u64));
+            let (mut a, mut b) = (late, (late - 1 + welcome).min(len));
+            let mut picks = picks.into_iter();
+            while a < ends || b < len {
+                let open = if a < ends { BOTH } else { 0b10 };
+                let first = if a >= ends { false } else if b >= len { true } else { picks.next().unwrap_or(true) };
+                let (replica, event) = if first { a += 1; (0, a) } else { b += 1; (1, b) };
+                if m.offer(replica, open, event as u64, true, Ts(1)) == Offer::First { out.push(event as u64); }
+            }
+            // What was under way on the first socket alone when it ended went with it.
+            let truth: Vec<u64> = (1..=len as u64).filter(|e| *e <= ends as u64 || *e > (late - 1 + welcome) as u64).collect();
+            out.sort_unstable();
             prop_assert_eq!(out, truth);
         }
     }

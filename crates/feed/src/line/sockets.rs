@@ -272,7 +272,7 @@ impl Line {
     }
 
     /// `conn` is open again: its streams begin anew.
-    pub(super) fn socket_joined(&mut self, conn: ConnIx) {
+    pub(super) fn socket_joined(&mut self, conn: ConnIx, out: &LineOut) {
         if self.members == 1 {
             return;
         }
@@ -280,7 +280,7 @@ impl Line {
         for t in 0..self.topics.list.len() {
             if self.topics.list[t].conn.is_some_and(|c| c / self.members == set) {
                 let state = &mut self.topics.list[t];
-                state.merge.joined(replica);
+                state.merge.joined(replica, state.last_named().map(|event| print(&event, 0, out)));
                 state.owed.count[replica] = 0;
             }
         }

@@ -137,6 +137,22 @@ fn the_first_delivery_wins_and_nothing_comes_twice() {
     assert_eq!(lags[..2], [(3, 1), (1, 2)], "trade 1 came again after trade 2: its lag is not counted");
 }
 
+/// A subscription that begins with the best prices as they are repeats what the other socket brought before, though that one has brought
+/// more since.
+#[test]
+fn a_socket_that_begins_with_the_last_quote_brings_nothing_new() {
+    let mut p = pair_of(Resume::default());
+    p.open(0, T0);
+    p.frame(0, at(10), "Q 1");
+    p.open(1, at(20));
+    p.frame(0, at(21), "Q 2");
+    for quote in ["Q 1", "Q 2", "Q 3"] {
+        p.frame(1, at(22), quote);
+    }
+    p.frame(0, at(23), "Q 3");
+    assert_eq!(p.of(QUOTES), ["quote 1", "quote 2", "quote 3"]);
+}
+
 #[test]
 fn one_socket_dying_leaves_no_gap_and_no_event_twice() {
     let mut p = pair();

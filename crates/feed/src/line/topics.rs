@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use wholetape_model::{GapCause, InstrumentIx, Kind, Pending, Topic, Ts};
+use wholetape_model::{Event, GapCause, InstrumentIx, Kind, Pending, Scales, Topic, Ts};
 
 use super::cadence::Cadence;
 use super::merge::Merge;
@@ -74,6 +74,8 @@ pub struct TopicState {
     next_alarm: Ts,
     alarms: u32,
     last_body: Option<(Ts, Pending)>,
+    /// Of the last row.
+    pub(super) last_scales: Scales,
     twin: Option<Twin>,
     /// Its silence was named; the loss reaches back to when it last spoke.
     silent: bool,
@@ -108,6 +110,7 @@ impl TopicState {
             next_alarm: Ts::ZERO,
             alarms: 0,
             last_body: None,
+            last_scales: Scales::default(),
             twin: None,
             silent: false,
             pace: Cadence::default(),
@@ -228,6 +231,12 @@ impl TopicState {
         }
         self.last_body = Some((ts_event, *body));
         false
+    }
+
+    /// The last event that names itself, by an id of its own or the venue's time.
+    pub(super) fn last_named(&self) -> Option<Event> {
+        let (ts_event, body) = self.last_body?;
+        Some(Event { instrument: self.instrument, kind: self.kind, ts_event, scales: self.last_scales, body })
     }
 
     /// No id tells whether anything is missing here.
