@@ -167,8 +167,12 @@ impl Line {
             if let Some(unheard) = self.instruments[ix].trades.is_sign_of_life(trade.id) {
                 // A market's newest trade may be older than the stream, by hours.
                 let since = self.topics.get(topic).open_since + std::time::Duration::from_secs(1);
-                if unheard && beyond && event.ts_event > since && now.since(event.ts_event) > trades::SILENT_AFTER {
-                    page.unheard = page.unheard.max(event.ts_event);
+                if unheard && beyond && event.ts_event > since {
+                    // In a busy market it is always of just now: the stream owes it as it owes an older one.
+                    page.newer = true;
+                    if now.since(event.ts_event) > trades::SILENT_AFTER {
+                        page.unheard = page.unheard.max(event.ts_event);
+                    }
                 }
                 continue;
             }

@@ -251,6 +251,32 @@ fn a_minute_with_less_than_its_bar_is_told_and_asked_for_again() {
     }
 }
 
+/// A stream that is deaf from its beginning in a busy market: the newest trade is always of just now, and the stream owes it all the same.
+/// One that brings a moment later what REST showed is left alone.
+#[test]
+fn a_deaf_stream_of_trades_is_found_in_a_busy_market() {
+    for (history, brings) in
+        [LOOSE, TradeHistory::Impossible { consecutive: false }].map(|h| [(h, false), (h, true)]).concat()
+    {
+        let script = Script { history, tick: Duration::from_millis(1), ..Script::default() };
+        let mut b = bench_of(script, true, Resume::default()).open(T0);
+        let is_left = |b: &Bench| b.actions.iter().any(|a| matches!(a, LineAction::Silent(..)));
+        let mut answers = 0;
+        for now in (500..30_000).step_by(500) {
+            b.timer(at(now));
+            if b.asked(FetchKind::NewestTrades).is_some() {
+                answers += 1;
+                b.answer(at(now), FetchKind::NewestTrades, &now.to_string());
+                if brings {
+                    b.frame(at(now + 400), &format!("T {now}"));
+                }
+            }
+        }
+        assert!(answers > 1, "{history:?}: {answers}");
+        assert_eq!(is_left(&b), !brings, "{history:?}, brings: {brings}");
+    }
+}
+
 /// Whether anything is missing no id tells: the venue's newest trades tell that a stream is dead. Then its connection is left, and what it
 /// missed is confessed, or asked for, from its own last trade on.
 #[test]

@@ -482,12 +482,12 @@ impl Line {
         }
     }
 
-    /// What a page of trades tells of the stream. `head` is the newest id held before it, `beyond` whether it had a newer
+    /// What a page of trades tells of the stream. `head` is the newest id held before it, where ids count, `beyond` whether it had a newer
     /// one that the stream should have brought.
     pub(super) fn trades_told(&mut self, id: FetchId, head: Option<u64>, beyond: bool, now: Ts) {
         let Some(instrument) = self.instruments.get_mut(id.instrument as usize) else { return };
         let probe = id.kind == FetchKind::NewestTrades || head.is_some_and(|h| id.arg == h.saturating_add(1));
-        if beyond && head.is_some() {
+        if beyond && (head.is_some() || instrument.trades.is_loose()) {
             instrument.proof.trades_owed.get_or_insert(now);
             self.wake_at(now + GRACE);
         } else if probe && !beyond {
