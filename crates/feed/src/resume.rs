@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use wholetape_model::{Body, GapCause, GapState, Kind, Record, RowFlags, Topic, Ts, View};
+use wholetape_model::{Body, BookAction, GapCause, GapState, Kind, Record, RowFlags, Topic, Ts, View};
 use wholetape_tape::{From, Policy, ReaderOptions, Tape, TapeError};
 
 use crate::line::overlap::Named;
@@ -89,6 +89,7 @@ fn read_from(tape: &Tape, topic: &Topic, from: From) -> Result<(TopicResume, boo
     let mut state = TopicResume::default();
     let mut open = BTreeMap::new();
     let mut lost_since: Option<Ts> = None;
+    let mut checkpoint: Option<Ts> = None;
     let mut reader = tape.reader(topic, from, ReaderOptions { policy: Policy::CatchUp, ..ReaderOptions::default() })?;
     let mut batch = Vec::new();
     while reader.poll_next(&mut batch, BATCH) > 0 {
@@ -101,6 +102,11 @@ fn read_from(tape: &Tape, topic: &Topic, from: From) -> Result<(TopicResume, boo
                     let since = if gap.cause == GapCause::Disk { Ts::ZERO } else { gap.from_ts };
                     lost_since = Some(lost_since.map_or(since, |before| before.min(since)));
                 }
+                // Our own copy of a book that may have been silent for long: where it stands, and nothing of when its stream was followed.
+                Ok(Body::Book(book)) if book.action == BookAction::Checkpoint => {
+                    state.last_update_id = book.last_id;
+                    checkpoint.get_or_insert(record.ts_recv());
+                }
                 Ok(body) => {
                     late |= record.flags().has(RowFlags::LATE_ARCHIVE);
                     take(&record, body, &mut state, &mut open);
@@ -110,6 +116,10 @@ fn read_from(tape: &Tape, topic: &Topic, from: From) -> Result<(TopicResume, boo
         }
     }
     state.open_gaps = open.into_values().collect();
+    if state.last_recv == Ts::ZERO {
+        // Nothing else came for all the time that they tell of.
+        state.last_recv = checkpoint.unwrap_or_default();
+    }
     if state.last_recv == Ts::ZERO {
         state.lost_since = lost_since;
     }
@@ -178,6 +188,9 @@ fn take(record: &Record<'_>, body: View<'_>, state: &mut TopicResume, open: &mut
         }
         // A bar of the archive: the stream was not there.
         _ if record.flags().has(RowFlags::LATE_ARCHIVE) => return,
+        // What came last by the stream says where the book stands, for a venue's ids may begin anew. An answer of REST, which has no frame, may
+        // be older than what came before it.
+        Body::Book(book) if record.frame() > 0 => state.last_update_id = book.last_id,
         Body::Book(book) => state.last_update_id = state.last_update_id.max(book.last_id),
         _ => {}
     }
@@ -389,6 +402,31 @@ mod tests {
         let resume = read(&tape, std::slice::from_ref(&topic), Duration::from_secs(60)).unwrap();
         let state = &resume.topics[topic.as_str()];
         assert_eq!((state.last_update_id, state.last_event), (77, Ts(1_000)));
+    }
+
+    fn book(action: BookAction, id: u64) -> Body<wholetape_model::Levels<'static>, &'static str> {
+        let (bids, asks) = (wholetape_model::Levels::Native(&[]), wholetape_model::Levels::Native(&[]));
+        Body::Book(wholetape_model::Book { action, first_id: id, last_id: id, prev_id: 0, bids, asks })
+    }
+
+    /// The venue's ids began anew, and then the stream stalled while segments went on: the process that died has the book of the last update.
+    #[test]
+    fn a_book_stands_where_its_last_update_left_it() {
+        use BookAction::{Checkpoint, Delta, Snapshot};
+        let dir = tempfile::tempdir().unwrap();
+        let topic = Topic::new(Kind::Book, &InstrumentId::new("BTCUSDT-LINEAR", "BYBIT"));
+        let tape = Tape::open(dir.path(), TapeConfig::default()).unwrap();
+        let live = |action, id| (RowFlags::default(), book(action, id));
+        let copy = |id| (RowFlags::CHECKPOINT.with(RowFlags::TS_LOCAL), book(Checkpoint, id));
+        let told = |tape: &Tape| {
+            let resume = read(tape, std::slice::from_ref(&topic), Duration::from_secs(60)).unwrap();
+            let state = &resume.topics[topic.as_str()];
+            (state.last_update_id, state.last_recv, state.last_event)
+        };
+        write(&tape, &topic, &[copy(300_016)]);
+        assert_eq!(told(&tape), (300_016, Ts(1_000), Ts::ZERO), "a checkpoint alone: it was known then");
+        write(&tape, &topic, &[live(Delta, 300_017), live(Snapshot, 1), live(Delta, 2), copy(2), copy(2)]);
+        assert_eq!(told(&tape), (2, Ts(1_002), Ts(1_002)));
     }
 
     #[test]

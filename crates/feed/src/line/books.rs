@@ -60,7 +60,8 @@ pub struct BookFlow {
 impl BookFlow {
     /// `resume` is what the tape knows of the book; nothing on a first start.
     pub fn new(rule: BookRule, resume: Option<&TopicResume>) -> Self {
-        let since = resume.map_or(Ts::ZERO, |r| r.last_recv);
+        let came = resume.map_or(Ts::ZERO, |r| r.last_recv);
+        let since = resume.map_or(Ts::ZERO, |r| made(r.last_event, r.last_recv));
         let lost = resume.filter(|r| r.is_known()).map(|r| match r.open_gaps.last() {
             // A loss that went on when we stopped goes on, under its number.
             Some(open) => Lost { gap: open.gap, from_id: open.from_id, since: open.from_ts, cause: open.cause },
@@ -81,7 +82,7 @@ impl BookFlow {
             lost,
             last_checkpoint: Ts::ZERO,
             day_ends: Ts::MAX,
-            last_applied: since,
+            last_applied: came,
             quiet: QuietProbe::default(),
             last_step: Ts::ZERO,
             held: Held::default(),
@@ -300,11 +301,7 @@ impl Line {
         let conn = self.instruments[ix as usize].book_conn;
         let told = self.topics.list[topic as usize].last_event;
         let Some(flow) = &mut self.instruments[ix as usize].book else { return };
-        // What came late was made before it came, and so was what did not come. Where ids begin anew nothing but the time names it. A clock
-        // that is far away says nothing.
-        let came = flow.last_applied;
-        let is_behind = told > Ts::ZERO && told < came && came.since(told) < super::topics::LAG_MAX;
-        let since = if is_behind { told } else { came };
+        let since = made(told, flow.last_applied);
         // A loss that a rejected splice was to end goes on, under its number if it has one.
         let before = flow.lost;
         let lost = match before {
@@ -549,6 +546,13 @@ impl Line {
             }
         }
     }
+}
+
+/// Since when updates may be missing behind the last one, of venue time `told`: what came late was made before it came, and so was what did
+/// not come. Where ids begin anew nothing but the time names it. A clock that is far away says nothing.
+fn made(told: Ts, came: Ts) -> Ts {
+    let is_behind = told > Ts::ZERO && told < came && came.since(told) < super::topics::LAG_MAX;
+    if is_behind { told } else { came }
 }
 
 /// The end of a time's UTC day.

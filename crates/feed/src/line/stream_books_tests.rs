@@ -440,6 +440,26 @@ fn what_speaks_is_confessed_before_all_others_are_acknowledged() {
     assert!(from[0] <= at(2), "from its own last row on: {from:?}");
 }
 
+/// And so does that of a process that died meanwhile.
+#[test]
+fn a_loss_from_before_a_restart_begins_when_the_last_update_was_made() {
+    let known = TopicResume {
+        last_recv: at(3_000),
+        last_event: Ts(T0.0 + 11),
+        last_update_id: 300_011,
+        ..TopicResume::default()
+    };
+    let mut plan = plan_of(1, Chain::Counted.into(), None);
+    plan.resume.topics.insert(BOOK.to_owned(), known);
+    let mut b = Bench::new(plan);
+    b.line.on_open(0, ConnMeta { number: 7 }, at(5_000), &mut b.out);
+    b.take();
+    b.frame(at(5_000), "ack");
+    b.frame(at(5_001), "s 0 10 100 1");
+    let from: Vec<Ts> = b.gap_starts.iter().filter(|g| g.0 == BOOK).map(|g| g.1).collect();
+    assert_eq!(from, [Ts(T0.0 + 11)]);
+}
+
 /// Where ids begin anew the time alone names what is missing: it begins when the last update was made, not when it came.
 #[test]
 fn a_loss_begins_when_the_last_update_was_made() {
