@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use wholetape_book::{BookConfig, Splice, Stamp, Step, SyncedOrderBook};
 use wholetape_model::{
-    Arena, Body, Book, BookRule, Event, Gap, GapCause, GapState, HealSource, InstrumentIx, Kind, Level, Levels,
+    Arena, Body, Book, BookRule, Chain, Event, Gap, GapCause, GapState, HealSource, InstrumentIx, Kind, Level, Levels,
     RowFlags, Span, Ts, Validity, ValidityState,
 };
 use wholetape_venue::{FetchId, FetchKind};
@@ -21,6 +21,8 @@ const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 /// No answer within this long counts as none; the shell's own timeout is shorter.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
+const PASSED_OVER: &str =
+    "updates between the last valid state and the snapshot, if there were any; the state itself is whole";
 
 /// What is missing between the last valid state and the next.
 #[derive(Debug, Clone, Copy)]
@@ -493,8 +495,7 @@ impl Line {
                 self.stats.gaps_opened += 1;
             }
             let (state, to_id, why) = if streamed {
-                let why = "updates between the last valid state and the snapshot, if there were any; the state itself is whole";
-                (GapState::Lost, snapshot.max(lost.from_id), why)
+                (GapState::Lost, snapshot.max(lost.from_id), PASSED_OVER)
             } else if snapshot >= lost.from_id {
                 let why = "updates between the last valid state and the snapshot; the state itself is whole";
                 (GapState::Lost, snapshot, why)
@@ -514,6 +515,26 @@ impl Line {
         let validity = Validity { state: ValidityState::Live, cause, update_id: at, why };
         self.push_mark(topic, Body::Validity(validity), conn, now, out);
         self.stale_if_lagging(ix, "the line lags", now, out);
+    }
+
+    /// A live book that stood `at` an id is at another by a snapshot: in one mark, before the row.
+    pub(super) fn passed_over(
+        &mut self,
+        (ix, topic): (InstrumentIx, LineTopic),
+        (at, snapshot): (u64, u64),
+        conn: ConnIx,
+        now: Ts,
+        out: &mut LineOut,
+    ) {
+        let is_whole = |flow: &BookFlow| flow.book.rule().chain == Chain::Whole;
+        let told = self.topics.list[topic as usize].last_event;
+        let Some(flow) = self.instruments[ix as usize].book.as_ref().filter(|flow| !is_whole(flow)) else { return };
+        let (from_id, since) = (at.saturating_add(1), made(told, flow.last_applied));
+        let lost = Lost { gap: self.new_gap(now), from_id, since, cause: GapCause::Resync };
+        self.count_verdict(GapState::Open);
+        self.count_verdict(GapState::Lost);
+        let mark = gap_of(&lost, GapState::Lost, snapshot.max(from_id), now, PASSED_OVER.to_owned());
+        self.gap_mark(topic, &mark, conn, now, out);
     }
 
     /// A live book is appended whole, for readers that start here.

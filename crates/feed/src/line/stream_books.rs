@@ -103,7 +103,7 @@ impl Line {
                 self.streamed_row(conn, event, body, now, out);
                 return;
             }
-            Step::Replaced => return self.streamed_snapshot(conn, event, before.is_some(), now, out),
+            Step::Replaced => return self.streamed_snapshot(conn, event, before, now, out),
             Step::Beat => self.book_of(ix, conn).quiet.moved(now),
             // Of a quiet book some venues repeat the last push: a sign of life as well.
             Step::Old => self.stats.repeats += 1,
@@ -171,10 +171,15 @@ impl Line {
         self.push(topic, ts, now, conn, flags, event.scales, body, out);
     }
 
-    /// A snapshot is the book now. Where it was live already, it is a row like any other.
-    fn streamed_snapshot(&mut self, conn: ConnIx, event: &Event, was_live: bool, now: Ts, out: &mut LineOut) {
+    /// A snapshot is the book now. Where it was live already, it is a row like any other, and one of the stream's that does not stand where
+    /// the book did passes over what nobody can name: what was published while the book was subscribed anew, or before the venue's
+    /// service went.
+    fn streamed_snapshot(&mut self, conn: ConnIx, event: &Event, before: Option<u64>, now: Ts, out: &mut LineOut) {
         let Body::Book(update) = event.body else { return };
         let (ix, topic) = (event.instrument, self.topic_of(event.instrument, Kind::Book));
+        if let Some(at) = before.filter(|at| *at != update.last_id && self.from_socket) {
+            self.passed_over((ix, topic), (at, update.last_id), conn, now, out);
+        }
         let first_row = out.rows.len();
         let flow = self.book_of(ix, conn);
         flow.whole_at(now);
@@ -191,7 +196,7 @@ impl Line {
             }
         };
         self.streamed_row(conn, &event, body, now, out);
-        if !was_live {
+        if before.is_none() {
             self.book_of(ix, conn).resubscription.live(now);
             self.book_live((ix, topic), (update.last_id, first_row), conn, now, out);
         }

@@ -300,14 +300,24 @@ fn without_a_snapshot_it_is_asked_again_and_then_the_connection_goes() {
     assert!(!b.line.instruments()[0].book.as_ref().unwrap().book().is_live());
 }
 
+/// One that stands where the book does says nothing new. Any other passes over what no row has: the venue's service began anew, and made a
+/// book live that was being subscribed anew, so that updates came between the end of the one subscription and the other's snapshot.
 #[test]
-fn a_snapshot_of_a_live_book_is_a_row_and_no_event() {
+fn a_snapshot_of_a_live_book_is_a_row_and_confesses_what_it_passes_over() {
     let mut b = bench(Chain::Counted, None);
     b.frame(at(500), "d 0 0 11 101 2");
+    b.frame(at(550), "s 0 11 99 3");
+    assert_eq!(b.line.stats().gaps_opened, 0);
     b.frame(at(600), "s 0 1 99 3");
     b.frame(at(700), "d 0 0 2 101 2");
-    assert_eq!(b.of(BOOK)[2..], ["Delta 11", "Snapshot 1", "Delta 2"], "the venue's service began anew");
-    assert_eq!(b.line.stats().gaps_opened, 0);
+    b.frame(at(800), "s 0 4 99 3");
+    b.frame(at(900), "d 0 0 5 101 2");
+    let (restart, pause) =
+        (["gap lost resync 12-12", "Snapshot 1", "Delta 2"], ["gap lost resync 3-4", "Snapshot 4", "Delta 5"]);
+    assert_eq!(b.of(BOOK)[2..], [&["Delta 11", "Snapshot 11"][..], &restart, &pause].concat());
+    let from: Vec<Ts> = b.gap_starts.iter().filter(|g| g.0 == BOOK).map(|g| g.1).collect();
+    assert_eq!(from, [Ts(T0.0 + 11), Ts(T0.0 + 2)], "since the last update was made");
+    assert_eq!((b.line.stats().gaps_opened, b.line.stats().gaps_lost, b.line.stats().resyncs), (2, 2, 0));
 }
 
 /// Trap T6, for readers of rows: a level that is pushed out of the best N goes by a deletion of ours.
