@@ -96,7 +96,7 @@ pub fn judge(s: &Signs) -> Option<(StreamState, &'static str)> {
 pub struct Watch {
     pub state: StreamState,
     pub since: Ts,
-    /// The connection's count of misread frames when this stream last spoke.
+    /// How many frames its sockets had misread when this stream last spoke.
     misread_at: u32,
 }
 
@@ -225,6 +225,9 @@ impl Line {
                 set.peek().is_some() && set.all(|c| dead[c])
             })
             .collect();
+        // Of all sockets that carry a stream: which of them spoke last says nothing of what nobody understood.
+        let misread_of = |set| self.members_of(set).map(|c| self.watches[c].misread).fold(0, u32::wrapping_add);
+        let misread: Vec<u32> = (0..self.conns.len() / members).map(misread_of).collect();
         let mut changed = Vec::new();
         let mut restart: Vec<(ConnIx, String)> = Vec::new();
         let mut states = [0_u32; STATES];
@@ -239,10 +242,10 @@ impl Line {
                 continue;
             }
             let heard = state.last_recv.max(state.open_since);
-            let watch = &self.watches[conn];
+            let misread = misread[conn / members];
             if state.watch.state == StreamState::Live && now.since(heard) < LOOK_FROM {
                 // Nearly all of them, nearly always: not worth a quantile.
-                state.watch.misread_at = watch.misread;
+                state.watch.misread_at = misread;
                 states[StreamState::Live as usize] += 1;
                 continue;
             }
@@ -254,7 +257,7 @@ impl Line {
                 }
             }
             if now.since(heard) < LOOK_FROM {
-                state.watch.misread_at = watch.misread;
+                state.watch.misread_at = misread;
             }
             let quiet = now.since(heard);
             let fell = state.fell_silent(now, instrument.evidence(state.kind), speaking).is_some();
@@ -273,8 +276,7 @@ impl Line {
                 nothing_new: instrument.proof.nothing_new > heard,
                 dead: dead_set[conn],
                 halted: instrument.proof.is_halted(),
-                misread: watch.misread.wrapping_sub(state.watch.misread_at) >= MISREAD
-                    && quiet >= super::topics::SILENT_MIN,
+                misread: misread.wrapping_sub(state.watch.misread_at) >= MISREAD && quiet >= super::topics::SILENT_MIN,
             };
             let verdict = judge(&signs).filter(|(to, _)| {
                 // What stalled has to speak again before it counts as live, or to be proven quiet.

@@ -153,6 +153,23 @@ fn a_socket_that_begins_with_the_last_quote_brings_nothing_new() {
     assert_eq!(p.of(QUOTES), ["quote 1", "quote 2", "quote 3"]);
 }
 
+/// Frames that nobody understood on one socket, and then the last word of a quiet stream on the other: its silence is no change of words.
+#[test]
+fn what_one_socket_misread_is_not_held_against_a_stream_of_the_other() {
+    let mut p = pair();
+    for ms in 10..40 {
+        p.frame(0, at(ms), "U");
+    }
+    p.frame(0, at(800), "Q 1");
+    p.timer(at(900));
+    p.frame(1, at(950), "Q 1");
+    for s in 2..20 {
+        p.timer(at(1_000 * s));
+    }
+    assert_eq!(p.given_up(), []);
+    assert_eq!(p.line.stats().verdicts[wholetape_model::StreamState::ApiChanged as usize], 0);
+}
+
 #[test]
 fn one_socket_dying_leaves_no_gap_and_no_event_twice() {
     let mut p = pair();
