@@ -20,6 +20,8 @@ pub struct GatewayStats {
     pub sent_bytes_total: AtomicU64,
     /// Seqs that clients were told they missed.
     pub missed_records_total: AtomicU64,
+    /// Times that a subscription waited for acknowledgements.
+    pub ack_pauses_total: AtomicU64,
     pub ops_total: AtomicU64,
     pub errors_total: AtomicU64,
     pub refused_upgrades_total: AtomicU64,
@@ -56,6 +58,7 @@ impl GatewayStats {
         one("gateway_sent_messages_total", c, "Messages handed to sockets.", &self.sent_messages_total);
         one("gateway_sent_bytes_total", c, "Bytes of messages handed to sockets.", &self.sent_bytes_total);
         one("gateway_missed_records_total", c, "Seqs that clients were told they missed.", &self.missed_records_total);
+        one("gateway_ack_pauses_total", c, "Waits for acknowledgements.", &self.ack_pauses_total);
         one("gateway_ops_total", c, "Messages of clients.", &self.ops_total);
         one("gateway_errors_total", c, "Errors answered to clients.", &self.errors_total);
         one("gateway_refused_upgrades_total", c, "Upgrades refused.", &self.refused_upgrades_total);

@@ -8,42 +8,13 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use proptest::test_runner::{Config, TestRunner};
-use rig::attic::{Attic, Seam};
+use rig::attic::{Attic, fill, rig_with};
 use rig::{BOOK, QUOTE, Rig, TRADE, Ws, delta, ids, quote, snapshot, t, validity};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use wholetape_gateway::GatewayConfig;
 use wholetape_model::{BookAction, RowFlags, ValidityState};
-use wholetape_tape::{Retention, TapeConfig};
 use wholetape_wire::BookView;
 use wholetape_wire::client::{Happening, apply_book};
-
-/// A tape that keeps what is not stored, and about 64 KiB.
-fn small() -> TapeConfig {
-    let retention = Retention { age_max: None, bytes_max: Some(64 << 10) };
-    TapeConfig { segment_bytes: 32 << 10, memory_bytes: 64 << 10, retention, ..TapeConfig::default() }
-}
-
-async fn rig_with(config: GatewayConfig) -> (Rig, Arc<Attic>) {
-    let mut attic = None;
-    let rig = Rig::open_with(TempDir::new().unwrap(), config, small(), |tape| {
-        let made = attic.insert(Attic::new(tape)).clone();
-        // Nothing goes that is not in the attic.
-        made.store(&t(TRADE), 0);
-        made.store(&t(BOOK), 0);
-        Some(Arc::new(Seam(made)))
-    })
-    .await;
-    (rig, attic.unwrap())
-}
-
-/// Trades in small batches: a segment ends between two.
-fn fill(rig: &mut Rig, ids: std::ops::RangeInclusive<u64>) {
-    let last = *ids.end();
-    for first in ids.step_by(50) {
-        rig.trades(first..=last.min(first + 49));
-    }
-}
 
 /// The position before the tape's oldest record.
 fn earliest(rig: &Rig, topic: &str) -> u64 {

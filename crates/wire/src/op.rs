@@ -72,6 +72,8 @@ pub enum Op {
         topic: String,
         pos: Option<(String, u64)>,
     },
+    /// Everything up to these seqs was processed, topic by topic.
+    Ack(Vec<(String, u64)>),
     Ping,
     /// Of the protocol, but not served by this build.
     Unserved(&'static str),
@@ -164,11 +166,11 @@ fn one(value: Value) -> Parsed {
         })),
         "unsub" => Op::Unsub { topic: keys.topic(true)? },
         "resync" => Op::Resync { topic: keys.topic(false)?, pos: keys.position()? },
+        "ack" => Op::Ack(keys.acks()?),
         "ping" => Op::Ping,
         // Their keys are checked by the build that serves them.
         "auth" => return Ok((keys.id, Op::Unserved("auth"))),
         "resume" => return Ok((keys.id, Op::Unserved("resume"))),
-        "ack" => return Ok((keys.id, Op::Unserved("ack"))),
         "pub" => return Ok((keys.id, Op::Unserved("pub"))),
         "flow" => return Ok((keys.id, Op::Unserved("flow"))),
         other => {
@@ -249,6 +251,21 @@ impl Keys {
             return Err(self.error("topic", "may hold letters, digits and . _ % - (others percent-encoded)"));
         }
         Ok(topic)
+    }
+
+    fn acks(&mut self) -> Result<Vec<(String, u64)>, OpError> {
+        let Some(Value::Object(map)) = self.map.remove("a") else {
+            return Err(self.error("a", "must be an object of topics and seqs"));
+        };
+        if map.is_empty() || map.len() > crate::BATCH_MESSAGES_MAX {
+            return Err(self.error("a", &format!("must name 1 to {} topics", crate::BATCH_MESSAGES_MAX)));
+        }
+        let one = |(topic, seq): (String, Value)| {
+            let seq = seq.as_u64().filter(|seq| *seq < crate::NUMBER_MAX);
+            let path = format!("a.{}", clip(&topic));
+            seq.map(|seq| (topic, seq)).ok_or_else(|| self.error(&path, "must be an integer of 0 to 2^53"))
+        };
+        map.into_iter().map(one).collect()
     }
 
     fn depth(&mut self) -> Result<Option<u64>, OpError> {
@@ -369,6 +386,8 @@ mod tests {
         let position = From::Position { epoch: "k3f9".into(), seq: 1041 };
         good(&format!(r#"{{"op":"sub","id":1,"topic":"{t}","from":{{"epoch":"k3f9","seq":1041}}}}"#), sub(t, position));
         good(r#"{"op":"ping","id":1}"#, Op::Ping);
+        let acks = vec![("fill.acct1".to_owned(), 1_041), ("order.acct1".to_owned(), 88)];
+        good(r#"{"op":"ack","id":1,"a":{"fill.acct1":1041,"order.acct1":88}}"#, Op::Ack(acks));
         let pos = Some(("k3f9".into(), 7));
         good(
             &format!(r#"{{"op":"resync","id":1,"topic":"{t}","pos":["k3f9",7]}}"#),
@@ -388,6 +407,10 @@ mod tests {
         bad(r#"{"op":"ping","id":-1}"#, Code::Schema, Some("id"));
         bad(r#"{"op":"ping","id":9007199254740992}"#, Code::Schema, Some("id"));
         bad(r#"{"op":"sub"}"#, Code::Schema, Some("topic"));
+        bad(r#"{"op":"ack","id":1}"#, Code::Schema, Some("a"));
+        bad(r#"{"op":"ack","id":1,"a":{}}"#, Code::Schema, Some("a"));
+        bad(r#"{"op":"ack","id":1,"a":{"trade.X":1.5}}"#, Code::Schema, Some("a.trade.X"));
+        bad(r#"{"op":"ack","id":1,"a":{"trade.X":1},"b":1}"#, Code::Schema, Some("b"));
         bad(r#"{"op":"sub","topic":"trade.a b"}"#, Code::Schema, Some("topic"));
         bad(&format!(r#"{{"op":"sub","topic":"trade.{}"}}"#, "x".repeat(130)), Code::Schema, Some("topic"));
         bad(r#"{"op":"sub","topic":"t","from":{"last":"3"}}"#, Code::Schema, Some("from.last"));

@@ -51,12 +51,12 @@ pub fn welcome(out: &mut Vec<u8>, session: &str, hb_s: u64, limits: &Limits) {
     j.raw(",\"ops_burst\":").u64(limits.ops_burst).raw(",\"inflight\":").u64(limits.inflight).raw("}}");
 }
 
-/// `seq` is the exclusive start of delivery; with `missed` it is its `to`.
+/// `seq` is the exclusive start of delivery; with `missed` it is its `to`. `acked`: messages are to be acknowledged (`ack: "cum"`).
 pub fn subd(
     out: &mut Vec<u8>,
     id: Option<u64>,
     topic: &Topic,
-    ch: u32,
+    (ch, acked): (u32, bool),
     epoch: &str,
     seq: u64,
     missed: Option<Missed<'_>>,
@@ -66,7 +66,8 @@ pub fn subd(
     optional_id(&mut j, id);
     j.raw(",\"topic\":").text(topic.as_str()).raw(",\"ch\":").u64(u64::from(ch));
     j.raw(",\"epoch\":").text(epoch).raw(",\"seq\":").u64(seq);
-    j.raw(",\"class\":\"").raw(topic.class().as_str()).raw("\",\"ack\":\"none\",\"conflate\":\"none\"");
+    j.raw(",\"class\":\"").raw(topic.class().as_str()).raw("\",\"ack\":\"").raw(if acked { "cum" } else { "none" });
+    j.raw("\",\"conflate\":\"none\"");
     if let Some(m) = missed {
         j.raw(",\"missed\":{");
         range(&mut j, &m);

@@ -311,8 +311,8 @@ fn messages() -> Vec<String> {
     push(&mut |out| message::book_snap(out, &cx, 1_041, Ts(1_790_000_000_000_000_000), 110, &view));
     let missed = Missed { from: 900, to: 1_020, why: "retention" };
     push(&mut |out| reply::welcome(out, "s_7Qk", 15, &Limits::default()));
-    push(&mut |out| reply::subd(out, Some(1), &topic, 7, "k3f9", 1_041, None));
-    push(&mut |out| reply::subd(out, None, &topic, 7, "k3f9", 1_020, Some(missed)));
+    push(&mut |out| reply::subd(out, Some(1), &topic, (7, false), "k3f9", 1_041, None));
+    push(&mut |out| reply::subd(out, None, &topic, (7, false), "k3f9", 1_020, Some(missed)));
     push(&mut |out| reply::resumed(out, Some(3), &topic, "k3f9", Resumed::Replay { n: 12 }));
     push(&mut |out| reply::resumed(out, None, &topic, "k3f9", Resumed::Snap));
     push(&mut |out| reply::resumed(out, None, &topic, "k3f9", Resumed::Missed(missed)));
@@ -338,6 +338,7 @@ fn messages() -> Vec<String> {
     push(&mut |out| reply::drain(out, 10_000, (0, 8_000)));
     push(&mut |out| coverage(out));
     push(&mut |out| reply::hist(out, Some(7), &topic, "k3f9", (5_000, 300), &rows(&view)));
+    push(&mut |out| reply::subd(out, Some(1), &topic, (7, true), "k3f9", 1_041, None));
     lines
 }
 

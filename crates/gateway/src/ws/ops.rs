@@ -38,7 +38,7 @@ impl Session {
 
     fn on_op(&mut self, id: Option<u64>, op: Op) {
         let cost = match op {
-            Op::Ping | Op::Unserved("ack") => LIGHT,
+            Op::Ping | Op::Ack(_) => LIGHT,
             _ => OP,
         };
         if let Err(wait) = self.bucket.take(self.started.elapsed(), cost) {
@@ -64,6 +64,7 @@ impl Session {
             Op::Sub(sub) => self.on_sub(id, &sub),
             Op::Unsub { topic } => self.on_unsub(id, &topic),
             Op::Resync { topic, pos } => self.on_resync(id, &topic, pos),
+            Op::Ack(all) => self.on_ack(id, &all),
             Op::Unserved(op) => self.on_unserved(id, op),
         }
     }
@@ -103,6 +104,7 @@ impl Session {
             return self.error_of(id, Code::TooManySubs, "more topics than `limits.subs`", &sub.topic);
         }
         self.bucket.owe(OP * (topics.len() as i64 - 1));
+        let inflight = usize::try_from(self.hub.config.limits.inflight).unwrap_or(usize::MAX).max(1);
         for topic in topics {
             let critical = topic.class() == wholetape_model::Class::Critical;
             let slow = if critical { Slow::CatchUp } else { slow };
@@ -110,7 +112,8 @@ impl Session {
             self.channels += 1;
             match self.hub.join(&topic, &self.set, token) {
                 Ok(stream) => {
-                    let terms = Terms { ch: self.channels, slow, lag: sub.lag.unwrap_or(LAG) };
+                    let inflight = (sub.ack.as_deref() == Some("cum")).then_some(inflight);
+                    let terms = Terms { ch: self.channels, slow, lag: sub.lag.unwrap_or(LAG), inflight };
                     let (past, set) = (self.hub.past.clone(), self.set.clone());
                     let s = Subscription::new(stream, token, terms, past, set, Asked::Sub(id), sub.from.clone());
                     self.subs.insert(token, s);
@@ -169,11 +172,27 @@ impl Session {
         self.set.push(sub.token);
     }
 
+    fn on_ack(&mut self, id: Option<u64>, all: &[(String, u64)]) {
+        for (name, seq) in all {
+            let token = Topic::parse(name).ok().and_then(|t| self.by_topic.get(&t).copied());
+            let Some(sub) = token.and_then(|t| self.subs.get_mut(&t)) else {
+                return self.error_of(id, Code::NotSubscribed, "not subscribed", name);
+            };
+            match sub.acknowledge(*seq) {
+                Ok(true) => self.set.push(sub.token),
+                Ok(false) => {}
+                Err(why) => return self.error_of(id, Code::BadAck, &why, name),
+            }
+        }
+        if id.is_some() {
+            self.out.write(|o| reply::ok(o, id));
+        }
+    }
+
     fn on_unserved(&mut self, id: Option<u64>, op: &'static str) {
         let (code, msg) = match op {
             "resume" => (Code::SessionUnknown, "sessions are not kept: send `sub` with your positions"),
             "auth" => (Code::TokenInvalid, "this server has no credentials: topics are read without"),
-            "ack" => (Code::BadAck, "no topic is subscribed with ack `cum`, which this build does not serve"),
             "pub" => (Code::PubRejected, "this build takes no publications"),
             _ => (Code::UnknownOp, "this build does not serve this op"),
         };
@@ -223,9 +242,6 @@ fn unserved_option(sub: &Sub, history: bool) -> Option<(&'static str, &'static s
     }
     if sub.depth.is_some() {
         return Some(("depth", "this build serves only `full`"));
-    }
-    if sub.ack.as_deref() == Some("cum") {
-        return Some(("ack", "this build serves only `none`"));
     }
     if sub.view.as_deref() == Some("clean") {
         return Some(("view", "this build serves only `all`"));

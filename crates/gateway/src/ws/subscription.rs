@@ -4,6 +4,7 @@
 //! messages from the stream's ring; one that is behind reads the tape for itself until the ring can take over, and what the
 //! tape let go is read for it by a worker ([`behind`]).
 
+mod acks;
 mod behind;
 
 use std::collections::VecDeque;
@@ -20,7 +21,8 @@ use wholetape_wire::{Code, From};
 use crate::stats::GatewayStats;
 use crate::ws::past::{Job, Readers, TimeJob};
 use crate::ws::start::{self, Older, Start};
-use crate::ws::stream::{Next, Stream};
+use crate::ws::stream::{Inner, Next, Stream};
+use acks::Acks;
 use behind::{Before, Behind};
 
 /// Messages that a subscription may write before another has its turn.
@@ -58,6 +60,8 @@ pub(crate) struct Terms {
     pub ch: u32,
     pub slow: Slow,
     pub lag: u64,
+    /// The topic pauses at so many messages without an acknowledgement; `None`: they are not acknowledged.
+    pub inflight: Option<usize>,
 }
 
 enum Phase {
@@ -83,6 +87,7 @@ pub(crate) struct Subscription {
     nowhere: Option<(u64, u64)>,
     /// It was told that it lags, and has not caught up since.
     noticed: bool,
+    acks: Option<Acks>,
 }
 
 /// What a turn came to.
@@ -146,7 +151,8 @@ impl Subscription {
         from: From,
     ) -> Self {
         let phase = Phase::Opening(asked, from);
-        Self { stream, token, terms, past, set, phase, position: 0, generation: 0, nowhere: None, noticed: false }
+        let acks = terms.inflight.map(Acks::new);
+        Self { stream, token, terms, past, set, phase, position: 0, generation: 0, nowhere: None, noticed: false, acks }
     }
 
     pub fn class(&self) -> Class {
@@ -156,6 +162,34 @@ impl Subscription {
     /// Starts again at `from`; until then nothing of the topic is sent.
     pub fn resync(&mut self, id: Option<u64>, from: From) {
         self.phase = Phase::Opening(Asked::Resync(id), from);
+        if let Some(acks) = &mut self.acks {
+            acks.forget();
+        }
+    }
+
+    /// The client has processed everything up to `seq`. Whether the subscription may go on where it waited for that.
+    ///
+    /// # Errors
+    /// Why it cannot be, for people.
+    pub fn acknowledge(&mut self, seq: u64) -> Result<bool, String> {
+        let Some(acks) = &mut self.acks else { return Err("subscribed without `ack`".to_owned()) };
+        if !matches!(self.phase, Phase::Opening(..)) && seq > self.position {
+            return Err(format!("nothing beyond {} was sent", self.position));
+        }
+        Ok(acks.acknowledge(seq))
+    }
+
+    /// Messages that may still be given.
+    fn room(&self) -> usize {
+        self.acks.as_ref().map_or(usize::MAX, Acks::room)
+    }
+
+    /// The message up to `seq` is on its way.
+    fn gave(&mut self, seq: u64) {
+        self.position = seq;
+        if let Some(acks) = &mut self.acks {
+            acks.gave(seq);
+        }
     }
 
     /// The seq that a client which has everything holds, for heartbeats.
@@ -179,6 +213,10 @@ impl Subscription {
             let (asked, from) = (*asked, from.clone());
             let older = if self.past.is_some() { Older::Ask } else { Older::Nobody };
             return self.open(asked, &from, older, out, stats);
+        }
+        if let Some(acks) = self.acks.as_mut().filter(|acks| acks.room() == 0) {
+            stats.ack_pauses_total.fetch_add(u64::from(acks.pauses()), Ordering::Relaxed);
+            return Turn::Idle;
         }
         if self.is_open()
             && let Some(turn) = self.apply_policy(out, stats)
@@ -220,7 +258,7 @@ impl Subscription {
                     stats,
                 );
                 if stateful {
-                    snap(&inner, &stream, out);
+                    self.snap(&inner, &stream, out);
                 }
             }
             Start::Log { seq, snap } => {
@@ -235,6 +273,7 @@ impl Subscription {
                 self.answer(asked, seq, None, how, out, stats);
                 if let Some(book) = snap {
                     out.write(|o| book.snap(o, topic, epoch, seq));
+                    self.gave(seq);
                 }
             }
             Start::Missed { from, why, then_log } => {
@@ -244,7 +283,7 @@ impl Subscription {
                 let how = if snaps { Resumed::Snap } else { Resumed::Replay { n: 0 } };
                 self.answer(asked, to, missed, how, out, stats);
                 if snaps {
-                    snap(&inner, &stream, out);
+                    self.snap(&inner, &stream, out);
                 }
             }
             Start::Past { begin, earliest } => {
@@ -279,11 +318,20 @@ impl Subscription {
         self.position = seq;
         let (topic, epoch) = (&self.stream.topic, &*self.stream.epoch);
         out.write(|o| match asked {
-            Asked::Sub(id) => reply::subd(o, id, topic, self.terms.ch, epoch, seq, missed),
+            Asked::Sub(id) => reply::subd(o, id, topic, (self.terms.ch, self.acks.is_some()), epoch, seq, missed),
             Asked::Resync(id) => reply::resumed(o, id, topic, epoch, missed.map_or(how, Resumed::Missed)),
         });
         if let Some(m) = missed {
             stats.missed_records_total.fetch_add(m.to + 1 - m.from, Ordering::Relaxed);
+        }
+    }
+
+    /// The stream's present state, where it has one.
+    fn snap(&mut self, inner: &Inner, stream: &Stream, out: &mut Outbox) {
+        out.scratch.clear();
+        if inner.snap(stream, &mut out.scratch) {
+            out.push_scratch();
+            self.gave(inner.at);
         }
     }
 
@@ -300,16 +348,19 @@ impl Subscription {
             self.generation = inner.generation;
             self.skip_to(inner.at, "corrupt", out, stats);
             if stream.topic.kind().is_state() {
-                snap(&inner, &stream, out);
+                self.snap(&inner, &stream, out);
             }
             self.position = inner.at;
             return Turn::More;
         }
-        let mut taken = 0;
-        let position = &mut self.position;
-        let next = inner.next(*position, self.token, TURN, |frame| {
+        let (mut taken, most) = (0, TURN.min(self.room()));
+        let (position, acks) = (&mut self.position, &mut self.acks);
+        let next = inner.next(*position, self.token, most, |frame| {
             taken += frame.text.len();
             *position = frame.seq;
+            if let Some(acks) = acks {
+                acks.gave(frame.seq);
+            }
             out.push(frame.text.clone());
             taken < budget
         });
@@ -351,7 +402,7 @@ impl Subscription {
         if stream.topic.kind() == Kind::Book {
             let inner = stream.lock();
             self.skip_to(inner.at, "slow", out, stats);
-            snap(&inner, &stream, out);
+            self.snap(&inner, &stream, out);
         } else {
             self.skip_to(allowed, "slow", out, stats);
         }
@@ -370,15 +421,4 @@ impl Subscription {
 /// and nobody is slow because of it.
 fn allowed(stream: &Stream, lag: u64) -> Result<u64, TapeError> {
     Ok(stream.tape.reader(&stream.topic, TapeFrom::Last(lag), ReaderOptions::default())?.position())
-}
-
-fn snap(inner: &crate::ws::stream::Inner, stream: &Stream, out: &mut Outbox) {
-    let mut some = false;
-    out.scratch.clear();
-    let mut scratch = std::mem::take(&mut out.scratch);
-    some |= inner.snap(stream, &mut scratch);
-    out.scratch = scratch;
-    if some {
-        out.push_scratch();
-    }
 }

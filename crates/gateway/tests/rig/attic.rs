@@ -6,9 +6,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tempfile::TempDir;
+use wholetape_gateway::GatewayConfig;
 use wholetape_model::{Record, Topic, Ts};
 use wholetape_tape::history::{Held, History, HistoryError, PastBatch, PastReader};
-use wholetape_tape::{Delivery, From, ReaderOptions, Tape};
+use wholetape_tape::{Delivery, From, ReaderOptions, Retention, Tape, TapeConfig};
+
+use super::{BOOK, Rig, TRADE, t};
 
 /// Entries of a batch.
 const BATCH: usize = 50;
@@ -209,5 +213,32 @@ impl Drop for BySeq {
 impl Drop for ByTime {
     fn drop(&mut self) {
         self.attic.readers.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// A tape that keeps what is not stored, and about 64 KiB.
+fn small() -> TapeConfig {
+    let retention = Retention { age_max: None, bytes_max: Some(64 << 10) };
+    TapeConfig { segment_bytes: 32 << 10, memory_bytes: 64 << 10, retention, ..TapeConfig::default() }
+}
+
+pub async fn rig_with(config: GatewayConfig) -> (Rig, Arc<Attic>) {
+    let mut attic = None;
+    let rig = Rig::open_with(TempDir::new().unwrap(), config, small(), |tape| {
+        let made = attic.insert(Attic::new(tape)).clone();
+        // Nothing goes that is not in the attic.
+        made.store(&t(TRADE), 0);
+        made.store(&t(BOOK), 0);
+        Some(Arc::new(Seam(made)))
+    })
+    .await;
+    (rig, attic.unwrap())
+}
+
+/// Trades in small batches: a segment ends between two.
+pub fn fill(rig: &mut Rig, ids: std::ops::RangeInclusive<u64>) {
+    let last = *ids.end();
+    for first in ids.step_by(50) {
+        rig.trades(first..=last.min(first + 49));
     }
 }

@@ -13,7 +13,7 @@ use wholetape_wire::message::{self, Context, Written};
 use wholetape_wire::reply::{self, Resumed};
 use wholetape_wire::{Code, From};
 
-use super::{Asked, Ending, NEEDS_STATE, Outbox, Phase, Subscription, TURN, Turn, allowed, snap};
+use super::{Asked, Ending, NEEDS_STATE, Outbox, Phase, Subscription, TURN, Turn, allowed};
 use crate::stats::GatewayStats;
 use crate::ws::past::{Begin, Item, Job, Reading, SeqJob};
 use crate::ws::start::{self, Older};
@@ -94,7 +94,7 @@ impl Subscription {
             own.batch.extend(batch);
         }
         let start = out.bytes;
-        while out.bytes - start < budget {
+        while out.bytes - start < budget && self.acks.as_ref().is_none_or(|acks| acks.room() > 0) {
             let Some(delivery) = own.batch.pop_front() else { break };
             match delivery {
                 Delivery::Record(shared) => {
@@ -113,6 +113,9 @@ impl Subscription {
                     match message::record(&mut out.scratch, &cx, &record) {
                         Ok(Written::Message) => {
                             self.position = record.seq();
+                            if let Some(acks) = &mut self.acks {
+                                acks.gave(record.seq());
+                            }
                             out.push_scratch();
                             stats.encoded_behind_total.fetch_add(1, Ordering::Relaxed);
                         }
@@ -173,14 +176,14 @@ impl Subscription {
         }
         let (start, mut given) = (out.bytes, 0);
         let turn = loop {
-            if out.bytes - start >= budget {
+            if out.bytes - start >= budget || self.room() == 0 {
                 break Turn::More;
             }
             let Phase::Past(past) = &mut self.phase else { break Turn::More };
             match past.reading.take() {
                 None => break Turn::Idle,
                 Some(Item::Message { seq, text }) => {
-                    self.position = seq;
+                    self.gave(seq);
                     out.push(text);
                     given += 1;
                 }
@@ -257,7 +260,7 @@ impl Subscription {
         self.skip_to(inner.at.max(to), why, out, stats);
         self.phase = Phase::Live;
         if inner.at >= to {
-            snap(&inner, &stream, out);
+            self.snap(&inner, &stream, out);
         } else {
             self.generation = NEEDS_STATE; // the next turn gives the state, when the stream has it
         }
