@@ -33,6 +33,23 @@ pub struct Peek {
     pub ts_event: Ts,
 }
 
+impl Peek {
+    /// Whether a frame that was peeked like this may hold events of `kind`. Whoever drops it owes the streams of these a word, and
+    /// no others: a session whose frame holds more must not recognise it.
+    #[must_use]
+    pub const fn stands_for(&self, kind: Kind) -> bool {
+        match self.kind {
+            Kind::Ticker => matches!(kind, Kind::Ticker | Kind::Bar(_) | Kind::Mark | Kind::Index | Kind::Funding),
+            // Statistics come with best prices, which are never dropped.
+            Kind::Quote => matches!(kind, Kind::Quote | Kind::Ticker),
+            Kind::Book => matches!(kind, Kind::Book),
+            Kind::Trade => matches!(kind, Kind::Trade),
+            Kind::TradeRaw => matches!(kind, Kind::TradeRaw),
+            _ => false,
+        }
+    }
+}
+
 /// What a REST request is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FetchKind {

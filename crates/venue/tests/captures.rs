@@ -72,6 +72,9 @@ fn replay_of(capture: &Capture, venue: &str, belongs: impl Fn(&support::Line) ->
             _ => Ok(()),
         };
         done.unwrap_or_else(|e| panic!("{}: {e}: {}", capture.name, &line.data[..line.data.len().min(300)]));
+        if line.kind == "ws_in" {
+            support::is_as_peeked(session.as_ref(), &line.data, &out);
+        }
         for event in &out.events {
             let symbol = session.symbol(event.instrument).unwrap_or_default().to_owned();
             match (event.kind, event.body) {

@@ -80,6 +80,7 @@ fn streams(session: &mut dyn Session, lines: &[Line]) -> String {
         if let Err(e) = done {
             writeln!(text, "  error {e}").unwrap();
         }
+        support::is_as_peeked(session, &line.data, &out);
         describe(session, &out, &mut text);
     }
     text

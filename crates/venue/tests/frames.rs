@@ -1,5 +1,7 @@
 //! Our own frames (`frames/`, written from the documents) and the events they give, one line each.
 
+mod support;
+
 use std::fmt::Write as _;
 
 use wholetape_model::{Ts, View};
@@ -56,6 +58,7 @@ fn play(session: &mut dyn Session, file: &str) -> String {
             assert!(out.events.is_empty() && out.actions.is_empty() && out.arena.levels.is_empty());
             writeln!(text, "  error {e} -> {:?}", e.recovery()).unwrap();
         }
+        support::is_as_peeked(session, line, &out);
         describe(session, &out, &mut text);
     }
     writeln!(text, "{:#?}", session.stats()).unwrap();

@@ -15,7 +15,7 @@ fn wanted(kind: Kind) -> Wanted {
         kinds: vec![kind],
         raw_source: false,
         interest_streamed: false,
-        bars_untimed: false,
+        undated: false,
         restated: false,
         trades_confessed: false,
         by_connection: false,

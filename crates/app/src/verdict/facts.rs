@@ -181,7 +181,7 @@ pub fn of_record(record: &Record<'_>) -> Option<Item> {
             &[l.price, l.average_price, l.size, l.order_size],
             &[],
         )),
-        View::Status(s) => Item::Fact(format!("status {}", s.text)),
+        View::Status(s) => Item::Fact(format!("status @{at} {}", s.text)),
         View::Gap(g) => Item::Gap(Gap {
             gap: g.gap,
             state: g.state.as_str().into(),
@@ -298,7 +298,7 @@ pub fn of_message(kind: Kind, message: &Value) -> Option<Item> {
             &decs(d, ["price", "average_price", "size", "order_size"])?,
             &[],
         )),
-        Kind::Status => Item::Fact(format!("status {}", d.get("text")?.as_str()?)),
+        Kind::Status => Item::Fact(format!("status @{} {}", at?, d.get("text")?.as_str()?)),
         _ => Item::Other,
     })
 }
@@ -378,7 +378,7 @@ pub fn of_truth(kind: wholetape_sim::Kind, variant: &str, payload: &Value) -> Op
             let numbers = [dec(o, "p")?, dec(o, "ap").unwrap_or(Decimal::ZERO), dec(o, "z")?, dec(o, "q")?];
             vec![(Kind::Liquidation, list(&format!("liquidation {side}"), int(o, "T")?, &numbers, &[]))]
         }
-        K::ContractInfo => vec![(Kind::Status, format!("status {}", p.get("cs")?.as_str()?))],
+        K::ContractInfo => vec![(Kind::Status, format!("status @{} {}", event()?, p.get("cs")?.as_str()?))],
         K::OpenInterest => {
             let at = int(p, "time")?;
             vec![(Kind::OpenInterest, list("open_interest", at, &decs(p, ["openInterest"])?, &[]))]
@@ -457,7 +457,8 @@ mod tests {
     #[test]
     fn a_fact_can_do_without_its_time() {
         assert_eq!(untimed("bar-1m @1790000000123 1 2"), "bar-1m @0 1 2");
-        assert_eq!(untimed("status live"), "status live");
+        assert_eq!(untimed("status @1790000000123 live"), "status @0 live");
+        assert_eq!(untimed("quote 7"), "quote 7");
     }
 
     #[test]

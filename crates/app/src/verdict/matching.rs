@@ -345,7 +345,7 @@ mod tests {
             kinds: vec![Kind::TradeRaw],
             raw_source: false,
             interest_streamed: false,
-            bars_untimed: false,
+            undated: false,
             restated: false,
             trades_confessed: false,
             by_connection: false,

@@ -31,7 +31,7 @@ pub fn of_truth(kind: K, variant: &str, row: &Value) -> Option<Vec<(Kind, String
         }
         K::OpenInterest => vec![(Kind::OpenInterest, list("open_interest", at()?, &decs(row, ["oi"])?, &[]))],
         K::ForceOrder => row.get("details")?.as_array()?.iter().map(forced).collect::<Option<_>>()?,
-        K::ContractInfo => vec![(Kind::Status, format!("status {}", row.get("state")?.as_str()?))],
+        K::ContractInfo => vec![(Kind::Status, format!("status @0 {}", row.get("state")?.as_str()?))],
         _ => Vec::new(),
     })
 }

@@ -20,8 +20,8 @@ pub struct Wanted {
     pub raw_source: bool,
     /// Open interest is told by a stream, so all of it is to be held; elsewhere it is polled.
     pub interest_streamed: bool,
-    /// The venue does not say when a bar's frame was made.
-    pub bars_untimed: bool,
+    /// The venue does not say when a bar's frame was made, nor since when a status holds.
+    pub undated: bool,
     /// A new subscription is told again what stands, with the time of the last message: those rows were published in other words.
     pub restated: bool,
     /// Past trades cannot be asked for, so what was missed has to be confessed; elsewhere no confession excuses a missing trade.
@@ -37,7 +37,7 @@ impl Wanted {
     /// The venue does not say when what it tells of this kind was so.
     pub fn is_untimed(&self, kind: Kind) -> bool {
         match kind {
-            Kind::Bar(_) => self.bars_untimed,
+            Kind::Bar(_) | Kind::Status => self.undated,
             Kind::Funding | Kind::OpenInterest => self.by_connection,
             _ => false,
         }
@@ -76,7 +76,7 @@ pub fn of_line(line: &LineConfig, truth: &str, symbol: &str) -> anyhow::Result<W
         kinds: line.channels.iter().flat_map(|c| kinds(c, line.trade_source)).collect(),
         raw_source: line.trade_source == TradeSource::Trade || is_okx || is_bybit || is_dydx || is_kraken,
         interest_streamed: is_okx || is_bybit || is_dydx,
-        bars_untimed: is_okx || is_dydx || is_kraken,
+        undated: is_okx || is_dydx || is_kraken,
         restated: is_bybit || is_kraken,
         trades_confessed: is_bybit,
         by_connection: is_dydx || is_kraken,

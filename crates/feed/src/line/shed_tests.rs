@@ -199,3 +199,25 @@ fn a_cut_behind_late_frames_is_confessed_from_when_they_were_made() {
     let since = since.expect("the quotes are confessed");
     assert!(since < at(10), "{:?} after the last event", since.since(T0));
 }
+
+/// A frame that is dropped may hold events of any kind that its peek stands for: all of them are confessed at that level.
+#[test]
+fn whatever_a_dropped_frame_may_hold_is_shed_with_it() {
+    use crate::line::shed::ShedLevel;
+    use Kind as K;
+    use wholetape_venue::Peek;
+    let bar = K::Bar(wholetape_model::Period::parse("1m").unwrap());
+    let streamed = [
+        [K::Trade, K::TradeRaw, K::Quote, K::Book],
+        [K::Ticker, bar, K::Mark, K::Index],
+        [K::Funding, K::OpenInterest, K::Liquidation, K::Status],
+    ];
+    let all = streamed.as_flattened();
+    for peeked in all {
+        let peek = Peek { kind: *peeked, ts_event: Ts::ZERO };
+        let Some(level) = ShedLevel::of(*peeked) else { continue };
+        for kind in all.iter().filter(|kind| peek.stands_for(**kind)) {
+            assert_eq!(ShedLevel::of(*kind), Some(level), "{kind} in frames of {peeked}");
+        }
+    }
+}

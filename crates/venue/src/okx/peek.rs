@@ -13,6 +13,7 @@ use crate::session::Peek;
 const TAIL: usize = 128;
 
 /// See the module. `Kind::Ticker` stands for everything that describes rather than records: statistics, bars, prices of mark and index.
+/// Open interest is rare, and read.
 #[inline]
 pub(super) fn peek(bytes: &[u8]) -> Option<Peek> {
     let mut c = Cursor { b: bytes, i: 0 };
@@ -28,7 +29,7 @@ pub(super) fn peek(bytes: &[u8]) -> Option<Peek> {
             c.eat(b"},\"action\":\"update\"")?;
             Kind::Book
         }
-        "tickers" | "mark-price" | "index-tickers" | "open-interest" | "funding-rate" => Kind::Ticker,
+        "tickers" | "mark-price" | "index-tickers" | "funding-rate" => Kind::Ticker,
         other if other.starts_with("candle") => Kind::Ticker,
         _ => return None,
     };
@@ -98,6 +99,7 @@ mod tests {
             r#"{"event":"error","code":"60012","msg":"no"}"#,
             r#"{"arg":{"channel":"liquidation-orders","instType":"SWAP"},"data":[]}"#,
             r#"{"arg":{"channel":"instruments","instType":"SWAP"},"data":[]}"#,
+            r#"{"arg":{"channel":"open-interest","instId":"AAA-BBB"},"data":[{"oi":"5","ts":"1790000000123"}]}"#,
             r#"{"arg":{"channel":"tr\u0061des","instId":"AAA-BBB"},"data":[]}"#,
             r#"{"arg":{"instId":"AAA-BBB","channel":"trades"},"data":[]}"#,
         ] {

@@ -5,6 +5,8 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use wholetape_model::Kind;
+use wholetape_venue::{Frame, Out, Session};
 
 #[derive(Deserialize)]
 pub struct Line {
@@ -86,5 +88,15 @@ fn read(venue: &str, path: &Path) -> Capture {
         venue: venue.into(),
         lines,
         truth: serde_json::from_str(&std::fs::read_to_string(truth).unwrap()).unwrap(),
+    }
+}
+
+/// What a frame brought is what its head told: a line that drops it unread confesses no more than that.
+#[track_caller]
+pub fn is_as_peeked(session: &dyn Session, frame: &str, out: &Out) {
+    let Some(peek) = session.peek(Frame::Text(frame.as_bytes())) else { return };
+    // An odd frame that is kept as it came is a record of ours.
+    for event in out.events.iter().filter(|event| event.kind != Kind::Raw) {
+        assert!(peek.stands_for(event.kind), "{} in a frame of {}: {frame:.300}", event.kind, peek.kind);
     }
 }
