@@ -619,6 +619,11 @@ impl Line {
                     out.actions
                         .push(LineAction::Stop(conn, format!("subscription refused: code {code}: {text} ({what})")));
                 }
+                Action::Note(Note::Time(at)) => {
+                    if at > self.conns[conn].last_event {
+                        self.conns[conn].heard_of(at, now);
+                    }
+                }
                 Action::Note(Note::ClosingSoon) => out.actions.push(LineAction::ClosingSoon(conn)),
                 Action::Note(Note::Shape(shape)) => self.on_shape(conn, &shape, now, out),
                 Action::Note(Note::Unknown { channel }) => {

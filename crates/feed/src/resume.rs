@@ -102,9 +102,11 @@ fn read_from(tape: &Tape, topic: &Topic, from: From) -> Result<(TopicResume, boo
                     let since = if gap.cause == GapCause::Disk { Ts::ZERO } else { gap.from_ts };
                     lost_since = Some(lost_since.map_or(since, |before| before.min(since)));
                 }
-                // Our own copy of a book that may have been silent for long: where it stands, and nothing of when its stream was followed.
-                Ok(Body::Book(book)) if book.action == BookAction::Checkpoint => {
-                    state.last_update_id = book.last_id;
+                // Our own copy of a book that may have been silent for long, or an answer of REST, which has no frame and may be older than what
+                // came before it: where it stands, and nothing of when its stream was followed.
+                Ok(Body::Book(book)) if book.action == BookAction::Checkpoint || record.frame() == 0 => {
+                    let is_copy = book.action == BookAction::Checkpoint;
+                    state.last_update_id = if is_copy { book.last_id } else { state.last_update_id.max(book.last_id) };
                     checkpoint.get_or_insert(record.ts_recv());
                 }
                 Ok(body) => {
@@ -188,10 +190,8 @@ fn take(record: &Record<'_>, body: View<'_>, state: &mut TopicResume, open: &mut
         }
         // A bar of the archive: the stream was not there.
         _ if record.flags().has(RowFlags::LATE_ARCHIVE) => return,
-        // What came last by the stream says where the book stands, for a venue's ids may begin anew. An answer of REST, which has no frame, may
-        // be older than what came before it.
-        Body::Book(book) if record.frame() > 0 => state.last_update_id = book.last_id,
-        Body::Book(book) => state.last_update_id = state.last_update_id.max(book.last_id),
+        // What came last by the stream says where the book stands, for a venue's ids may begin anew.
+        Body::Book(book) => state.last_update_id = book.last_id,
         _ => {}
     }
     state.last_recv = state.last_recv.max(record.ts_recv());

@@ -125,6 +125,8 @@ pub enum Note {
     Refused { streams: Vec<String>, code: i64, text: String },
     /// The venue announced that it will close this connection.
     ClosingSoon,
+    /// The venue's time, of a frame that tells of nothing else: what it published before, this connection has brought.
+    Time(Ts),
     /// A frame of no known shape, or a known one with an unknown enum value; kept raw and counted.
     Unknown { channel: String },
     /// A frame is not as documented, in a way that this session has not met before. Frames like it are counted in

@@ -647,6 +647,25 @@ fn streams_are_asked_for_behind_the_greeting_one_by_one() {
     assert_eq!(noted(&b.subscribed("v4_orderbook", B, SNAPSHOT)), [] as [&str; 0], "told once");
 }
 
+/// Books have no time of their own: that of the blocks tells how late a connection is.
+#[test]
+fn a_block_tells_the_venues_time() {
+    let mut b = Bench::new(&[Channel::Book]);
+    let block = "v4_block_height";
+    let times = |out: &Out| -> Vec<i64> {
+        let time = |a: &Action| if let Action::Note(Note::Time(at)) = a { Some(at.millis()) } else { None };
+        out.actions.iter().filter_map(time).collect()
+    };
+    // What a subscription begins with is of an older block.
+    let began = b.subscribed(block, block, r#"{"height":"1","time":"2026-09-01T12:00:00.000Z"}"#);
+    assert_eq!(times(&began), [] as [i64; 0]);
+    let made = b.data(block, block, r#"{"blockHeight":"2","time":"2026-09-01T12:00:01.250Z"}"#);
+    assert_eq!(times(&made), [1_788_264_001_250]);
+    for contents in [r#"{"blockHeight":"3"}"#, r#"{"blockHeight":"4","time":"soon"}"#, "[]"] {
+        assert_eq!(times(&b.data(block, block, contents)), [] as [i64; 0], "{contents}");
+    }
+}
+
 #[test]
 fn a_book_asked_for_anew_is_ended_first_and_no_stream_is_subscribed_three_times_a_second() {
     let mut b = Bench::new(&[Channel::Book]);

@@ -60,10 +60,11 @@ pub struct BookFlow {
 }
 
 impl BookFlow {
-    /// `resume` is what the tape knows of the book; nothing on a first start.
-    pub fn new(rule: BookRule, resume: Option<&TopicResume>) -> Self {
+    /// `resume` is what the tape knows of the book; nothing on a first start. `heard`: up to when the process before had what its connection
+    /// brought.
+    pub fn new(rule: BookRule, resume: Option<&TopicResume>, heard: Ts) -> Self {
         let came = resume.map_or(Ts::ZERO, |r| r.last_recv);
-        let since = resume.map_or(Ts::ZERO, |r| made(r.last_event, r.last_recv));
+        let since = resume.map_or(Ts::ZERO, |r| made(r.last_event, r.last_recv)).min(heard);
         let lost = resume.filter(|r| r.is_known()).map(|r| match r.open_gaps.last() {
             // A loss that went on when we stopped goes on, under its number.
             Some(open) => Lost { gap: open.gap, from_id: open.from_id, since: open.from_ts, cause: open.cause },
@@ -104,9 +105,11 @@ impl BookFlow {
         &mut self.book
     }
 
-    /// An update by the stream became part of the book. Whether it changed the best bid or ask.
-    pub(super) fn streamed(&mut self, now: Ts) -> bool {
-        self.last_applied = now;
+    /// An update became part of the book, by the `stream` or by an answer of REST. Whether it changed the best bid or ask.
+    pub(super) fn streamed(&mut self, now: Ts, stream: bool) -> bool {
+        if stream {
+            self.last_applied = now;
+        }
         self.last_step = now;
         self.appended = self.book.last_update_id().unwrap_or(0);
         self.quiet.moved(now);
@@ -125,6 +128,11 @@ impl BookFlow {
     pub(super) fn lost_for_good(&self, now: Ts, why: &str) -> Option<Gap<String>> {
         let lost = self.lost.as_ref().filter(|lost| lost.gap > 0)?;
         Some(gap_of(lost, GapState::Lost, lost.from_id, now, why.to_owned()))
+    }
+
+    /// Since when it is not right.
+    pub(super) fn lost_since(&self) -> Option<Ts> {
+        self.lost.map(|lost| lost.since)
     }
 
     pub(super) fn ask_again_at(&mut self, at: Ts) {
@@ -301,7 +309,7 @@ impl Line {
         let gap = self.new_gap(now);
         let topic = self.topic_of(ix, Kind::Book);
         let conn = self.instruments[ix as usize].book_conn;
-        let told = self.topics.list[topic as usize].last_event;
+        let told = self.last_told(topic, conn, now);
         let Some(flow) = &mut self.instruments[ix as usize].book else { return };
         let since = made(told, flow.last_applied);
         // A loss that a rejected splice was to end goes on, under its number if it has one.
@@ -527,7 +535,7 @@ impl Line {
         out: &mut LineOut,
     ) {
         let is_whole = |flow: &BookFlow| flow.book.rule().chain == Chain::Whole;
-        let told = self.topics.list[topic as usize].last_event;
+        let told = self.last_told(topic, conn, now);
         let Some(flow) = self.instruments[ix as usize].book.as_ref().filter(|flow| !is_whole(flow)) else { return };
         let (from_id, since) = (at.saturating_add(1), made(told, flow.last_applied));
         let lost = Lost { gap: self.new_gap(now), from_id, since, cause: GapCause::Resync };
@@ -535,6 +543,14 @@ impl Line {
         self.count_verdict(GapState::Lost);
         let mark = gap_of(&lost, GapState::Lost, snapshot.max(from_id), now, PASSED_OVER.to_owned());
         self.gap_mark(topic, &mark, conn, now, out);
+    }
+
+    /// The venue's time of a book's last update. One without times (dYdX) is as late as its connection.
+    fn last_told(&self, topic: LineTopic, conn: ConnIx, now: Ts) -> Ts {
+        match self.topics.list[topic as usize].last_event {
+            Ts::ZERO => self.conns[conn].heard_until(now),
+            told => told,
+        }
     }
 
     /// A live book is appended whole, for readers that start here.

@@ -195,8 +195,10 @@ impl Overlap {
         // A trade may come that is older than the last one, by another socket or in a list: the hole reaches around both.
         let from = from.min(event);
         let (right, to) = last.filter(|last| last.1 > event).unwrap_or((id, event));
-        let began = if before > Ts::ZERO && !is_earlier { before } else { from };
-        Live::AfterGap(self.open(gap, cause, (from, to), (left, Some(right)), (began, now)))
+        // A process after this one knows the mark alone: it reaches from the earlier of both clocks to the later, for what came late was made
+        // before it came, and so was what did not come.
+        let began = if before > Ts::ZERO && !is_earlier { before.min(from) } else { from };
+        Live::AfterGap(self.open(gap, cause, (from, to), (left, Some(right)), (began, now.max(to))))
     }
 
     /// The newest hole that is due: its number and the time to ask from.

@@ -44,6 +44,17 @@ fn a_cut_without_consecutive_ids_is_healed_by_pages_that_overlap() {
     assert_eq!(b.of(TRADES).len(), 5);
 }
 
+/// A process that goes on after a restart knows the mark alone.
+#[test]
+fn the_mark_of_a_hole_behind_late_rows_begins_when_the_last_was_made() {
+    let mut b = venue(LOOSE, Resume::default());
+    b.frame(at(6_000), "T 52");
+    cut(&mut b, at(6_010));
+    b.frame(at(7_100), "T 90");
+    let began = b.gap_starts.iter().rfind(|(topic, _)| topic == TRADES).unwrap().1;
+    assert_eq!(began, Ts(T0.0 + 52));
+}
+
 #[test]
 fn a_page_that_does_not_meet_what_is_held_proves_nothing() {
     let mut b = venue(LOOSE, Resume::default());

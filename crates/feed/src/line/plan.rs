@@ -296,7 +296,10 @@ impl Line {
         let rule = self.conns[conn].session.book_rule(ix);
         let name = format!("book.{}", self.instruments[ix as usize].id);
         let resume = self.plan.resume.topics.get(&name);
-        self.instruments[ix as usize].book = Some(BookFlow::new(rule, resume));
+        // A book with times tells by itself how late it was.
+        let timeless = resume.filter(|r| r.heard == Ts::ZERO);
+        let heard = timeless.map_or(Ts::MAX, |r| self.heard_until_down(ix, Kind::Book, r));
+        self.instruments[ix as usize].book = Some(BookFlow::new(rule, resume, heard));
     }
 }
 

@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use wholetape_book::{Stamp, Step, SyncedOrderBook};
 use wholetape_model::{
-    Arena, Body, Book, BookAction, Event, GapCause, InstrumentIx, Kind, Level, Levels, LinkCause, RowFlags, Span, Ts,
+    Arena, Body, Book, BookAction, Chain, Event, GapCause, InstrumentIx, Kind, Level, Levels, LinkCause, RowFlags,
+    Span, Ts,
 };
 
 use super::Line;
@@ -158,17 +159,24 @@ impl Line {
         out: &mut LineOut,
     ) {
         let (ix, topic) = (event.instrument, self.topic_of(event.instrument, Kind::Book));
-        let moved = self.book_of(ix, conn).streamed(now);
+        // An answer of REST is no sign that the stream lives, nor of how far it was read.
+        let streams = self.from_socket;
+        let moved = self.book_of(ix, conn).streamed(now, streams);
         let instrument = &mut self.instruments[ix as usize];
         instrument.activity += 1;
         instrument.top_moves += u64::from(moved);
         let activity = instrument.activity;
         let flags = self.judge(conn, event, now, out);
-        self.topics.get(topic).spoke(now, event.ts_event, activity);
+        if streams {
+            self.topics.get(topic).spoke(now, event.ts_event, activity);
+        }
         // A book without a time of its own (dYdX) is of the moment when it came.
         let (ts, flags) =
             if event.ts_event == Ts::ZERO { (now, flags.with(RowFlags::TS_LOCAL)) } else { (event.ts_event, flags) };
         self.push(topic, ts, now, conn, flags, event.scales, body, out);
+        if let Some(row) = out.rows.last_mut().filter(|_| !streams) {
+            row.frame = 0;
+        }
     }
 
     /// A snapshot is the book now. Where it was live already, it is a row like any other, and one of the stream's that does not stand where
@@ -177,7 +185,9 @@ impl Line {
     fn streamed_snapshot(&mut self, conn: ConnIx, event: &Event, before: Option<u64>, now: Ts, out: &mut LineOut) {
         let Body::Book(update) = event.body else { return };
         let (ix, topic) = (event.instrument, self.topic_of(event.instrument, Kind::Book));
-        if let Some(at) = before.filter(|at| *at != update.last_id && self.from_socket) {
+        // Without ids nothing says where it stands.
+        let unlinked = self.book_of(ix, conn).book().rule().chain == Chain::Unlinked;
+        if let Some(at) = before.filter(|at| (*at != update.last_id || unlinked) && self.from_socket) {
             self.passed_over((ix, topic), (at, update.last_id), conn, now, out);
         }
         let first_row = out.rows.len();
@@ -258,7 +268,9 @@ impl Line {
         let Some(topic) = self.topics.find(ix, Kind::Quote) else { return };
         let state = &self.topics.list[topic as usize];
         if state.losing.is_none() && state.open_since > Ts::ZERO {
-            self.begin_loss(topic, now, GapCause::Resync, now, out);
+            // Of a book that fell silent they did as well, however long ago.
+            let lost = self.instruments[ix as usize].book.as_ref().and_then(BookFlow::lost_since);
+            self.begin_loss(topic, lost.map_or(now, |since| since.min(now)), GapCause::Resync, now, out);
         }
     }
 

@@ -20,6 +20,8 @@ struct Streamed {
     subscriptions: Subscriptions,
     /// Best prices are made of the book.
     derived: bool,
+    /// Books have no time.
+    timeless: bool,
     stats: SessionStats,
 }
 
@@ -32,6 +34,7 @@ impl Streamed {
             limits,
             subscriptions: Subscriptions::default(),
             derived: false,
+            timeless: false,
             stats: SessionStats::default(),
         }
     }
@@ -99,13 +102,20 @@ impl Session for Streamed {
                     body: Body::Book(update),
                 });
             }
+            "t" => out.actions.push(Action::Note(Note::Time(at(n(1))))),
             "ack" => out.actions.push(Action::Note(Note::Subscribed { streams: vec![String::new(); 2] })),
             _ => return Err(ProtocolError::Malformed { channel: "script", at: 0, why: "garbage" }),
+        }
+        if self.timeless {
+            out.events.iter_mut().for_each(|event| event.ts_event = Ts::ZERO);
         }
         Ok(())
     }
 
-    fn on_fetched(&mut self, _: Ts, _: FetchId, _: Reply<'_>, _: &mut Out) -> Result<(), ProtocolError> {
+    /// The book of whoever is asked for, at id 11.
+    fn on_fetched(&mut self, _: Ts, id: FetchId, _: Reply<'_>, out: &mut Out) -> Result<(), ProtocolError> {
+        book(out, id.instrument, BookAction::Snapshot, 0, 11, 100, 1);
+        out.events.iter_mut().for_each(|event| event.ts_event = Ts::ZERO);
         Ok(())
     }
 
@@ -219,6 +229,50 @@ fn the_snapshot_of_the_stream_makes_a_book_live_and_rest_is_not_asked() {
     assert_eq!(b.line.stats().gaps_opened, 0);
 }
 
+/// As [`bench`], of books that have no time (dYdX).
+fn timeless() -> Bench {
+    let mut plan = plan_of(1, Chain::Linked.into(), None);
+    plan.conns[0].session = Box::new(Streamed { timeless: true, ..Streamed::new(Chain::Linked, None) });
+    let mut b = Bench::new(plan);
+    b.line.on_open(0, ConnMeta { number: 7 }, T0, &mut b.out);
+    b.frame(T0, "ack");
+    b.frame(at(1), "s 0 10 100 1");
+    b
+}
+
+/// Where the last loss of the book begins.
+fn lost_since(b: &Bench) -> Ts {
+    b.gap_starts.iter().rfind(|(topic, _)| topic == BOOK).unwrap().1
+}
+
+/// A stalled connection brought its updates at once and was cut: what was behind them was made before they came.
+#[test]
+fn a_book_without_times_is_lost_since_its_connection_was_heard() {
+    let mut b = timeless();
+    b.frame(at(400), "t 390");
+    b.frame(at(12_000), "d 0 10 11 101 2");
+    b.frame(at(12_000), "t 1390");
+    b.frame(at(12_000), "d 0 11 12 101 2");
+    b.line.on_closed(0, at(12_010), LinkCause::Closed, &mut b.out);
+    b.take();
+    assert_eq!(lost_since(&b), at(1_390));
+}
+
+/// REST mends a book whose stream has been silent: what the stream did not bring is lost since it spoke.
+#[test]
+fn what_rest_mends_is_no_sign_that_the_stream_of_a_book_lives() {
+    let mut b = timeless();
+    b.frame(at(1_000), "d 0 10 11 101 2");
+    let id = FetchId { kind: FetchKind::BookSnapshot, instrument: 0, arg: 0 };
+    b.line.on_fetched(0, at(30_000), id, Reply::Answer { status: 200, body: b"" }, &mut b.out);
+    assert!(b.out.rows.iter().all(|row| row.frame == 0));
+    b.take();
+    assert_eq!(b.of(BOOK).last(), Some(&"Snapshot 11"));
+    b.line.on_closed(0, at(31_000), LinkCause::Closed, &mut b.out);
+    b.take();
+    assert_eq!(lost_since(&b), at(1_000));
+}
+
 #[test]
 fn a_break_is_confessed_and_that_book_alone_is_subscribed_anew() {
     let mut b = bench(Chain::Linked, None);
@@ -321,6 +375,14 @@ fn a_snapshot_of_a_live_book_is_a_row_and_confesses_what_it_passes_over() {
 }
 
 /// Trap T6, for readers of rows: a level that is pushed out of the best N goes by a deletion of ours.
+/// Subscribed anew twice, since the connection stalled: without ids (Kraken) the second snapshot may pass over anything.
+#[test]
+fn a_snapshot_without_ids_of_a_live_book_confesses_what_it_may_pass_over() {
+    let mut b = bench(BookRule::new(Chain::Unlinked), None);
+    b.frame(at(500), "s 0 10 100 1");
+    assert_eq!(b.of(BOOK)[2..], ["gap lost resync 11-11", "Snapshot 10"]);
+}
+
 #[test]
 fn a_row_tells_what_left_a_book_of_limited_depth() {
     let mut b = bench(BookRule::new(Chain::Unlinked).with_depth(1), None);
@@ -406,14 +468,15 @@ fn quoted(derived: bool, streams: usize) -> Bench {
 /// What passed of the best prices between the book's end and its next snapshot nobody saw.
 #[test]
 fn best_prices_made_of_a_book_are_confessed_while_it_is_asked_for_anew() {
-    for derived in [true, false] {
+    // At once, or after a silence that nobody remarked on.
+    for (derived, ms) in [(true, 500), (false, 500), (true, 60_000)] {
         let mut b = quoted(derived, 2);
-        b.frame(at(500), "d 0 11 12 101 2");
-        drive(&mut b, 500, 700);
+        b.frame(at(ms), "d 0 11 12 101 2");
+        drive(&mut b, ms, ms + 200);
         let begun = if derived { &["quote 0", "gap open resync 0-0"][..] } else { &["quote 0"] };
         assert_eq!(b.of(super::tests::QUOTES), begun);
-        b.frame(at(900), "s 0 20 100 1");
-        b.frame(at(900), "q 0");
+        b.frame(at(ms + 400), "s 0 20 100 1");
+        b.frame(at(ms + 400), "q 0");
         let ended = if derived { &["gap lost resync 0-0", "quote 0"][..] } else { &["quote 0"] };
         assert_eq!(b.of(super::tests::QUOTES)[begun.len()..], *ended);
         let from: Vec<Ts> = b.gap_starts.iter().filter(|g| g.0.starts_with("quote")).map(|g| g.1).collect();
@@ -456,6 +519,8 @@ fn a_loss_from_before_a_restart_begins_when_the_last_update_was_made() {
     let known = TopicResume {
         last_recv: at(3_000),
         last_event: Ts(T0.0 + 11),
+        // As of every row that has a time of the venue's.
+        heard: Ts(T0.0 + 11),
         last_update_id: 300_011,
         ..TopicResume::default()
     };

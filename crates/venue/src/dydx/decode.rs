@@ -10,12 +10,12 @@ use wholetape_model::{
 
 use super::Dydx;
 use super::book::{Pair, Stamp};
-use super::frame::{BookContents, BookLevel, Head, TradeRow, Trades};
+use super::frame::{Block, BookContents, BookLevel, Head, TradeRow, Trades};
 use crate::counter::Arrival;
 use crate::error::ProtocolError;
 use crate::json::text::{Piece, Text, decimal, offset};
 use crate::levels::{self, Ids, QuoteParts};
-use crate::session::Out;
+use crate::session::{Action, Note, Out};
 
 /// What a data frame speaks of.
 #[derive(Clone, Copy)]
@@ -268,8 +268,12 @@ impl Dydx {
             "v4_orderbook" => self.orderbook(subject, contents, now, out)?,
             "v4_candles" => self.candles(subject, contents, frame, out)?,
             "v4_markets" => self.markets(subject, contents, frame, out)?,
-            // That it came is all that it says: the chain goes on.
-            "v4_block_height" => {}
+            // The chain goes on; and books have no time of their own by which it would show how late a connection is.
+            "v4_block_height" => {
+                let block = contents.parse::<Block<'_>>("v4_block_height").ok().and_then(|block| block.time);
+                let time = block.and_then(|time| Ts::parse_utc(time.bytes()));
+                out.actions.extend(time.filter(|_| !subject.initial).map(|time| Action::Note(Note::Time(time))));
+            }
             _ => return Ok(None),
         }
         Ok(known(subject.channel))

@@ -115,6 +115,13 @@ impl<'de: 'a, 'a> Deserialize<'de> for BookLevel<'a> {
     }
 }
 
+/// `contents` of `v4_block_height`.
+#[derive(Debug, Deserialize)]
+pub struct Block<'a> {
+    #[serde(borrow, default)]
+    pub time: Option<Text<'a>>,
+}
+
 /// `contents` of the first message of `v4_candles`; later ones hold one candle.
 #[derive(Debug, Deserialize)]
 pub struct Candles<'a> {
