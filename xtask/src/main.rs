@@ -103,7 +103,7 @@ enum Chore {
         /// Sockets that carry the same streams of a line.
         #[arg(long, default_value_t = 1)]
         sockets: usize,
-        /// The venues of the worlds: binance, okx, bybit, or others (by turns all but Binance).
+        /// The venues of the worlds: binance, okx, bybit, kraken, dydx, or others (by turns all but Binance).
         #[arg(long, default_value = "binance")]
         class: String,
         /// Use the ordinary build: slower, but there after the tests.
@@ -189,7 +189,7 @@ fn test(steps: &mut Steps) {
         }
         proven(run(&mut cargo))
     });
-    for (class, seeds) in [("binance", 200), ("okx", 100)] {
+    for (class, seeds) in [("binance", 200), ("okx", 100), ("kraken", 100)] {
         steps.step(&format!("simulation, {class}"), || proven(sim::run_seeds(&sim::Seeds::some(seeds, class))));
     }
     page::step(steps, "none", None);

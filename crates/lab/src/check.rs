@@ -7,7 +7,7 @@ use std::time::Duration;
 use wholetape_book::OrderBook;
 use wholetape_model::{BookAction, Gap, GapState, Kind, Level, Levels, Scales, Side, Topic, Trade, Ts, ValidityState};
 
-use crate::market::{Flat, Market, TrueTrade};
+use crate::market::{Flat, Market, TrueTrade, Variant};
 use crate::outside::SECOND;
 use crate::witness::{Gone, Kept, Row};
 use crate::world::World;
@@ -96,11 +96,10 @@ impl<'a> View<'a> {
 
 impl TopicView<'_> {
     /// The rows that `wanted` says matter, in short, for people.
-    fn story(&self, wanted: impl Fn(&Kept) -> bool) -> String {
+    fn story(&self, wanted: impl Fn(&Row) -> bool) -> String {
         let mut text = String::new();
         let gone = self.gone.iter().map(|(row, why)| (*row, Some(*why)));
-        let mut all: Vec<_> =
-            self.rows.iter().map(|r| (r, None)).chain(gone).filter(|(r, _)| wanted(&r.kept)).collect();
+        let mut all: Vec<_> = self.rows.iter().map(|r| (r, None)).chain(gone).filter(|(r, _)| wanted(r)).collect();
         all.sort_by_key(|(r, _)| r.seq);
         for (row, gone) in all.into_iter().take(60) {
             let at = (row.ts_recv.0 - crate::outside::START) as f64 / 1e9;
@@ -178,7 +177,8 @@ fn is_that_trade((trade, scales, ts): &(Trade, Scales, Ts), t: &TrueTrade) -> Re
 pub fn loose_trades_are_held_or_confessed(view: &View<'_>, readings: &[(i64, i64)]) -> Result<u64, String> {
     let (mut held, gone) = trades_held(view)?;
     let Some(first) = held.keys().chain(&gone).min().copied() else { return Err("no trade at all".into()) };
-    let confessed = Stretches::of(&view.trades, readings);
+    // A stretch that was healed by overlap confesses nothing.
+    let confessed = Stretches::those(&view.trades, readings, |g| g.from_id == 0 && g.state == GapState::Lost);
     let mut lost = 0;
     for t in view.market.trades.iter().filter(|t| t.id >= first) {
         if let Some(one) = held.remove(&t.id) {
@@ -187,7 +187,7 @@ pub fn loose_trades_are_held_or_confessed(view: &View<'_>, readings: &[(i64, i64
             let at = Ts::from_millis(t.time_ms);
             if !confessed.cover(at) {
                 let seconds = (at.0 - crate::outside::START) as f64 / 1e9;
-                let near = view.trades.story(|kept| match kept {
+                let near = view.trades.story(|row| match &row.kept {
                     Kept::Trade(r, _) => {
                         view.market.variant.trade_number(r.id).is_some_and(|id| id.abs_diff(t.id) <= 5)
                     }
@@ -234,7 +234,7 @@ pub fn trades_are_the_venues(view: &View<'_>) -> Result<u64, String> {
                 continue;
             }
             let seconds = (t.time_ms * 1_000_000 - crate::outside::START) as f64 / 1e9;
-            let near = view.trades.story(|kept| match kept {
+            let near = view.trades.story(|row| match &row.kept {
                 Kept::Trade(r, _) => r.id.number().is_some_and(|id| id.abs_diff(t.id) <= 3),
                 Kept::Gap(g) => g.from_id <= t.id + 10 && g.to_id + 10 >= t.id,
                 _ => false,
@@ -281,7 +281,7 @@ pub fn gaps_have_verdicts(topic: &TopicView<'_>) -> Result<(), String> {
     }
     match open.values().next() {
         Some(gap) => {
-            let near = topic.story(|kept| match kept {
+            let near = topic.story(|row| match &row.kept {
                 Kept::Trade(t, _) => t.id.number().is_some_and(|id| gap.from_id <= id + 2 && id <= gap.to_id + 2),
                 Kept::Gap(g) => g.gap == gap.gap || (g.from_id <= gap.to_id + 3 && g.to_id + 3 >= gap.from_id),
                 _ => false,
@@ -292,12 +292,28 @@ pub fn gaps_have_verdicts(topic: &TopicView<'_>) -> Result<(), String> {
     }
 }
 
+/// Price and size as the truth has them.
+fn exact(level: &Level, scales: Scales) -> (i64, i64) {
+    let at = |raw: i64, from: u8, to: u8| wholetape_model::decimal::rescale_raw(raw, from, to).unwrap_or(i64::MIN);
+    (at(level.price.0, scales.price, 2), at(level.size.0, scales.size, 3))
+}
+
 fn side(book: &OrderBook, side: Side) -> Flat {
     let mut levels: Vec<Level> = Vec::new();
     book.all(side, &mut levels);
-    let Scales { price, size } = book.scales();
-    let at = |raw: i64, from: u8, to: u8| wholetape_model::decimal::rescale_raw(raw, from, to).unwrap_or(i64::MIN);
-    levels.iter().map(|l| (at(l.price.0, price, 2), at(l.size.0, size, 3))).collect()
+    levels.iter().map(|l| exact(l, book.scales())).collect()
+}
+
+fn book_id(variant: Variant, id: u64, row: &Row, scales: Scales, bids: &[Level]) -> u64 {
+    variant.book_id(id, row.ts_event, bids.iter().map(|level| exact(level, scales)))
+}
+
+/// A side is what the venue told, but for levels of which a late subscriber is not told.
+fn is_told(book: &OrderBook, of: Side, told: &Flat, hidden: Option<&BTreeSet<i64>>) -> bool {
+    let ours = side(book, of);
+    let Some(hidden) = hidden.filter(|_| ours != *told) else { return ours == *told };
+    let held: BTreeSet<i64> = ours.iter().map(|(price, _)| *price).collect();
+    told.iter().filter(|(price, _)| held.contains(price) || !hidden.contains(price)).eq(ours.iter())
 }
 
 /// P3: the book that the rows make is the venue's at every update between `live` and `syncing`, and live in the end; what is
@@ -309,8 +325,10 @@ pub fn books_are_the_venues(view: &View<'_>, readings: &[(i64, i64)]) -> Result<
     // Known from a snapshot or checkpoint on; unknown again behind a hole.
     let (mut known, mut live, mut splices) = (false, false, 0);
     let (mut at, mut seq) = (0, 0);
+    let (mut mended, mut mended_at) = (false, Ts::ZERO);
     let (mut held, mut snapshots) = (BTreeSet::new(), BTreeSet::new());
-    let streamed = !view.market.variant.is_anchored();
+    let variant = view.market.variant;
+    let streamed = !variant.is_anchored();
     for row in topic.rows {
         if row.prev != row.seq - 1 || topic.missed.iter().any(|(prev, to)| *prev >= seq && *to < row.seq) {
             known = false;
@@ -318,6 +336,7 @@ pub fn books_are_the_venues(view: &View<'_>, readings: &[(i64, i64)]) -> Result<
         seq = row.seq;
         match &row.kept {
             Kept::Book { action, first: from, last, scales, bids, asks } => {
+                let [from, last] = [*from, *last].map(|id| book_id(variant, id, row, *scales, bids));
                 let (b, a) = (Levels::Native(bids), Levels::Native(asks));
                 match action {
                     BookAction::Snapshot | BookAction::Checkpoint => {
@@ -332,10 +351,12 @@ pub fn books_are_the_venues(view: &View<'_>, readings: &[(i64, i64)]) -> Result<
                         }
                         book.replace(b, a, *scales).map_err(|e| e.to_string())?;
                         known = true;
-                        snapshots.insert(*last);
+                        snapshots.insert(last);
+                        mended = *action == BookAction::Snapshot && variant == Variant::Dydx;
+                        mended_at = row.ts_recv;
                     }
                     BookAction::Delta => {
-                        if !held.insert((*from, *last)) {
+                        if !held.insert((from, last)) {
                             return Err(format!("P2: update {last} is on the tape twice"));
                         }
                         if known {
@@ -343,16 +364,29 @@ pub fn books_are_the_venues(view: &View<'_>, readings: &[(i64, i64)]) -> Result<
                         }
                     }
                 }
-                at = *last;
-                let truth = view.market.history.get(last);
+                if *action == BookAction::Checkpoint && !variant.is_numbered() {
+                    // Its time is ours: it is compared with the rows before it alone.
+                    continue;
+                }
+                at = last;
+                let truth = view.market.history.get(&last);
                 if streamed && truth.is_none() {
                     return Err(format!("P2: {action:?} {last} (seq {seq}) was invented"));
                 }
+                // A book mended by REST may be ahead of the stream, by what was on its way.
+                mended = mended
+                    && (*action == BookAction::Snapshot
+                        || view
+                            .market
+                            .told_at(last)
+                            .is_some_and(|ms| reading(readings, ms * 1_000_000).0 <= mended_at.0));
                 // What REST shows may lie between two updates; what the stream shows is the book after one.
                 if known
+                    && !mended
                     && (streamed || *action == BookAction::Delta)
                     && let Some((bids, asks)) = truth
-                    && (side(&book, Side::Buy) != *bids || side(&book, Side::Sell) != *asks)
+                    && !(is_told(&book, Side::Buy, bids, view.market.hidden(last, 0))
+                        && is_told(&book, Side::Sell, asks, view.market.hidden(last, 1)))
                 {
                     return Err(format!("P3: the book differs from the venue's at update {last} (seq {seq})"));
                 }
@@ -365,6 +399,10 @@ pub fn books_are_the_venues(view: &View<'_>, readings: &[(i64, i64)]) -> Result<
         }
     }
     let newest = view.market.updates.last().map_or(0, |u| u.last);
+    let ends_wrong = || {
+        let (bids, asks) = view.market.history.get(&newest).filter(|_| streamed && known)?;
+        (side(&book, Side::Buy) != *bids || side(&book, Side::Sell) != *asks).then_some(())
+    };
     if !live || at < newest || (streamed && at != newest) {
         let state = if live { "live" } else { "not live" };
         let tail = topic.rows.len().saturating_sub(12);
@@ -372,9 +410,15 @@ pub fn books_are_the_venues(view: &View<'_>, readings: &[(i64, i64)]) -> Result<
         let story = TopicView { rows: &topic.rows[tail..], ..topic.clone() }.story(|_| true);
         return Err(format!("P3: the book ends {state} at {at}, the venue's at {newest}; from seq {from} on: {story}"));
     }
-    let confessed: Vec<(u64, u64)> = topic.gaps().chain(topic.gone_gaps()).map(|g| (g.from_id, g.to_id)).collect();
+    // In the end, what REST mended as well: no update was on its way any more.
+    if variant == Variant::Dydx && ends_wrong().is_some() {
+        return Err(format!("P3: the book ends at {at}, and is not the venue's"));
+    }
+    let marks = topic.gaps().chain(topic.gone_gaps()).filter(|_| variant.is_numbered());
+    let confessed: Vec<(u64, u64)> = marks.map(|g| (g.from_id, g.to_id)).collect();
     let book_id = |row: &Row| match &row.kept {
-        Kept::Book { last, .. } => Some(*last),
+        Kept::Book { action: BookAction::Checkpoint, .. } if !variant.is_numbered() => None,
+        Kept::Book { last, scales, bids, .. } => Some(book_id(variant, *last, row, *scales, bids)),
         _ => None,
     };
     let gone: BTreeSet<u64> = topic.gone.iter().filter_map(|(r, _)| book_id(r)).collect();
@@ -388,22 +432,29 @@ pub fn books_are_the_venues(view: &View<'_>, readings: &[(i64, i64)]) -> Result<
         updates.partition_point(|u| u.first <= first)
     };
     let anew = !view.market.resets.is_empty();
-    let stretches = Stretches::those(topic, readings, |g| anew && g.to_id <= g.from_id);
+    let stretches = Stretches::those(topic, readings, |g| !variant.is_numbered() || anew && g.to_id <= g.from_id);
     let mut lost = 0;
     for update in &updates[before..] {
         let is_held = held.contains(&(update.first, update.last)) || (update.whole && snapshots.contains(&update.last));
         if is_held || gone.contains(&update.last) {
             continue;
         }
-        if stretches.cover(Ts::from_millis(update.ms)) {
+        if stretches.cover(Ts::from_millis(update.ms)) || view.market.out_of_turn.contains(&update.last) {
             lost += 1;
             continue;
         }
         if !confessed.iter().any(|(lo, hi)| update.first <= *hi && update.last >= *lo) {
             let seconds = (update.ms * 1_000_000 - crate::outside::START) as f64 / 1e9;
-            let near = topic.story(|kept| match kept {
+            let near = topic.story(|row| match &row.kept {
+                Kept::Book { .. } if !variant.is_numbered() => {
+                    row.ts_event.0.abs_diff(update.ms * 1_000_000) < 500_000_000
+                }
                 Kept::Book { first, last, .. } => *first <= update.last + 20 && *last + 20 >= update.first,
                 // All that are told by time as well: there are few.
+                Kept::Gap(g) if !variant.is_numbered() => {
+                    let at = update.ms * 1_000_000;
+                    (g.from_ts.0 - at).abs().min((g.to_ts.0 - at).abs()) < 20 * SECOND
+                }
                 Kept::Gap(g) => g.from_id <= update.last + 60 && (g.from_id == 0 || g.to_id + 60 >= update.first),
                 Kept::Validity(_, id) => *id + 60 >= update.first && *id <= update.last + 60,
                 _ => false,
@@ -422,11 +473,11 @@ pub fn books_are_the_venues(view: &View<'_>, readings: &[(i64, i64)]) -> Result<
 /// confessed. `readings`: our clock against the truth, for stretches are told in ours.
 pub fn quotes_are_held_or_confessed(view: &View<'_>, readings: &[(i64, i64)]) -> Result<u64, String> {
     let topic = &view.quotes;
-    let exact = |kept: &Kept| match kept {
+    let exact = |row: &Row| match &row.kept {
         Kept::Quote(q, scales) => {
             let raw = |v: i64, from: u8, to: u8| wholetape_model::decimal::rescale_raw(v, from, to).unwrap_or(i64::MIN);
             Some((
-                q.update_id,
+                view.market.variant.quote_id(q.update_id, row.ts_event),
                 raw(q.bid.0, scales.price, 2),
                 raw(q.bid_size.0, scales.size, 3),
                 raw(q.ask.0, scales.price, 2),
@@ -435,13 +486,22 @@ pub fn quotes_are_held_or_confessed(view: &View<'_>, readings: &[(i64, i64)]) ->
         }
         _ => None,
     };
-    let gone: BTreeSet<_> = topic.gone.iter().filter_map(|(r, _)| exact(&r.kept)).collect();
+    let gone: BTreeSet<_> = topic.gone.iter().filter_map(|(r, _)| exact(r)).collect();
     let mut held = BTreeSet::new();
+    let (mut last, mut passed) = (None, false);
     for row in topic.rows {
-        if let Some(quote) = exact(&row.kept)
-            && !held.insert(quote)
-        {
-            let near = topic.story(|kept| matches!(kept, Kept::Quote(q, _) if q.update_id.abs_diff(quote.0) <= 3));
+        passed |= matches!(row.kept, Kept::Gap(_));
+        let Some(quote) = exact(row) else { continue };
+        // Best prices with neither id nor time are told behind a confessed loss though they be what they were before it: nobody knows what
+        // passed meanwhile.
+        let again = view.market.variant == Variant::Dydx && std::mem::take(&mut passed) && last == Some(quote);
+        last = Some(quote);
+        if !held.insert(quote) && !again {
+            let at = row.ts_recv;
+            let near = topic.story(|row| match &row.kept {
+                Kept::Gap(g) => (g.to_ts.0 - at.0).abs() < 20 * SECOND,
+                _ => exact(row).is_some_and(|q| if q.0 == 0 { q == quote } else { q.0.abs_diff(quote.0) <= 3 }),
+            });
             return Err(format!("P2: quote {} is on the tape twice: {near}", quote.0));
         }
     }
@@ -462,7 +522,8 @@ pub fn quotes_are_held_or_confessed(view: &View<'_>, readings: &[(i64, i64)]) ->
                 .map(|(from, to)| ((from.0 - at.0) / 1_000_000, (to.0 - at.0) / 1_000_000))
                 .collect();
             let seconds = (at.0 - crate::outside::START) as f64 / 1e9;
-            let story = topic.story(|kept| match kept {
+            let story = topic.story(|row| match &row.kept {
+                Kept::Quote(..) if quote.0 == 0 => (row.ts_recv.0 - at.0).abs() < 2 * SECOND,
                 Kept::Quote(q, _) => q.update_id.abs_diff(quote.0) <= 60,
                 Kept::Gap(g) => (g.from_ts.0 - at.0).abs().min((g.to_ts.0 - at.0).abs()) < 20 * SECOND,
                 _ => false,

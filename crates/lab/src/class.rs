@@ -15,6 +15,10 @@ pub enum Class {
     Okx,
     /// Snapshots in the stream, counted messages; best prices by full replacement; trades that nothing brings back.
     Bybit,
+    /// Snapshots in the stream, no ids, a checksum; trades healed by id over a history by time.
+    Kraken,
+    /// Snapshots in the stream, no ids but the connection's count of messages, books that cross; trades named by events, healed by overlap.
+    Dydx,
 }
 
 /// What a world of a class is made of.
@@ -28,13 +32,15 @@ pub struct Cast {
 }
 
 impl Class {
-    pub const ALL: [Self; 3] = [Self::Binance, Self::Okx, Self::Bybit];
+    pub const ALL: [Self; 5] = [Self::Binance, Self::Okx, Self::Bybit, Self::Kraken, Self::Dydx];
 
     pub const fn name(self) -> &'static str {
         match self {
             Self::Binance => "binance",
             Self::Okx => "okx",
             Self::Bybit => "bybit",
+            Self::Kraken => "kraken",
+            Self::Dydx => "dydx",
         }
     }
 
@@ -94,6 +100,35 @@ impl Class {
                     lines: vec![
                         (line("", "bybit-spot", &["BTCUSDT", "ETHUSDT"], weight), vec![0, 1]),
                         (line("", "bybit-linear", &["BTCUSDT"], weight), vec![2]),
+                    ],
+                    limits: vec![(limit, window)],
+                }
+            }
+            Self::Kraken => {
+                let (limit, window) = (dice.between(6, 11) as u32, 10 * SECOND);
+                let weight = per_minute(limit, window);
+                let line = |name, instruments| LineConfig {
+                    // The checksum proves ten levels and no more.
+                    book_depth: 10,
+                    ..line(name, "kraken", instruments, weight)
+                };
+                Cast {
+                    markets: ["BTC/USD", "ETH/USD", "SOL/USD"].map(|name| (name, Variant::Kraken)).to_vec(),
+                    lines: vec![
+                        (line("two", &["BTC/USD", "ETH/USD"]), vec![0, 1]),
+                        (line("one", &["SOL/USD"]), vec![2]),
+                    ],
+                    limits: vec![(limit, window)],
+                }
+            }
+            Self::Dydx => {
+                let (limit, window) = (dice.between(20, 200) as u32, 10 * SECOND);
+                let weight = per_minute(limit, window);
+                Cast {
+                    markets: ["BTC-USD", "ETH-USD", "SOL-USD"].map(|name| (name, Variant::Dydx)).to_vec(),
+                    lines: vec![
+                        (line("two", "dydx", &["BTC-USD", "ETH-USD"], weight), vec![0, 1]),
+                        (line("one", "dydx", &["SOL-USD"], weight), vec![2]),
                     ],
                     limits: vec![(limit, window)],
                 }

@@ -45,7 +45,8 @@ impl Recovery {
                     || !market.variant.counts_trades()
                     || i.trades.ledger().head().is_some_and(|head| head >= *trade))
                 && i.book.as_ref().is_some_and(|b| {
-                    b.book().is_live() && b.book().last_update_id().is_some_and(|at| market.is_not_before(at, *update))
+                    let reached = |at| !market.variant.is_numbered() || market.is_not_before(at, *update);
+                    b.book().is_live() && b.book().last_update_id().is_some_and(reached)
                 })
         });
         if whole {

@@ -13,7 +13,7 @@ use wholetape_venue::{FetchId, FetchKind};
 
 use crate::dice::Dice;
 use crate::faults::Faults;
-use crate::market::{Frame, Market, Stream, Variant};
+use crate::market::{Frame, Market, Stream, Tongue, Variant};
 
 pub const MS: i64 = 1_000_000;
 pub const SECOND: i64 = 1_000 * MS;
@@ -129,6 +129,8 @@ pub struct VenueConn {
     pub line: usize,
     pub slot: usize,
     serves: Vec<(usize, Stream)>,
+    /// Messages that the venue said, with those that are lost.
+    said: u64,
     latency: i64,
     /// Nothing arrives before.
     not_before: i64,
@@ -305,33 +307,57 @@ impl Outside {
     fn deliver(&mut self, id: u64, (market, stream): (usize, Stream), text: &str) {
         self.frames += 1;
         let f = self.faults;
-        let Market { variant, symbol, .. } = &self.markets[market];
+        let variant = self.markets[market].variant;
         let (tongue, sequenced) = (variant.tongue(), variant.is_sequenced(stream));
-        if sequenced && self.dice.one_in(f.drop) {
+        // What comes twice is seen by its number: a book without any has to trust that a connection repeats nothing.
+        let numbered = variant.is_numbered() || variant.counts_messages();
+        let repeats = stream != Stream::Depth || numbered;
+        let drop = sequenced && self.dice.one_in(f.drop);
+        let swap = sequenced && !drop && self.dice.one_in(f.swap);
+        if (drop || swap) && stream == Stream::Depth && !numbered {
+            self.markets[market].out_of_turn();
+        }
+        if drop {
+            self.stamped(id, text.to_owned());
             return;
         }
-        let swap = sequenced && self.dice.one_in(f.swap);
         let mut list = Vec::new();
-        if self.dice.one_in(f.garbage) {
-            list.push(text[..text.len() / 2].to_owned());
-        }
+        let garbage = self.dice.one_in(f.garbage);
         if self.dice.one_in(f.unknown) {
-            list.push(tongue.unknown(&tongue.stream(symbol, stream), self.now / MS));
+            let unknown = tongue.unknown(&tongue.stream(&self.markets[market].symbol, stream), self.now / MS);
+            list.push(self.stamped(id, unknown));
         }
-        if self.dice.one_in(f.duplicate) {
-            list.push(text.to_owned());
+        let text = self.stamped(id, text.to_owned());
+        if garbage {
+            list.insert(0, text[..text.len() / 2].to_owned());
+        }
+        if self.dice.one_in(f.duplicate) && repeats {
+            list.push(text.clone());
         }
         let Some(conn) = self.conns.get_mut(&id) else { return };
         let held = conn.held_back.take();
         if swap && held.is_none() {
-            conn.held_back = Some(text.to_owned());
+            conn.held_back = Some(text);
         } else {
-            list.push(text.to_owned());
+            list.push(text);
             list.extend(held);
         }
         for text in list {
             self.send_to_us(id, text);
         }
+    }
+
+    /// A text as the venue says it on this connection.
+    fn stamped(&mut self, id: u64, text: String) -> String {
+        let tongue = self.tongue();
+        let Some(conn) = self.conns.get_mut(&id) else { return text };
+        conn.said += 1;
+        tongue.stamp(text, id, conn.said - 1)
+    }
+
+    /// All markets of a world are of one house.
+    fn tongue(&self) -> &'static dyn Tongue {
+        self.markets[0].variant.tongue()
     }
 
     fn send_to_us(&mut self, id: u64, text: String) {
@@ -362,14 +388,20 @@ impl Outside {
             line,
             slot,
             serves: Vec::new(),
+            said: 0,
             latency,
             not_before: 0,
             vanished: false,
             held_back: None,
             closed: false,
         };
-        self.conns.insert(self.next_conn, conn);
-        self.next_conn
+        let id = self.next_conn;
+        self.conns.insert(id, conn);
+        if let Some(greeting) = self.tongue().greeting() {
+            let greeting = self.stamped(id, greeting);
+            self.send_to_us(id, greeting);
+        }
+        id
     }
 
     pub fn close(&mut self, id: u64) {
@@ -387,23 +419,31 @@ impl Outside {
         let Some(tongue) = instruments.first().map(|ix| self.markets[*ix].variant.tongue()) else { return };
         let Some(asked) = tongue.hear(text) else { return };
         let count = asked.streams.len() as u64;
-        let silent = self.dice.one_in(self.faults.silent).then(|| self.dice.between(0, count) as usize);
+        let silent =
+            self.dice.one_in(self.faults.silent * tongue.requests()).then(|| self.dice.between(0, count) as usize);
         let ms = self.ms();
         let Some(conn) = self.conns.get_mut(&id) else { return };
         let mut texts = tongue.acks(&asked);
         for (i, name) in asked.streams.iter().enumerate() {
             let all = instruments.iter().flat_map(|ix| Stream::ALL.map(|stream| (*ix, stream)));
-            let named = all.filter(|(ix, stream)| tongue.stream(&self.markets[*ix].symbol, *stream) == *name);
-            for (ix, stream) in named {
+            // A stream of the whole connection is told by the first of its markets.
+            let mut all = all;
+            let named = all.find(|(ix, stream)| tongue.stream(&self.markets[*ix].symbol, *stream) == *name);
+            if let Some((ix, stream)) = named {
                 if !asked.begins {
                     conn.serves.retain(|served| *served != (ix, stream));
-                } else if silent != Some(i) {
+                    continue;
+                }
+                if silent != Some(i) {
                     conn.serves.push((ix, stream));
+                }
+                if silent != Some(i) || tongue.answers_with_state() {
                     texts.extend(tongue.welcome(&self.markets[ix], stream, ms));
                 }
             }
         }
         for text in texts {
+            let text = self.stamped(id, text);
             self.send_to_us(id, text);
         }
     }

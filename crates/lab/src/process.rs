@@ -18,7 +18,7 @@ use wholetape_feed::line::{CHECKPOINT_EVERY, ConnMeta, Line, LineAction, LineOut
 use wholetape_feed::queue::{Next, Order, Queue};
 use wholetape_model::{LinkCause, Ts};
 use wholetape_tape::{Fsync, Lane, LowSpace, Tape, TapeConfig, TapeError, TapeTime, TopicNo};
-use wholetape_venue::limits::Meter;
+use wholetape_venue::limits::{Meter, RetryAfter};
 use wholetape_venue::{FetchFailure, FetchId, Frame, Reply};
 
 use crate::disk::MemDisk;
@@ -162,16 +162,27 @@ struct Job {
 struct Host {
     queue: Queue<Job>,
     clock: Clock,
-    /// Its answers say how much of the window is used.
-    metered: bool,
+    /// How its answers say what is used of the window, and how long to wait.
+    meter: Option<Meter>,
+    retry_after: RetryAfter,
     /// In the world's time.
     next_look: i64,
 }
 
 impl Host {
-    fn heard_used(&mut self, now: Ts, used: u32) {
-        if self.metered {
-            self.queue.budget.on_used(now, used);
+    fn heard_used(&mut self, now: Ts, used: u32, limit: u32) {
+        match self.meter {
+            Some(Meter::Used(_)) => self.queue.budget.on_used(now, used),
+            Some(Meter::Left(_)) => self.queue.budget.on_left(now, limit.saturating_sub(used)),
+            None => {}
+        }
+    }
+
+    /// The header has whole units, rounded up so that it is over then.
+    fn told_to_wait(&self, after: Duration) -> Duration {
+        match self.retry_after {
+            RetryAfter::Millis => Duration::from_millis(after.as_millis() as u64 + 1),
+            _ => Duration::from_secs(after.as_secs() + 1),
         }
     }
 }
@@ -226,7 +237,8 @@ impl Process {
                 door.host.wait_max,
             ),
             clock: Clock::new(o.now, o.wall(), 0),
-            metered: matches!(door.host.bears.meter, Some(Meter::Used(_))),
+            meter: door.host.bears.meter,
+            retry_after: door.host.bears.retry_after,
             next_look: i64::MAX,
         });
         let hosts = hosts.collect();
@@ -346,7 +358,7 @@ impl Process {
         }
         let now = self.now(o);
         let host = &mut self.hosts[ask.host];
-        let host_now = host.clock.now(o.now);
+        let (host_now, limit) = (host.clock.now(o.now), o.hosts[ask.host].limit);
         host.queue.ended(ask.priority);
         if !matches!(answer, Answer::Timeout) {
             host.queue.heard();
@@ -355,7 +367,7 @@ impl Process {
         let later;
         let reply = match &answer {
             Answer::Body { status, body, used } => {
-                host.heard_used(host_now, *used);
+                host.heard_used(host_now, *used, limit);
                 if *status >= 500 {
                     host.queue.breaker.on_failure(host_now);
                 } else {
@@ -364,9 +376,8 @@ impl Process {
                 Reply::Answer { status: *status, body: body.as_bytes() }
             }
             Answer::TryLater { after, used, .. } => {
-                host.heard_used(host_now, *used);
-                // The header has whole seconds, rounded up so that it is over then.
-                let wait = Duration::from_secs(after.as_secs() + 1);
+                host.heard_used(host_now, *used, limit);
+                let wait = host.told_to_wait(*after);
                 host.queue.budget.on_retry_after(host_now, wait);
                 host.queue.breaker.on_success();
                 o.told(ask.host, self.life);

@@ -3,17 +3,21 @@
 //!
 //! A venue's class shows in its ids. Binance spot chains by `U`/`u`; on USD-M ids skip and `pu` links, so that a first update with
 //! `pu == lastUpdateId` occurs; both push what changed. The others push the difference between what they told last and the best
-//! levels of now, and begin with a snapshot in the stream: OKX links by ids that skip and are reset, Bybit counts messages.
+//! levels of now, and begin with a snapshot in the stream: OKX links by ids that skip and are reset, Bybit counts messages, Kraken
+//! numbers nothing and proves its ten best levels by a checksum, dYdX counts the messages of the connection and has books that cross.
 
 mod binance;
 mod bybit;
+mod crossed;
+mod dydx;
+mod kraken;
 mod okx;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write;
 
 use serde_json::Value;
-use wholetape_model::TradeId;
+use wholetape_model::{TradeId, Ts};
 
 use crate::dice::Dice;
 
@@ -24,6 +28,8 @@ pub enum Variant {
     UsdM,
     Okx,
     Bybit,
+    Kraken,
+    Dydx,
 }
 
 impl Variant {
@@ -33,6 +39,8 @@ impl Variant {
             Self::UsdM => &binance::Binance { futures: true },
             Self::Okx => &okx::Okx,
             Self::Bybit => &bybit::Bybit,
+            Self::Kraken => &kraken::Kraken,
+            Self::Dydx => &dydx::Dydx,
         }
     }
 
@@ -41,9 +49,43 @@ impl Variant {
         matches!(self, Self::Spot | Self::UsdM)
     }
 
+    /// Whether books and quotes have ids that mean the same on every connection; else the truth knows them otherwise.
+    pub const fn is_numbered(self) -> bool {
+        !matches!(self, Self::Kraken | Self::Dydx)
+    }
+
+    /// Whether each message of a connection has its number, whatever it is of.
+    pub const fn counts_messages(self) -> bool {
+        matches!(self, Self::Dydx)
+    }
+
+    /// The id that a quote has in the truth, from its own and its time: Kraken's are known by that, in microseconds, dYdX's by their
+    /// prices and sizes, of which no two are equal.
+    pub const fn quote_id(self, id: u64, at: Ts) -> u64 {
+        match self {
+            Self::Kraken => at.0 as u64 / 1_000,
+            Self::Dydx => 0,
+            _ => id,
+        }
+    }
+
+    /// The id that an update of the book has in the truth, from its own, its time, and its bids.
+    pub fn book_id(self, id: u64, at: Ts, bids: impl Iterator<Item = (i64, i64)>) -> u64 {
+        match self {
+            Self::Kraken => at.0 as u64 / 1_000,
+            Self::Dydx => bids.filter(|(price, _)| *price == crossed::MARK).map(|(_, size)| size as u64).sum(),
+            _ => id,
+        }
+    }
+
+    /// The best so many levels of a side are all that its stream shows.
+    const fn depth(self) -> usize {
+        if matches!(self, Self::Kraken) { kraken::DEPTH } else { usize::MAX }
+    }
+
     /// Whether ids count trades one by one, so that each of them can be asked for.
     pub const fn counts_trades(self) -> bool {
-        !matches!(self, Self::Bybit)
+        !matches!(self, Self::Bybit | Self::Dydx)
     }
 
     /// The id that a trade has in the truth.
@@ -51,6 +93,8 @@ impl Variant {
         match self {
             // The end of a UUID.
             Self::Bybit => Some((id.bits() & 0xffff_ffff_ffff) as u64),
+            // … of an event's name.
+            Self::Dydx => Some((id.bits() & 0xffff_ffff) as u64),
             _ => id.number(),
         }
     }
@@ -58,6 +102,7 @@ impl Variant {
     /// Whether something tells that one frame of a stream is missing, or that two were swapped.
     pub const fn is_sequenced(self, stream: Stream) -> bool {
         match stream {
+            _ if self.counts_messages() => true,
             Stream::Trade => self.counts_trades(),
             Stream::Quote => false,
             Stream::Depth => true,
@@ -89,6 +134,22 @@ pub trait Tongue: Sync {
     fn hear(&self, text: &str) -> Option<Asked>;
     /// The answers to it.
     fn acks(&self, asked: &Asked) -> Vec<String>;
+    /// What a venue says first on a connection, if anything.
+    fn greeting(&self) -> Option<String> {
+        None
+    }
+    /// A text as connection `conn` carries it, on which `said` were said before.
+    fn stamp(&self, text: String, _conn: u64, _said: u64) -> String {
+        text
+    }
+    /// What a subscription is told first is its acknowledgement.
+    fn answers_with_state(&self) -> bool {
+        false
+    }
+    /// In how many requests a connection asks for its streams, about.
+    fn requests(&self) -> u64 {
+        1
+    }
     /// What a new subscription of the market's stream is told first.
     fn welcome(&self, _market: &Market, _stream: Stream, _ms: i64) -> Option<String> {
         None
@@ -114,6 +175,8 @@ pub struct Push<'a> {
     pub ms: i64,
     pub bids: &'a Side,
     pub asks: &'a Side,
+    /// The book that it leads to.
+    pub now: &'a State,
 }
 
 /// Ticks of 0.01; sizes of 0.001.
@@ -145,14 +208,22 @@ pub struct TrueUpdate {
     pub whole: bool,
 }
 
+/// A book at one moment.
 #[derive(Debug, Clone, Default)]
-struct State {
-    id: u64,
-    bids: Side,
-    asks: Side,
+pub struct State {
+    pub id: u64,
+    pub bids: Side,
+    pub asks: Side,
 }
 
 impl State {
+    /// The best `depth` levels of each side.
+    fn best(&self, depth: usize) -> Self {
+        let level = |(p, s): (&i64, &i64)| (*p, *s);
+        let bids = self.bids.iter().rev().take(depth).map(level).collect();
+        Self { id: self.id, bids, asks: self.asks.iter().take(depth).map(level).collect() }
+    }
+
     fn flat(&self) -> (Flat, Flat) {
         let level = |(p, s): (&i64, &i64)| (*p, *s);
         (self.bids.iter().rev().map(level).collect(), self.asks.iter().map(level).collect())
@@ -190,6 +261,9 @@ pub struct Market {
     /// The book after each published update, by its last id.
     pub history: BTreeMap<u64, (Flat, Flat)>,
     pub skipped: Vec<u64>,
+    /// Updates that a fault took out of their order or away, alone, where nothing is numbered: no connection does that, and a checksum
+    /// does not show it where the next update tells the same levels.
+    pub out_of_turn: BTreeSet<u64>,
     /// Times (ms) when the ids of the book began anew.
     pub resets: Vec<i64>,
     state: State,
@@ -204,6 +278,11 @@ pub struct Market {
     next_trade: u64,
     best: Option<(i64, i64, i64, i64)>,
     quote_count: u64,
+    /// dYdX: levels that are late, what of a book a new subscriber is not told (by update), and the block that is being made.
+    crossed: crossed::Crossed,
+    hidden: BTreeMap<u64, [BTreeSet<i64>; 2]>,
+    matched: Vec<TrueTrade>,
+    block: i64,
 }
 
 fn price(ticks: i64) -> String {
@@ -253,8 +332,18 @@ impl Market {
             state.bids.insert(6_000_000 - i * 3, dice.between(1, 5_000) as i64);
             state.asks.insert(6_000_000 + i * 3, dice.between(1, 5_000) as i64);
         }
-        if variant == Variant::Okx {
-            state.id += 20 * RESET_BY;
+        match variant {
+            Variant::Okx => state.id += 20 * RESET_BY,
+            Variant::Kraken => state.id = crate::outside::START as u64 / 1_000,
+            _ => {}
+        }
+        let mut told = state.best(variant.depth());
+        let mut crossed = crossed::Crossed::default();
+        let mut quotes = Vec::new();
+        if variant == Variant::Dydx {
+            // The book that a first subscription finds.
+            let began = crossed.begin(&mut told);
+            quotes.extend(began.map(|(bid, bid_size, ask, ask_size)| (0, (0, bid, bid_size, ask, ask_size))));
         }
         // OKX counts the matches of a listing from 1, and a history that goes back to no trade at all goes back to the listing.
         let next_trade = match (variant, dice.between(1, 1_000_000)) {
@@ -265,15 +354,16 @@ impl Market {
             symbol: symbol.to_owned(),
             variant,
             trades: Vec::new(),
-            quotes: Vec::new(),
+            quotes,
             updates: Vec::new(),
             // A subscription may begin with what was there before the first push.
-            history: if variant.is_anchored() { BTreeMap::new() } else { [(state.id, state.flat())].into() },
+            history: if variant.is_anchored() { BTreeMap::new() } else { [(told.id, told.flat())].into() },
             skipped: Vec::new(),
+            out_of_turn: BTreeSet::new(),
             resets: Vec::new(),
             last_flushed: state.id,
             next_trade,
-            told: state.clone(),
+            told,
             told_at: 0,
             quote_count: state.id,
             state,
@@ -281,12 +371,38 @@ impl Market {
             changed: (Side::new(), Side::new()),
             first_pending: None,
             best: None,
+            crossed,
+            hidden: BTreeMap::new(),
+            matched: Vec::new(),
+            block: 0,
         }
+    }
+
+    /// When an update was told, ms.
+    pub fn told_at(&self, id: u64) -> Option<i64> {
+        // dYdX's begin with the one after what a first subscription finds, and none is left out.
+        let at = self.updates.partition_point(|u| u.last < id);
+        self.updates.get(at).filter(|u| u.last == id).map(|u| u.ms)
+    }
+
+    /// Prices of a side that a late subscriber was not told at this update.
+    pub fn hidden(&self, id: u64, side: usize) -> Option<&BTreeSet<i64>> {
+        self.hidden.get(&id).map(|both| &both[side])
+    }
+
+    /// The book as a new subscriber and REST are told it.
+    fn shown(&self) -> State {
+        self.crossed.shown(&self.told)
     }
 
     /// The highest id of a trade published so far; 0 before the first.
     pub fn last_trade(&self) -> u64 {
         self.trades.last().map_or(0, |t| t.id)
+    }
+
+    /// The newest update does not come, or not now.
+    pub fn out_of_turn(&mut self) {
+        self.out_of_turn.insert(self.told.id);
     }
 
     /// Whether the book's update `at` is `update` or came after it.
@@ -310,7 +426,7 @@ impl Market {
 
     fn next_id(&mut self, dice: &mut Dice) {
         self.state.id += match self.variant {
-            Variant::Spot | Variant::Bybit => 1,
+            Variant::Spot | Variant::Bybit | Variant::Kraken | Variant::Dydx => 1,
             Variant::UsdM => dice.between(1, 5),
             Variant::Okx => dice.between(1, 8),
         };
@@ -365,11 +481,18 @@ impl Market {
         self.next_id(dice);
         let trade = TrueTrade { id: self.next_trade, price: at, size: taken, time_ms: ms, buyer_is_maker: sell };
         self.next_trade += 1;
+        if self.variant == Variant::Dydx {
+            return self.matched.push(trade);
+        }
         self.trades.push(trade);
         out.push((Stream::Trade, self.variant.tongue().trade(&self.symbol, ms, &trade)));
     }
 
     fn quote(&mut self, ms: i64, out: &mut Vec<Frame>) {
+        if self.variant == Variant::Dydx {
+            // Made of the book's stream.
+            return;
+        }
         let (Some((&bid, &bid_size)), Some((&ask, &ask_size))) =
             (self.state.bids.iter().next_back(), self.state.asks.iter().next())
         else {
@@ -380,7 +503,14 @@ impl Market {
         }
         self.best = Some((bid, bid_size, ask, ask_size));
         self.quote_count += 1;
-        let id = if self.variant == Variant::Bybit { self.quote_count } else { self.state.id };
+        let id = match self.variant {
+            Variant::Bybit => self.quote_count,
+            Variant::Kraken => {
+                self.quote_count = self.quote_count.max(ms as u64 * 1_000);
+                self.quote_count
+            }
+            _ => self.state.id,
+        };
         let quote = (id, bid, bid_size, ask, ask_size);
         self.quotes.push((ms, quote));
         out.push((Stream::Quote, self.variant.tongue().quote(&self.symbol, ms, &quote)));
@@ -394,10 +524,37 @@ impl Market {
                 self.older.pop_front();
             }
         }
-        if self.variant.is_anchored() {
-            self.push_changes(ms, out)
-        } else {
-            self.push_difference(ms, dice, resets, out)
+        match self.variant {
+            Variant::Spot | Variant::UsdM => self.push_changes(ms, out),
+            Variant::Dydx => self.push_crossed(ms, dice, out),
+            _ => self.push_difference(ms, dice, resets, out),
+        }
+    }
+
+    fn push_crossed(&mut self, ms: i64, dice: &mut Dice, out: &mut Vec<Frame>) {
+        self.make_block(ms, out);
+        let Some(update) = self.crossed.update(&self.told, &mut self.state, ms, dice) else { return };
+        let crossed::Update { now, bids, asks, best } = update;
+        let (last, prev) = (now.id, self.told.id);
+        let push = Push { whole: false, first: last, last, prev, ms, bids: &bids, asks: &asks, now: &now };
+        out.push((Stream::Depth, self.variant.tongue().depth(&self.symbol, &push)));
+        self.quotes.extend(best.map(|(bid, bid_size, ask, ask_size)| (ms, (0, bid, bid_size, ask, ask_size))));
+        self.history.insert(last, now.flat());
+        self.hidden.insert(last, self.crossed.hidden());
+        self.updates.push(TrueUpdate { first: last, last, ms, whole: false });
+        (self.told, self.told_at) = (now, ms);
+    }
+
+    /// Once a second, with all trades since the last one, which have its time.
+    fn make_block(&mut self, ms: i64, out: &mut Vec<Frame>) {
+        if dydx::height(ms) == std::mem::replace(&mut self.block, dydx::height(ms)) {
+            return;
+        }
+        out.push((Stream::Quote, dydx::made(ms)));
+        let made: Vec<TrueTrade> = self.matched.drain(..).map(|t| TrueTrade { time_ms: ms, ..t }).collect();
+        if !made.is_empty() {
+            out.push((Stream::Trade, dydx::block(&self.symbol, &made)));
+            self.trades.extend(made);
         }
     }
 
@@ -406,19 +563,26 @@ impl Market {
         let (bids, asks) = std::mem::take(&mut self.changed);
         let (last, prev) = (self.state.id, self.last_flushed);
         self.last_flushed = last;
-        self.publish(&Push { whole: false, first, last, prev, ms, bids: &bids, asks: &asks }, out);
+        let push = Push { whole: false, first, last, prev, ms, bids: &bids, asks: &asks, now: &self.state };
+        let text = self.variant.tongue().depth(&self.symbol, &push);
+        self.history.insert(last, self.state.flat());
+        self.updates.push(TrueUpdate { first, last, ms, whole: false });
+        out.push((Stream::Depth, text));
     }
 
     fn push_difference(&mut self, ms: i64, dice: &mut Dice, resets: u64, out: &mut Vec<Frame>) {
-        let before = std::mem::take(&mut self.told);
-        let (bids, asks) = (difference(&before.bids, &self.state.bids), difference(&before.asks, &self.state.asks));
+        let mut now = self.state.best(self.variant.depth());
+        let (mut bids, mut asks) = (difference(&self.told.bids, &now.bids), difference(&self.told.asks, &now.asks));
+        // Nothing is said of a level that others pushed out.
+        bids.retain(|p, s| *s > 0 || !self.state.bids.contains_key(p));
+        asks.retain(|p, s| *s > 0 || !self.state.asks.contains_key(p));
         if bids.is_empty() && asks.is_empty() {
-            self.told = before;
             return self.still(ms, out);
         }
+        let prev = self.told.id;
         let reset = dice.one_in(resets);
         let mut whole = false;
-        let last = match self.variant {
+        now.id = match self.variant {
             // Maintenance: the next push goes on from a smaller id.
             Variant::Okx => {
                 if reset && self.resets.len() < 19 {
@@ -427,6 +591,7 @@ impl Market {
                 }
                 self.state.id
             }
+            Variant::Kraken => (prev + 1).max(ms as u64 * 1_000),
             // The service starts again, and tells the whole book as its first message. Once in a world: no count comes twice.
             _ => {
                 whole = reset && self.resets.is_empty();
@@ -434,20 +599,16 @@ impl Market {
                     self.resets.push(ms);
                     self.quote_count = 0;
                 }
-                if whole { 1 } else { before.id + 1 }
+                if whole { 1 } else { prev + 1 }
             }
         };
-        self.told = State { id: last, bids: self.state.bids.clone(), asks: self.state.asks.clone() };
-        self.told_at = ms;
-        let now = self.told.clone();
-        let (bids, asks) = if whole { (&now.bids, &now.asks) } else { (&bids, &asks) };
-        self.publish(&Push { whole, first: last, last, prev: before.id, ms, bids, asks }, out);
-    }
-
-    fn publish(&mut self, push: &Push<'_>, out: &mut Vec<Frame>) {
-        self.history.insert(push.last, self.state.flat());
-        self.updates.push(TrueUpdate { first: push.first, last: push.last, ms: push.ms, whole: push.whole });
-        out.push((Stream::Depth, self.variant.tongue().depth(&self.symbol, push)));
+        let last = now.id;
+        let (b, a) = if whole { (&now.bids, &now.asks) } else { (&bids, &asks) };
+        let push = Push { whole, first: last, last, prev, ms, bids: b, asks: a, now: &now };
+        out.push((Stream::Depth, self.variant.tongue().depth(&self.symbol, &push)));
+        self.history.insert(last, now.flat());
+        self.updates.push(TrueUpdate { first: last, last, ms, whole });
+        (self.told, self.told_at) = (now, ms);
     }
 
     /// What a venue says of a book in which nothing moves.
@@ -457,7 +618,8 @@ impl Market {
             Variant::Okx if ms - self.told_at >= BOOK_BEAT => {
                 self.told_at = ms;
                 let (id, none) = (self.told.id, &Side::new());
-                let beat = Push { whole: false, first: id, last: id, prev: id, ms, bids: none, asks: none };
+                let now = &self.told;
+                let beat = Push { whole: false, first: id, last: id, prev: id, ms, bids: none, asks: none, now };
                 out.push((Stream::Depth, tongue.depth(&self.symbol, &beat)));
             }
             Variant::Bybit if (ms - self.told_at) % QUOTE_AGAIN >= QUOTE_AGAIN - 100 => {
@@ -465,6 +627,7 @@ impl Market {
                     out.push((Stream::Quote, tongue.quote(&self.symbol, *at, quote)));
                 }
             }
+            Variant::Dydx => self.make_block(ms, out),
             _ => {}
         }
     }

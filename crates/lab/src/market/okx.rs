@@ -99,7 +99,7 @@ impl Tongue for Okx {
 
     fn welcome(&self, market: &Market, stream: Stream, ms: i64) -> Option<String> {
         let (id, bids, asks) = (market.told.id, &market.told.bids, &market.told.asks);
-        let push = Push { whole: true, first: id, last: id, prev: 0, ms, bids, asks };
+        let push = Push { whole: true, first: id, last: id, prev: 0, ms, bids, asks, now: &market.told };
         (stream == Stream::Depth).then(|| book(&market.symbol, "snapshot", &push, -1))
     }
 
