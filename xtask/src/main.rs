@@ -189,7 +189,7 @@ fn test(steps: &mut Steps) {
         }
         proven(run(&mut cargo))
     });
-    for (class, seeds) in [("binance", 200), ("okx", 100), ("kraken", 100)] {
+    for (class, seeds) in [("binance", 200), ("okx", 100), ("bybit", 100), ("kraken", 100)] {
         steps.step(&format!("simulation, {class}"), || proven(sim::run_seeds(&sim::Seeds::some(seeds, class))));
     }
     page::step(steps, "none", None);
