@@ -217,7 +217,8 @@ mod tests {
                 if dice.one_in(40) || clients.is_empty() {
                     let shown = book.shown(&told);
                     let mut heard = Heard::default();
-                    hear(&mut heard, n, [&shown.bids, &shown.asks]);
+                    // A message of its own, before this one.
+                    hear(&mut heard, n - 1, [&shown.bids, &shown.asks]);
                     clients.push(heard);
                 }
                 let at = *real.asks.keys().next().unwrap_or(&1_000);
