@@ -49,7 +49,8 @@ fn describe(session: &dyn Session, out: &Out, text: &mut String) {
     for action in &out.actions {
         match action {
             Action::Note(Note::Shape(shape)) => writeln!(text, "  odd {}: {}", shape.channel, shape.what).unwrap(),
-            Action::Note(Note::Unknown { .. }) => {}
+            // The time of a block says how late a connection is, and no event.
+            Action::Note(Note::Unknown { .. } | Note::Time(_)) => {}
             other => writeln!(text, "  {other:?}").unwrap(),
         }
     }
