@@ -4,15 +4,14 @@
 //! kind of row, and that of a `wholetape demo` with faults and heals. `catalog_check` writes what must be found; the scripts of `crates/store/tests/python` compare, each in a process of its own, since a wheel that dislikes a file may abort.
 //! The wheels are pinned by lock files and lie in our cache; where they cannot be had, the steps are "not proven".
 
-use crate::run::{cache, cargo_command, command, root, run, target_dir};
+use crate::python;
+use crate::run::{cache, cargo_command, command, root, run, run_within, target_dir};
 use crate::running;
 use crate::steps::{Proof, Steps};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, ensure};
 use std::fs;
-use std::hash::{DefaultHasher, Hasher};
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// One script; the largest reads a few hundred thousand rows.
 const SCRIPT_MAX: Duration = Duration::from_secs(600);
@@ -64,7 +63,9 @@ pub fn steps(steps: &mut Steps, data: Option<&Path>) {
     for reader in &READERS {
         steps.step(reader.name, || {
             let sources = made.as_ref().map_err(|e| anyhow::anyhow!("no catalog to read: {e:#}"))?;
-            let python = match python().and_then(|python| wheels(&python, reader.lock, &cache().join("tools"))) {
+            let python = match python::find()
+                .and_then(|python| python::wheels(&python, &lock(reader.lock), &cache().join("tools")))
+            {
                 Ok(python) => python,
                 Err(error) => return Ok(Proof::NotProven(format!("{} ({error:#})", reader.name))),
             };
@@ -111,84 +112,13 @@ fn make(work: &Path, data: Option<&Path>) -> Result<Vec<Source>> {
 fn script(python: &Path, name: &str, catalog: &Path, expected: &Path) -> Result<()> {
     let file = root().join("crates").join("store").join("tests").join("python").join(name);
     let (file, catalog, expected) = (file.to_string_lossy(), catalog.to_string_lossy(), expected.to_string_lossy());
-    println!("$ {name} {catalog}");
     let mut command = command(python, &[&file, &catalog, &expected]);
     command.env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONWARNINGS", "ignore");
-    let mut child = command.spawn().with_context(|| format!("starting {name}"))?;
-    let end = Instant::now() + SCRIPT_MAX;
-    loop {
-        match child.try_wait().with_context(|| format!("waiting for {name}"))? {
-            Some(status) if status.success() => return Ok(()),
-            Some(status) => bail!("{name} ended with {status}"),
-            None if Instant::now() > end => {
-                let _ = child.kill();
-                let _ = child.wait();
-                bail!("{name} took more than {SCRIPT_MAX:?}");
-            }
-            None => std::thread::sleep(Duration::from_millis(50)),
-        }
-    }
+    run_within(&mut command, SCRIPT_MAX)
 }
 
-/// A Python that the wheels are made for: named by `PYTHON`, on the path, or kept by pyenv.
-fn python() -> Result<PathBuf> {
-    let named = std::env::var_os("PYTHON").map(PathBuf::from);
-    let plain = ["python3.12", "python3.13", "python3"].map(PathBuf::from);
-    let pyenv = std::env::var_os("PYENV_ROOT").map(PathBuf::from);
-    let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".pyenv"));
-    let mut kept: Vec<PathBuf> = [pyenv, home]
-        .into_iter()
-        .flatten()
-        .filter_map(|dir| fs::read_dir(dir.join("versions")).ok())
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path().join("bin").join("python3")))
-        .collect();
-    kept.sort();
-    let all = named.into_iter().chain(plain).chain(kept);
-    all.into_iter().find(|python| fits(python)).context("no Python 3.12 or 3.13 here (PYTHON names one)")
-}
-
-fn fits(python: &Path) -> bool {
-    let what = "import sys, venv, ensurepip; sys.exit(not (3, 12) <= sys.version_info[:2] <= (3, 13))";
-    let mut probe = Command::new(python);
-    probe.args(["-c", what]).stdin(std::process::Stdio::null()).stderr(std::process::Stdio::null());
-    probe.status().is_ok_and(|status| status.success())
-}
-
-/// The Python of the environment that holds what a lock file names, installed where it is new.
-fn wheels(python: &Path, lock: &str, tools: &Path) -> Result<PathBuf> {
-    let file = root().join("xtask").join("catalog").join(format!("{lock}.txt"));
-    let home = tools.join(format!("{lock}-{:016x}", stamp(&file, python)?));
-    let program = |home: &Path| home.join("bin").join("python");
-    if program(&home).exists() {
-        return Ok(program(&home));
-    }
-    let fresh = tools.join(format!("{lock}.{}.part", std::process::id()));
-    let installed = run(&mut command(python, &["-m", "venv", &fresh.to_string_lossy()])).and_then(|()| {
-        let quiet = ["-m", "pip", "--quiet", "--disable-pip-version-check", "install"];
-        let what = ["--no-deps", "--only-binary=:all:", "-r", &file.to_string_lossy()];
-        run(&mut command(program(&fresh), &[&quiet[..], &what[..]].concat()))
-    });
-    if let Err(error) = installed {
-        let _ = fs::remove_dir_all(&fresh);
-        return Err(error);
-    }
-    if fs::rename(&fresh, &home).is_err() {
-        // Somebody else was quicker; theirs is as good.
-        fs::remove_dir_all(&fresh)?;
-    }
-    ensure!(program(&home).exists(), "{lock} was installed without a Python");
-    Ok(program(&home))
-}
-
-/// Tells one lock file and Python from another: a name for a folder, no proof of anything.
-fn stamp(lock: &Path, python: &Path) -> Result<u64> {
-    let what = "import sys; print(sys.version, sys.base_prefix)";
-    let version = Command::new(python).args(["-c", what]).output().context("asking Python for its version")?;
-    let mut hasher = DefaultHasher::new();
-    hasher.write(&fs::read(lock).with_context(|| lock.display().to_string())?);
-    hasher.write(&version.stdout);
-    Ok(hasher.finish())
+fn lock(name: &str) -> PathBuf {
+    root().join("xtask").join("catalog").join(format!("{name}.txt"))
 }
 
 #[cfg(test)]
@@ -198,8 +128,7 @@ mod tests {
     #[test]
     fn every_lock_pins_and_every_script_is_there() {
         for reader in &READERS {
-            let lock = root().join("xtask").join("catalog").join(format!("{}.txt", reader.lock));
-            let lock = fs::read_to_string(&lock).expect("lock");
+            let lock = fs::read_to_string(lock(reader.lock)).expect("lock");
             let pins: Vec<&str> = lock.lines().filter(|line| !line.starts_with('#')).collect();
             assert!(pins.iter().all(|line| line.contains("==")), "{}: {pins:?}", reader.lock);
             let wheel =
@@ -209,17 +138,5 @@ mod tests {
                 assert!(root().join("crates/store/tests/python").join(script).is_file(), "{script}");
             }
         }
-    }
-
-    #[test]
-    fn what_is_installed_is_taken() {
-        let Ok(python) = python() else { return };
-        let tools = tempfile::tempdir().expect("temporary folder");
-        let lock = root().join("xtask").join("catalog").join("nautilus-2.0.txt");
-        let stamp = stamp(&lock, &python).expect("stamp");
-        let bin = tools.path().join(format!("nautilus-2.0-{stamp:016x}")).join("bin");
-        fs::create_dir_all(&bin).expect("folder");
-        fs::write(bin.join("python"), "").expect("file");
-        assert_eq!(wheels(&python, "nautilus-2.0", tools.path()).expect("there"), bin.join("python"));
     }
 }

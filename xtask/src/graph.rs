@@ -10,7 +10,7 @@ use std::fmt;
 const LEVELS: &[&[&str]] = &[
     &["app"],
     &["gateway"],
-    &["feed", "store", "derive", "sink", "source"],
+    &["client", "feed", "store", "derive", "sink", "source"],
     &["quality", "tape", "wire"],
     &["venue", "book"],
     &["model"],

@@ -5,6 +5,7 @@
 
 mod bench;
 mod catalog;
+mod clients;
 mod corpus;
 mod deny;
 mod docs;
@@ -13,6 +14,7 @@ mod graph;
 mod live;
 mod page;
 mod purity;
+mod python;
 mod run;
 mod running;
 mod sim;
@@ -70,6 +72,8 @@ enum Chore {
         #[arg(long, value_name = "DIR")]
         data: Option<PathBuf>,
     },
+    /// Hold the Python client and the examples against the conformance vectors, mypy and a running gateway.
+    Clients,
     /// Run against a real venue for a minute and print the channels seen; the only chore that talks to one.
     Live {
         #[arg(long, value_enum)]
@@ -157,6 +161,7 @@ fn chore(chore: Chore) -> Result<()> {
             let data = data.map(std::path::absolute).transpose()?;
             catalog::steps(&mut steps, data.as_deref());
         }
+        Chore::Clients => clients::step(&mut steps),
         Chore::Live { venue, seconds } => return live::live(venue, seconds),
         Chore::Soak(args) => return soak::soak(&args),
         Chore::Bench { full, filter } => return bench::run_benches(full, filter.as_deref()),
@@ -189,10 +194,11 @@ fn test(steps: &mut Steps) {
         }
         proven(run(&mut cargo))
     });
-    for (class, seeds) in [("binance", 200), ("okx", 100), ("bybit", 100), ("kraken", 100)] {
+    for (class, seeds) in [("binance", 200), ("okx", 100), ("bybit", 100), ("kraken", 100), ("dydx", 100)] {
         steps.step(&format!("simulation, {class}"), || proven(sim::run_seeds(&sim::Seeds::some(seeds, class))));
     }
     page::step(steps, "none", None);
+    clients::step(steps);
     catalog::steps(steps, None);
     docs::steps(steps);
 }

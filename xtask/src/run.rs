@@ -4,6 +4,7 @@ use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// The cargo that runs us, so that `cargo +toolchain xtask` stays on that toolchain.
 pub fn cargo() -> OsString {
@@ -56,6 +57,29 @@ pub fn run(command: &mut Command) -> Result<()> {
         bail!("`{shown}` ended with {status}");
     }
     Ok(())
+}
+
+/// As [`run`], killed when it takes too long.
+///
+/// # Errors
+/// As [`run`], and then.
+pub fn run_within(command: &mut Command, limit: Duration) -> Result<()> {
+    let shown = show(command);
+    println!("$ {shown}");
+    let mut child = command.spawn().with_context(|| format!("starting {shown}"))?;
+    let end = Instant::now() + limit;
+    loop {
+        match child.try_wait().with_context(|| format!("waiting for {shown}"))? {
+            Some(status) if status.success() => return Ok(()),
+            Some(status) => bail!("`{shown}` ended with {status}"),
+            None if Instant::now() > end => {
+                let _ = child.kill();
+                let _ = child.wait();
+                bail!("`{shown}` took more than {limit:?}");
+            }
+            None => std::thread::sleep(Duration::from_millis(50)),
+        }
+    }
 }
 
 /// Whether `program` can be found on the `PATH`.

@@ -50,6 +50,9 @@ pub enum Verb {
     /// Makes recorded data whole after the fact.
     #[command(subcommand)]
     Heal(Heal),
+    /// Who may read what is served.
+    #[command(subcommand)]
+    Gateway(Gateway),
     /// Shows what a recording holds, as the pipeline's own line reads it.
     Inspect {
         /// One JSON object a line, zstd-compressed.
@@ -71,6 +74,76 @@ pub struct Layers {
     /// Where everything is kept; overrides `data`.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+pub enum Gateway {
+    /// The file of keys (gateway.auth.keys).
+    #[command(subcommand)]
+    Key(GatewayKey),
+}
+
+/// A running gateway follows the file: what is done here holds within a second.
+#[derive(Subcommand)]
+pub enum GatewayKey {
+    /// Makes an API key and prints its secret, once: it is kept nowhere.
+    New(GatewayKeyNew),
+    /// Takes a key, an issuer or one token back. Their live connections end (4301).
+    Revoke(GatewayKeyRevoke),
+    /// The keys and issuers of the file, revoked ones too.
+    Ls(GatewayKeyLs),
+}
+
+/// Which file of keys.
+#[derive(Args)]
+pub struct KeyFile {
+    #[command(flatten)]
+    pub layers: Layers,
+    /// The file; overrides `gateway.auth.keys`.
+    #[arg(long, value_name = "FILE")]
+    pub keys: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct GatewayKeyNew {
+    #[command(flatten)]
+    pub file: KeyFile,
+    /// For people.
+    #[arg(long, value_name = "NAME")]
+    pub name: String,
+    /// Topics that it may read; `*` stands for any text: trade.*, *.BINANCE. May be given often.
+    #[arg(long, value_name = "PATTERN", required = true)]
+    pub sub: Vec<String>,
+    /// Topics that it may publish to (this build takes no publications).
+    #[arg(long = "pub", value_name = "PATTERN")]
+    pub publish: Vec<String>,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct GatewayKeyRevoke {
+    #[command(flatten)]
+    pub file: KeyFile,
+    /// An API key, with the tokens that it signed.
+    #[arg(value_name = "ID", required_unless_present_any = ["kid", "jti"])]
+    pub id: Option<String>,
+    /// An issuer's key, with all its tokens.
+    #[arg(long, value_name = "KID", conflicts_with = "id")]
+    pub kid: Option<String>,
+    /// One token, by its claim `jti`.
+    #[arg(long, value_name = "JTI", conflicts_with_all = ["id", "kid"])]
+    pub jti: Option<String>,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct GatewayKeyLs {
+    #[command(flatten)]
+    pub file: KeyFile,
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Args)]
@@ -542,6 +615,10 @@ mod tests {
             "wholetape replay --data d --from 2h --to 1h --instruments BTC*,ETH* --kinds trade,book --speed max --into r --serve 0",
             "wholetape replay --data d --order ts_event --window 5s --require-complete --stdout --speed 10",
             "wholetape defaults",
+            "wholetape gateway key new --keys k.toml --name dashboards --sub trade.* --sub book.*.BINANCE --json",
+            "wholetape gateway key revoke -c wholetape.toml k_1",
+            "wholetape gateway key revoke --keys k.toml --jti 7f3a",
+            "wholetape gateway key ls --keys k.toml --json",
             "wholetape verify data --public-key certificates.pub --json",
             "wholetape coverage --data d --instrument *.BINANCE --kind trade --hours 48 --fail-on-hole --json",
         ] {

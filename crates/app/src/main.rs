@@ -21,6 +21,7 @@ mod heal;
 mod import;
 mod inspect;
 mod instruments;
+mod keys;
 mod logging;
 mod memory;
 mod metrics;
@@ -83,6 +84,7 @@ fn dispatch(verb: &Verb) -> anyhow::Result<ExitCode> {
         Verb::Trace(args) => trace::run(args),
         Verb::Instruments(args) => instruments::run(args),
         Verb::Heal(args) => heal::run(args),
+        Verb::Gateway(cli::Gateway::Key(args)) => keys::run(args),
         Verb::Inspect { file, json } => {
             let report = inspect::inspect(file)?;
             if *json {

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use wholetape_feed::feed::{Feed, FeedHandle, FeedPlan};
 use wholetape_feed::metrics::Hub;
+use wholetape_gateway::auth::OwnKey;
 use wholetape_gateway::{Deps, Gateway, GatewayConfig, GatewayError, Health, Surface};
 use wholetape_model::{Body, Kind, LinkState};
 use wholetape_tape::coverage::Coverage;
@@ -47,6 +48,8 @@ pub struct Pipeline {
     pub tape: Tape,
     /// Where page and protocol are.
     pub addr: SocketAddr,
+    /// They are https and wss.
+    pub secure: bool,
     surface: Arc<Own>,
     feed_stop: CancellationToken,
     /// Cancelled when the feed ends, by itself or by us.
@@ -61,11 +64,25 @@ pub struct Pipeline {
 impl Pipeline {
     /// # Errors
     /// A tape that another process owns, a port that is taken, a line that cannot be built.
-    pub async fn start(plan: Plan) -> anyhow::Result<Self> {
+    pub async fn start(mut plan: Plan) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(&plan.listen).await.with_context(|| {
             format!("cannot listen on {}: choose another port with --port (0 picks a free one)", plan.listen)
         })?;
         let addr = listener.local_addr()?;
+        let own = OwnKey::random();
+        let api_key = plan.gateway.auth.keys.is_some().then(|| own.api_key());
+        plan.gateway.auth.own = Some(own);
+        let secure = plan.gateway.tls.is_some();
+        if !secure && !addr.ip().is_loopback() {
+            tracing::warn!(%addr, "served without TLS: name a certificate (gateway.tls), or listen on 127.0.0.1 behind a proxy that has one");
+        }
+        if api_key.is_none() && !addr.ip().is_loopback() {
+            tracing::warn!(
+                %addr,
+                "whoever reaches this address may read everything: name a file of keys (gateway.auth.keys), or listen on 127.0.0.1"
+            );
+        }
+        let door = probe::Door { addr, api_key, tls: secure };
         for line in &plan.feed.lines {
             for approval in &line.approvals {
                 tracing::warn!(
@@ -103,7 +120,7 @@ impl Pipeline {
         let asker = feed.asker();
         let account = Arc::new(Availability::open(&data));
         let watched =
-            probe::Watched { addr, tape: tape.clone(), hub: hub.clone(), lines: Box::new(move || asker.lines()) };
+            probe::Watched { door, tape: tape.clone(), hub: hub.clone(), lines: Box::new(move || asker.lines()) };
         let feed = Mutex::new(Some(feed));
         let surface = Arc::new(Own { tape: tape.clone(), hub, feed, account: account.clone(), keeper, store });
         let history = surface.store.as_ref().map(|store| Arc::new(store.history()) as Arc<dyn History>);
@@ -115,6 +132,7 @@ impl Pipeline {
         Ok(Self {
             tape,
             addr,
+            secure,
             surface,
             feed_stop,
             feed_stopped,

@@ -52,14 +52,14 @@ async fn serve(args: &cli::Run, plan: Plan) -> anyhow::Result<ExitCode> {
     let mut stop = signals::Stop::new()?;
     let dir = plan.dir.display().to_string();
     let pipeline = Pipeline::start(plan).await?;
-    let addr = pipeline.addr;
+    let (addr, s) = (pipeline.addr, if pipeline.secure { "s" } else { "" });
     if args.json {
         say!(
             "{}",
-            json!({"event": "started", "page": format!("http://{addr}/"), "client": format!("ws://{addr}/v1/ws"), "tape": dir, "epoch": pipeline.tape.epoch()})
+            json!({"event": "started", "page": format!("http{s}://{addr}/"), "client": format!("ws{s}://{addr}/v1/ws"), "tape": dir, "epoch": pipeline.tape.epoch()})
         );
     } else {
-        say!("page    http://{addr}/\nclient  ws://{addr}/v1/ws\ntape    {dir}");
+        say!("page    http{s}://{addr}/\nclient  ws{s}://{addr}/v1/ws\ntape    {dir}");
     }
     let over = async {
         match args.seconds {

@@ -584,9 +584,16 @@ impl Line {
         }
         let flags = flags.with(self.judge(conn, event, now, out));
         let state = self.topics.get(topic);
-        state.spoke(now, event.ts_event, activity);
+        // Nor that a stream lives: best prices of a book that REST mends (dYdX) go on while their stream is silent.
+        let streams = self.from_socket || !state.streamed;
+        if streams {
+            state.spoke(now, event.ts_event, activity);
+        }
         state.last_scales = event.scales;
         self.push(topic, event.ts_event, now, conn, flags, event.scales, event.body, out);
+        if let Some(row) = out.rows.last_mut().filter(|_| !streams) {
+            row.frame = 0;
+        }
         for verdict in filled {
             self.count_verdict(verdict.state);
             self.gap_mark(topic, &verdict, conn, now, out);

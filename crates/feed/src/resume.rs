@@ -109,6 +109,10 @@ fn read_from(tape: &Tape, topic: &Topic, from: From) -> Result<(TopicResume, boo
                     state.last_update_id = if is_copy { book.last_id } else { state.last_update_id.max(book.last_id) };
                     checkpoint.get_or_insert(record.ts_recv());
                 }
+                // Best prices of a book that REST mended.
+                Ok(Body::Quote(_)) if record.frame() == 0 && !is_imported(&record) => {
+                    checkpoint.get_or_insert(record.ts_recv());
+                }
                 Ok(body) => {
                     late |= record.flags().has(RowFlags::LATE_ARCHIVE);
                     take(&record, body, &mut state, &mut open);
@@ -225,7 +229,9 @@ fn settle(state: &mut TopicResume, lo: u64, hi: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wholetape_model::{Gap, HealSource, InstrumentId, Price, Row, RowFlags, Scales, Size, Trade, TradeCondition};
+    use wholetape_model::{
+        Gap, HealSource, InstrumentId, Price, Quote, Row, RowFlags, Scales, Size, Trade, TradeCondition,
+    };
     use wholetape_tape::TapeConfig;
 
     fn trade(id: u64) -> Body<wholetape_model::Levels<'static>, &'static str> {
@@ -515,6 +521,25 @@ mod tests {
         let resume = read(&tape, std::slice::from_ref(&topic), Duration::from_secs(60)).unwrap();
         let state = &resume.topics[topic.as_str()];
         assert_eq!((state.last_recv, state.heard, state.told), (Ts(5_000), Ts(1_000), Ts(4_500)));
+    }
+
+    /// Its stream may have been silent all the while.
+    #[test]
+    fn best_prices_of_a_book_that_rest_mended_tell_nothing_of_their_stream() {
+        let dir = tempfile::tempdir().unwrap();
+        let topic = Topic::new(Kind::Quote, &InstrumentId::new("BTCUSDT", "BINANCE"));
+        let tape = Tape::open(dir.path(), TapeConfig::default()).unwrap();
+        let mut lane = tape.lane("t").unwrap();
+        let no = lane.topic(&topic).unwrap();
+        for (ts, frame) in [(1_000, 7), (1_100, 8), (61_000, 0), (121_000, 0)] {
+            let quote = Quote { bid: Price(1), bid_size: Size(1), ask: Price(2), ask_size: Size(1), update_id: 0 };
+            let (ts, flags, body) = (Ts(ts), RowFlags::TS_LOCAL, Body::Quote(quote));
+            let scales = Scales::default();
+            lane.append(no, &Row { ts_event: ts, ts_recv: ts, conn: 1, frame, flags, scales, body }).unwrap();
+        }
+        lane.commit().unwrap();
+        let resume = read(&tape, std::slice::from_ref(&topic), Duration::from_secs(60)).unwrap();
+        assert_eq!(resume.topics[topic.as_str()].last_recv, Ts(1_100));
     }
 
     #[test]

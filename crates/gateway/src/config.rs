@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use wholetape_wire::reply::Limits;
 
+use crate::auth::AuthConfig;
+use crate::auth::grants::Patterns;
+use crate::tls::TlsConfig;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GatewayConfig {
     /// The bounds that `welcome` states.
@@ -16,10 +20,16 @@ pub struct GatewayConfig {
     pub frame: Duration,
     /// Frames of one message of a client; one more is closed (1009).
     pub fragments_max: u32,
+    /// A session outlives its connection by so much, whole seconds.
+    pub session_ttl: Duration,
+    /// Sessions without a connection, at most; the oldest end first.
+    pub sessions_max: usize,
     /// After `stop`, at most this long for connections to end.
     pub drain: Duration,
     /// Malformed or rate-breaking messages before a connection is closed (4303).
     pub violations_max: u32,
+    /// Who was closed for abuse (4303) stays out so long: its address (loopback is exempt) and its principal.
+    pub ban: Duration,
     /// Connections in all; one more is answered 503.
     pub connections_max: usize,
     /// Connections of one address. Loopback is exempt: there a proxy speaks for many.
@@ -28,6 +38,9 @@ pub struct GatewayConfig {
     pub upgrades_per_s: u32,
     /// Origins (`https://host`) allowed beside the page's own host; `*` allows all.
     pub origins: Vec<String>,
+    pub auth: AuthConfig,
+    /// https and wss; `None`: plain.
+    pub tls: Option<TlsConfig>,
     /// Encoded messages kept per subscribed topic, at most.
     pub ring_bytes: usize,
     /// Encoded messages kept for all of them together: where there are many topics, each keeps less.
@@ -48,12 +61,17 @@ impl Default for GatewayConfig {
             stall: Duration::from_secs(30),
             frame: Duration::from_secs(10),
             fragments_max: 64,
+            session_ttl: Duration::from_secs(120),
+            sessions_max: 10_000,
             drain: Duration::from_secs(10),
             violations_max: 5,
+            ban: Duration::from_secs(900),
             connections_max: 10_000,
             connections_per_ip: 50,
             upgrades_per_s: 10,
             origins: Vec::new(),
+            auth: AuthConfig::default(),
+            tls: None,
             ring_bytes: 4 << 20,
             rings_bytes: 64 << 20,
             write_bytes: 64 << 10,
@@ -85,6 +103,8 @@ impl GatewayConfig {
         let l = &self.limits;
         check(self.hb >= Duration::from_secs(1), "hb", format!("{:?}", self.hb), "use 1s or more");
         check(self.hb <= Duration::from_secs(300), "hb", format!("{:?}", self.hb), "use 300s or less");
+        let ttl = self.session_ttl;
+        check(ttl <= Duration::from_secs(86_400), "session_ttl", format!("{ttl:?}"), "use 24h or less");
         check(l.max_msg >= 1024, "limits.max_msg", l.max_msg.to_string(), "use 1024 or more");
         check(l.subs > 0, "limits.subs", l.subs.to_string(), "use 1 or more");
         check(l.ops_s > 0, "limits.ops_s", l.ops_s.to_string(), "use 1 or more");
@@ -94,6 +114,22 @@ impl GatewayConfig {
         check(self.write_bytes >= 4 << 10, "write_bytes", self.write_bytes.to_string(), "use 4KiB or more");
         check(self.history_workers > 0, "history_workers", self.history_workers.to_string(), "use 1 or more");
         check(self.history_bytes >= 64 << 10, "history_bytes", self.history_bytes.to_string(), "use 64KiB or more");
+        let auth = &self.auth;
+        let patterns = Patterns::new(auth.anonymous.clone(), Vec::new());
+        check(
+            patterns.is_ok(),
+            "auth.anonymous",
+            format!("{:?}", auth.anonymous),
+            "write topics, or patterns like trade.*",
+        );
+        check(
+            auth.timeout >= Duration::from_millis(100),
+            "auth.timeout",
+            format!("{:?}", auth.timeout),
+            "use 100ms or more",
+        );
+        let seats = auth.connections_per_principal;
+        check(seats > 0, "auth.connections", seats.to_string(), "use 1 or more");
         for origin in &self.origins {
             let good = origin == "*" || origin.starts_with("http://") || origin.starts_with("https://");
             check(good, "origins", origin.clone(), "write https://host, or * for all");

@@ -116,7 +116,12 @@ fn decoded(text: &str) -> Option<String> {
 /// The document.
 #[must_use]
 pub fn document(coverage: &Coverage, query: &Query) -> Value {
-    let topics: Vec<Value> = query.select(coverage).map(|s| one(&s)).collect();
+    document_of(coverage, query, |_| true)
+}
+
+/// The document of those topics alone that somebody may read.
+pub(crate) fn document_of(coverage: &Coverage, query: &Query, may: impl Fn(&Topic) -> bool) -> Value {
+    let topics: Vec<Value> = query.select(coverage).filter(|s| may(s.topic)).map(|s| one(&s)).collect();
     let sum = |key: &str| topics.iter().filter_map(|t| t[key].as_u64()).sum::<u64>();
     let whole = topics.iter().all(|t| t["whole"] == true);
     json!({

@@ -32,12 +32,15 @@
 //! # Ok(()) }
 //! ```
 
+pub mod auth;
 mod config;
 pub mod coverage;
 mod http;
 mod page;
+mod peers;
 mod server;
 mod stats;
+pub mod tls;
 mod ws;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -89,6 +92,10 @@ impl Default for Health {
 pub enum GatewayError {
     #[error("cannot accept connections")]
     Accept(#[source] std::io::Error),
+    #[error(transparent)]
+    Keys(#[from] auth::keyring::KeysError),
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
 }
 
 /// The server.

@@ -1,9 +1,8 @@
 //! Accepts connections, speaks HTTP on them, and hands WebSockets to their tasks.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -19,9 +19,14 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use wholetape_wire::Close;
 
+use crate::auth::authority::Authority;
+use crate::auth::present::{self, Credentials};
 use crate::http::{Body, answer, text};
+use crate::peers::Peers;
 use crate::stats::GatewayStats;
+use crate::tls::Tls;
 use crate::ws::counted::Counted;
 use crate::ws::hub::Hub;
 use crate::ws::{connection, upgrade};
@@ -36,16 +41,8 @@ pub(crate) struct Server {
     pub surface: Arc<dyn Surface>,
     sockets: TaskTracker,
     stop: CancellationToken,
-    sessions: AtomicU64,
-    peers: Mutex<HashMap<IpAddr, Peer>>,
-}
-
-/// What one address does.
-struct Peer {
-    open: usize,
-    /// Upgrades in the second that began at `since`.
-    upgrades: u32,
-    since: Instant,
+    peers: Mutex<Peers>,
+    tls: Option<Arc<Tls>>,
 }
 
 pub(crate) async fn serve(
@@ -55,20 +52,24 @@ pub(crate) async fn serve(
     stop: CancellationToken,
 ) -> Result<(), GatewayError> {
     let drain = config.drain;
-    let hub = Arc::new(Hub::new(deps.tape, deps.history, config, Arc::new(GatewayStats::default())));
+    let stats = Arc::new(GatewayStats::default());
+    let tls = config.tls.as_ref().map(Tls::open).transpose()?.map(Arc::new);
+    let auth = Authority::open(&config.auth, stats.clone())?;
+    let hub = Arc::new(Hub::new(deps.tape, deps.history, config, auth, stats));
     let server = Arc::new(Server {
         hub: hub.clone(),
         surface: deps.surface,
         sockets: TaskTracker::new(),
         stop: stop.clone(),
-        sessions: AtomicU64::new(0),
         peers: Mutex::default(),
+        tls: tls.clone(),
     });
     let mut requests = JoinSet::new();
     let result = tokio::select! {
         biased;
         () = stop.cancelled() => Ok(()),
         () = hub.run() => Ok(()),
+        () = follow_files(&hub, tls.as_ref()) => Ok(()),
         failed = accept(&server, &listener, &mut requests) => Err(failed),
     };
     drop(listener);
@@ -87,6 +88,23 @@ pub(crate) async fn serve(
     }
     requests.shutdown().await;
     result
+}
+
+/// Keys and certificate, as long as the server runs.
+async fn follow_files(hub: &Hub, tls: Option<&Arc<Tls>>) {
+    let keys = async {
+        match &hub.auth {
+            Some(auth) => auth.follow().await,
+            None => std::future::pending().await,
+        }
+    };
+    let certificate = async {
+        match tls {
+            Some(tls) => tls.follow().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::join!(keys, certificate);
 }
 
 async fn accept(server: &Arc<Server>, listener: &TcpListener, requests: &mut JoinSet<()>) -> GatewayError {
@@ -117,6 +135,23 @@ impl Server {
         if let Err(e) = stream.set_nodelay(true) {
             tracing::debug!(error = %e, "no TCP_NODELAY");
         }
+        let Some(tls) = &self.tls else { return self.speak(stream, ip).await };
+        let handshake = timeout(HEADERS_WAIT, tls.acceptor().accept(stream));
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            shaken = handshake => match shaken {
+                Ok(Ok(stream)) => self.speak(stream, ip).await,
+                refused => {
+                    self.hub.stats.refused_handshakes_total.fetch_add(1, Ordering::Relaxed);
+                    let why = refused.map_or_else(|_| "timeout".to_owned(), |r| r.err().map_or_else(String::new, |e| e.to_string()));
+                    tracing::debug!(why, "no TLS");
+                }
+            },
+        }
+    }
+
+    /// HTTP over whatever the bytes come through.
+    async fn speak(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, ip: IpAddr) {
         let service = service_fn(|request| {
             let server = self.clone();
             async move { Ok::<_, Infallible>(server.request(request, ip)) }
@@ -147,6 +182,14 @@ impl Server {
             Ok(response) => response,
             Err((status, why)) => return refused(status, why),
         };
+        let shown = match &self.hub.auth {
+            Some(auth) => present::of_request(request.headers(), request.uri().query(), auth.config.query_tokens),
+            None => Ok(None),
+        };
+        let shown = match shown {
+            Ok(shown) => shown,
+            Err(why) => return refused(StatusCode::BAD_REQUEST, why),
+        };
         if let Err((status, why)) = self.enter(ip) {
             return refused(status, why);
         }
@@ -155,7 +198,11 @@ impl Server {
         let server = self.clone();
         self.sockets.spawn(async move {
             match timeout(HEADERS_WAIT, upgraded).await {
-                Ok(Ok(io)) => server.socket(io, batch).await,
+                Ok(Ok(io)) => {
+                    if server.socket(io, batch, shown).await == Some(Close::Abuse) {
+                        server.ban(ip);
+                    }
+                }
                 Ok(Err(e)) => tracing::debug!(error = %e, "upgrade failed"),
                 Err(_) => tracing::debug!("upgrade timed out"),
             }
@@ -164,7 +211,7 @@ impl Server {
         response.map(|()| Body::default())
     }
 
-    async fn socket(&self, io: hyper::upgrade::Upgraded, batch: bool) {
+    async fn socket(&self, io: hyper::upgrade::Upgraded, batch: bool, shown: Option<Credentials>) -> Option<Close> {
         let limits = &self.hub.config.limits;
         let max = usize::try_from(limits.max_msg).unwrap_or(usize::MAX);
         let config = WebSocketConfig::default()
@@ -174,39 +221,24 @@ impl Server {
             .max_frame_size(Some(max));
         let io = Counted::new(TokioIo::new(io));
         let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
-        let n = self.sessions.fetch_add(1, Ordering::Relaxed);
-        let name = format!("s_{}_{n}", self.hub.epoch);
-        connection::run(self.hub.clone(), socket, batch, name, self.stop.clone()).await;
+        connection::run(self.hub.clone(), socket, batch, shown, self.stop.clone()).await
     }
 
     /// Counts a connection of `ip` in, or refuses it.
     fn enter(&self, ip: IpAddr) -> Result<(), (StatusCode, &'static str)> {
-        let config = &self.hub.config;
-        let mut peers = lock(&self.peers);
-        if peers.values().map(|p| p.open).sum::<usize>() >= config.connections_max {
-            return Err((StatusCode::SERVICE_UNAVAILABLE, "too many connections\n"));
-        }
-        let now = Instant::now();
-        peers.retain(|_, p| p.open > 0 || now < p.since + Duration::from_secs(1));
-        let peer = peers.entry(ip).or_insert(Peer { open: 0, upgrades: 0, since: now });
-        if now >= peer.since + Duration::from_secs(1) {
-            (peer.upgrades, peer.since) = (0, now);
-        }
-        let spared = ip.is_loopback();
-        if !spared && (peer.open >= config.connections_per_ip || peer.upgrades >= config.upgrades_per_s) {
-            return Err((StatusCode::TOO_MANY_REQUESTS, "too many connections of this address\n"));
-        }
-        peer.open += 1;
-        peer.upgrades += 1;
+        lock(&self.peers).enter(ip, Instant::now(), &self.hub.config)?;
         self.hub.stats.connections.fetch_add(1, Ordering::Relaxed);
         self.hub.stats.connections_total.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
+    fn ban(&self, ip: IpAddr) {
+        tracing::warn!(%ip, "closed for abuse");
+        lock(&self.peers).ban(ip, Instant::now() + self.hub.config.ban);
+    }
+
     fn leave(&self, ip: IpAddr) {
-        if let Some(peer) = lock(&self.peers).get_mut(&ip) {
-            peer.open = peer.open.saturating_sub(1);
-        }
+        lock(&self.peers).leave(ip);
         self.hub.stats.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }

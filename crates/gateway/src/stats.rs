@@ -22,15 +22,31 @@ pub struct GatewayStats {
     pub missed_records_total: AtomicU64,
     /// Times that a subscription waited for acknowledgements.
     pub ack_pauses_total: AtomicU64,
+    pub resumes_total: AtomicU64,
+    /// For a session that there is not, or with another secret.
+    pub resumes_refused_total: AtomicU64,
+    /// Sessions that wait for their client.
+    pub sessions_alone: AtomicU64,
     pub ops_total: AtomicU64,
     pub errors_total: AtomicU64,
     pub refused_upgrades_total: AtomicU64,
+    /// TLS handshakes that failed or took too long.
+    pub refused_handshakes_total: AtomicU64,
     /// Subscriptions that read what the tape let go.
     pub history_subscriptions: AtomicU64,
     /// Messages and rows of history handed to connections.
     pub history_messages_total: AtomicU64,
     /// Readings that ended because the history could not be read.
     pub history_failures_total: AtomicU64,
+    /// Credentials taken, and refused.
+    pub auth_accepted_total: AtomicU64,
+    pub auth_refused_total: AtomicU64,
+    /// Connections whose credentials expired or were revoked.
+    pub auth_ended_total: AtomicU64,
+    /// Connections closed for abuse, and kept out.
+    pub bans_total: AtomicU64,
+    /// Changed files of keys that could not be used.
+    pub keys_failures_total: AtomicU64,
     closes: Mutex<Vec<(u16, u64)>>,
 }
 
@@ -59,12 +75,21 @@ impl GatewayStats {
         one("gateway_sent_bytes_total", c, "Bytes of messages handed to sockets.", &self.sent_bytes_total);
         one("gateway_missed_records_total", c, "Seqs that clients were told they missed.", &self.missed_records_total);
         one("gateway_ack_pauses_total", c, "Waits for acknowledgements.", &self.ack_pauses_total);
+        one("gateway_resumes_total", c, "Sessions that went on over a new connection.", &self.resumes_total);
+        one("gateway_resumes_refused_total", c, "Resumes refused: unknown, expired.", &self.resumes_refused_total);
+        one("gateway_sessions_alone", g, "Sessions that wait for their client.", &self.sessions_alone);
         one("gateway_ops_total", c, "Messages of clients.", &self.ops_total);
         one("gateway_errors_total", c, "Errors answered to clients.", &self.errors_total);
         one("gateway_refused_upgrades_total", c, "Upgrades refused.", &self.refused_upgrades_total);
+        one("gateway_refused_handshakes_total", c, "TLS handshakes that failed.", &self.refused_handshakes_total);
         one("gateway_history_subscriptions", g, "Subscriptions that read the history.", &self.history_subscriptions);
         one("gateway_history_messages_total", c, "Messages and rows of history.", &self.history_messages_total);
         one("gateway_history_failures_total", c, "Histories that could not be read.", &self.history_failures_total);
+        one("gateway_auth_accepted_total", c, "Credentials taken.", &self.auth_accepted_total);
+        one("gateway_auth_refused_total", c, "Credentials refused.", &self.auth_refused_total);
+        one("gateway_auth_ended_total", c, "Connections whose credentials ended.", &self.auth_ended_total);
+        one("gateway_bans_total", c, "Connections closed for abuse.", &self.bans_total);
+        one("gateway_keys_failures_total", c, "Changed files of keys that cannot be used.", &self.keys_failures_total);
         out.push_str("# HELP gateway_closes_total Connections closed, by code.\n# TYPE gateway_closes_total counter\n");
         for (code, n) in lock(&self.closes).iter() {
             let _ = writeln!(out, "gateway_closes_total{{code=\"{code}\"}} {n}");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::SinkExt;
 use proptest::test_runner::{Config, TestRunner};
-use rig::{BOOK, QUOTE, Rig, TRADE, delta, ids, snapshot};
+use rig::{BOOK, QUOTE, Rig, TRADE, delta, ids, patient, snapshot};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 use wholetape_gateway::GatewayConfig;
@@ -44,12 +44,14 @@ async fn errors_have_their_codes() {
         (r#"{"op":"sub","topic":"book.BTCUSDT.BINANCE","short":true}"#, 1003, json!("short")),
         (r#"{"op":"hello","num":"scaled"}"#, 1003, json!("num")),
         (r#"{"op":"unsub","topic":"quote.X.Y"}"#, 2008, Value::Null),
-        (r#"{"op":"resume","session":"s","resume":"r","pos":{}}"#, 1010, Value::Null),
+        (r#"{"op":"resume","session":"s","resume":"r","pos":{}}"#, 1003, json!("op")),
         (r#"{"op":"ack","a":{"trade.BTCUSDT.BINANCE":1}}"#, 1005, Value::Null),
         (r#"{"op":"ack","a":{"quote.X.Y":1}}"#, 2008, Value::Null),
         (r#"{"op":"ack","a":{"quote.X.Y":"1"}}"#, 1003, json!("a.quote.X.Y")),
         (r#"{"op":"pub","topic":"c4.game.1","mid":"m"}"#, 3001, Value::Null),
-        (r#"{"op":"auth","key":"k"}"#, 1008, Value::Null),
+        (r#"{"op":"auth","key":"k"}"#, 1003, json!("ts")),
+        (r#"{"op":"auth","key":"k","ts":1,"nonce":"n","sig":"00"}"#, 1008, Value::Null),
+        (r#"{"op":"auth","token":"a.b.c"}"#, 1008, Value::Null),
     ] {
         ws.send_text(text).await;
         let e = ws.next().await;
@@ -148,6 +150,30 @@ async fn a_message_of_endless_fragments_is_closed() {
 }
 
 #[tokio::test]
+async fn slow_and_endless_headers_are_cut() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let rig = Rig::new().await;
+    let began = tokio::time::Instant::now();
+    let mut slow = tokio::net::TcpStream::connect(rig.at).await.unwrap();
+    slow.write_all(b"GET /v1/ws HTTP/1.1\r\n").await.unwrap();
+    let drip = async {
+        // Until the other side is gone.
+        while slow.write_all(b"X: y\r\n").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        began.elapsed()
+    };
+    let took = tokio::time::timeout(Duration::from_secs(9), drip).await.expect("cut");
+    assert!(took >= Duration::from_secs(4) && took < Duration::from_secs(8), "{took:?}");
+    let mut long = tokio::net::TcpStream::connect(rig.at).await.unwrap();
+    let request = format!("GET /v1/ws HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "y".repeat(9 << 10));
+    let _ = long.write_all(request.as_bytes()).await;
+    let mut answer = Vec::new();
+    let _ = long.read_to_end(&mut answer).await;
+    assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 431"), "{:?}", String::from_utf8_lossy(&answer));
+}
+
+#[tokio::test]
 async fn a_frame_that_does_not_end_is_closed() {
     let rig = Rig::with(config(|c| c.frame = Duration::from_millis(300)), TapeConfig::default()).await;
     let ping = || vec![0x89, 0x80, 0, 0, 0, 0];
@@ -237,7 +263,7 @@ async fn what_retention_removed_is_named() {
 
 #[tokio::test]
 async fn a_slow_client_catches_up_and_harms_nobody() {
-    let mut rig = Rig::with(config(|c| c.ring_bytes = 64 << 10), TapeConfig::default()).await;
+    let mut rig = Rig::with(patient(config(|c| c.ring_bytes = 64 << 10)), TapeConfig::default()).await;
     rig.trades(1..=1);
     let mut slow = rig.client().await;
     slow.sub(TRADE, json!("live")).await;

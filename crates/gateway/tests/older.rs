@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use proptest::test_runner::{Config, TestRunner};
 use rig::attic::{Attic, fill, rig_with};
-use rig::{BOOK, QUOTE, Rig, TRADE, Ws, delta, ids, quote, snapshot, t, validity};
+use rig::{BOOK, QUOTE, Rig, TRADE, Ws, delta, ids, patient, quote, snapshot, t, validity};
 use serde_json::{Value, json};
 use wholetape_gateway::GatewayConfig;
 use wholetape_model::{BookAction, RowFlags, ValidityState};
@@ -214,7 +214,8 @@ fn any_position_in_any_past_is_made_whole() {
 /// The client reads, the tape lets go, and what was read from the tape a moment ago is read from the history: more than once.
 #[tokio::test]
 async fn retention_overtakes_a_reader_again_and_again() {
-    let (mut rig, attic) = rig_with(GatewayConfig { ring_bytes: 64 << 10, ..GatewayConfig::default() }).await;
+    let config = patient(GatewayConfig { ring_bytes: 64 << 10, ..GatewayConfig::default() });
+    let (mut rig, attic) = rig_with(config).await;
     fill(&mut rig, 1..=1);
     let mut live = rig.client().await;
     live.sub(TRADE, json!("live")).await;
@@ -247,7 +248,7 @@ async fn retention_overtakes_a_reader_again_and_again() {
 
 #[tokio::test]
 async fn a_slow_client_holds_no_worker_and_little_memory() {
-    let config = GatewayConfig { history_workers: 1, ..GatewayConfig::default() };
+    let config = patient(GatewayConfig { history_workers: 1, ..GatewayConfig::default() });
     let (mut rig, attic) = rig_with(config).await;
     let total = 60_000;
     fill(&mut rig, 1..=total);
@@ -379,7 +380,7 @@ async fn who_leaves_is_read_for_no_more() {
 /// Far more readers than are kept: those that wait let go and open again, and nothing is told twice.
 #[tokio::test]
 async fn many_readers_share_few() {
-    let config = GatewayConfig { history_workers: 2, history_bytes: 64 << 10, ..GatewayConfig::default() };
+    let config = patient(GatewayConfig { history_workers: 2, history_bytes: 64 << 10, ..GatewayConfig::default() });
     let (mut rig, attic) = rig_with(config).await;
     fill(&mut rig, 1..=6_000);
     attic.store(&t(TRADE), 6_000);

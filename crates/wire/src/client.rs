@@ -80,7 +80,7 @@ impl TopicState {
 /// What a received message meant. Values are the messages as received.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Happening {
-    /// `welcome`, `ok`, `pong`, `hb`, `err`, `notice`.
+    /// `welcome`, `resumed`, `ok`, `pong`, `hb`, `err`, `notice`.
     Said(Value),
     Subscribed {
         topic: String,
@@ -175,7 +175,10 @@ impl Client {
                     missed(&topic, &m, out);
                 }
             }
-            "resumed" => self.on_resumed(&m, out),
+            "resumed" => {
+                self.on_resumed(&m, out);
+                out.push(Happening::Said(m));
+            }
             "hb" => {
                 self.on_heads(&m, out);
                 out.push(Happening::Said(m));
@@ -209,9 +212,15 @@ impl Client {
             if let Some(epoch) = how["epoch"].as_str().or(m["epoch"].as_str()) {
                 state.epoch = epoch.into();
             }
-            if let (Some("missed"), Some(to)) = (how["r"].as_str(), how["to"].as_u64()) {
-                state.on_missed(to);
-                missed(topic, how, out);
+            match (how["r"].as_str(), how["to"].as_u64(), how["seq"].as_u64()) {
+                (Some("missed"), Some(to), _) => {
+                    state.on_missed(to);
+                    missed(topic, how, out);
+                }
+                (Some("replay"), _, Some(seq)) => state.last = seq,
+                // The position is kept: `sub` with it may do, where the session did not know the topic (2008).
+                (Some("denied"), ..) => state.waiting = true,
+                _ => {}
             }
         }
     }
@@ -225,6 +234,16 @@ impl Client {
                 out.extend(self.request_resync(topic).map(Happening::Send));
             }
         }
+    }
+
+    /// What a new connection says to take session `session` over with the secret that was given last.
+    #[must_use]
+    pub fn resume(&mut self, session: &str, secret: &str) -> String {
+        for state in self.topics.values_mut() {
+            state.waiting = true;
+        }
+        let pos: BTreeMap<&str, Value> = self.positions().map(|(t, s)| (t, json!([s.epoch, s.last]))).collect();
+        json!({"op": "resume", "id": 1, "session": session, "resume": secret, "pos": pos}).to_string()
     }
 
     /// No longer subscribed.
@@ -308,7 +327,7 @@ mod tests {
         out.clear();
         c.on_text(r#"{"op":"resumed","epoch":"e","topics":{"trade.A.B":{"r":"replay","n":3}}}"#, &mut out);
         c.on_text(r#"{"op":"data","topic":"trade.A.B","seq":7}"#, &mut out);
-        assert!(matches!(out[..], [Happening::Apply { from: 6, to: 7, .. }]));
+        assert!(matches!(out[..], [Happening::Said(_), Happening::Apply { from: 6, to: 7, .. }]));
         assert_eq!(c.resyncs(), 1);
     }
 

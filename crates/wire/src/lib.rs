@@ -18,11 +18,12 @@ mod json;
 pub mod message;
 pub mod op;
 pub mod reply;
+pub mod schema;
 
 pub use book::BookView;
 pub use code::{Close, Code};
 pub use message::{Context, Written};
-pub use op::{AsOf, From, Op, OpError};
+pub use op::{AsOf, Auth, From, Op, OpError, Position, Resume};
 
 /// The protocol's version, stated by `welcome`.
 pub const VERSION: u32 = 1;

@@ -55,6 +55,33 @@ pub struct Sub {
     pub short: bool,
 }
 
+/// Where a client stands in a topic: epoch and seq, or nothing.
+pub type Position = Option<(String, u64)>;
+
+/// A `resume` message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resume {
+    pub session: String,
+    pub resume: String,
+    /// Each topic that is to go on.
+    pub pos: Vec<(String, Position)>,
+}
+
+/// Credentials of an `auth` message. Never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Auth {
+    /// A JWT.
+    Token(String),
+    /// An API key: `sig` is the HMAC-SHA-256 of `key|ts|nonce` in hex, `ts` microseconds since the Unix epoch.
+    Signed { key: String, ts: u64, nonce: String, sig: String },
+}
+
+impl std::fmt::Debug for Auth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Auth")
+    }
+}
+
 /// One message of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
@@ -70,11 +97,13 @@ pub enum Op {
     /// `pos`: `None` for a client that has nothing.
     Resync {
         topic: String,
-        pos: Option<(String, u64)>,
+        pos: Position,
     },
+    Resume(Box<Resume>),
     /// Everything up to these seqs was processed, topic by topic.
     Ack(Vec<(String, u64)>),
     Ping,
+    Auth(Auth),
     /// Of the protocol, but not served by this build.
     Unserved(&'static str),
 }
@@ -166,11 +195,15 @@ fn one(value: Value) -> Parsed {
         })),
         "unsub" => Op::Unsub { topic: keys.topic(true)? },
         "resync" => Op::Resync { topic: keys.topic(false)?, pos: keys.position()? },
+        "resume" => Op::Resume(Box::new(Resume {
+            session: keys.token("session")?,
+            resume: keys.token("resume")?,
+            pos: keys.positions()?,
+        })),
         "ack" => Op::Ack(keys.acks()?),
         "ping" => Op::Ping,
+        "auth" => Op::Auth(keys.auth()?),
         // Their keys are checked by the build that serves them.
-        "auth" => return Ok((keys.id, Op::Unserved("auth"))),
-        "resume" => return Ok((keys.id, Op::Unserved("resume"))),
         "pub" => return Ok((keys.id, Op::Unserved("pub"))),
         "flow" => return Ok((keys.id, Op::Unserved("flow"))),
         other => {
@@ -253,6 +286,31 @@ impl Keys {
         Ok(topic)
     }
 
+    fn auth(&mut self) -> Result<Auth, OpError> {
+        if let Some(token) = self.bytes("token", 8 << 10)? {
+            return Ok(Auth::Token(token));
+        }
+        let missing = |keys: &Self, name: &str| keys.error(name, "missing (or a `token`)");
+        let key = self.bytes("key", 128)?.ok_or_else(|| missing(self, "key"))?;
+        let ts = self.integer("ts")?.ok_or_else(|| missing(self, "ts"))?;
+        let nonce = self.bytes("nonce", 64)?.ok_or_else(|| missing(self, "nonce"))?;
+        let sig = self.bytes("sig", 64)?.ok_or_else(|| missing(self, "sig"))?;
+        if [&key, &nonce].iter().any(|part| part.contains('|')) {
+            return Err(self.error("nonce", "neither key nor nonce holds a |"));
+        }
+        Ok(Auth::Signed { key, ts, nonce, sig })
+    }
+
+    /// 1 to `most` visible ASCII characters.
+    fn bytes(&mut self, key: &str, most: usize) -> Result<Option<String>, OpError> {
+        match self.text(key)? {
+            Some(v) if v.is_empty() || v.len() > most || !v.bytes().all(|b| b.is_ascii_graphic()) => {
+                Err(self.error(key, &format!("must be 1 to {most} visible ASCII characters")))
+            }
+            v => Ok(v),
+        }
+    }
+
     fn acks(&mut self) -> Result<Vec<(String, u64)>, OpError> {
         let Some(Value::Object(map)) = self.map.remove("a") else {
             return Err(self.error("a", "must be an object of topics and seqs"));
@@ -320,18 +378,46 @@ impl Keys {
         }
     }
 
-    fn position(&mut self) -> Result<Option<(String, u64)>, OpError> {
-        match self.map.remove("pos") {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::Array(pair)) => match pair.as_slice() {
-                [Value::String(epoch), seq] => match seq.as_u64().filter(|s| *s < crate::NUMBER_MAX) {
-                    Some(seq) => Ok(Some((epoch.clone(), seq))),
-                    None => Err(self.error("pos", "must be [epoch, seq] or null")),
-                },
-                _ => Err(self.error("pos", "must be [epoch, seq] or null")),
-            },
-            Some(_) => Err(self.error("pos", "must be [epoch, seq] or null")),
+    /// Text that we made and the client gives back.
+    fn token(&mut self, key: &str) -> Result<String, OpError> {
+        match self.text(key)? {
+            Some(v) if !v.is_empty() && v.len() <= TOPIC_LEN_MAX => Ok(v),
+            Some(_) => Err(self.error(key, "must be 1 to 128 bytes")),
+            None => Err(self.error(key, "missing")),
         }
+    }
+
+    fn position(&mut self) -> Result<Position, OpError> {
+        let pos = self.map.remove("pos");
+        position(pos.as_ref().unwrap_or(&Value::Null)).ok_or_else(|| self.error("pos", POSITION))
+    }
+
+    fn positions(&mut self) -> Result<Vec<(String, Position)>, OpError> {
+        let Some(Value::Object(map)) = self.map.remove("pos") else {
+            return Err(self.error("pos", "must be an object of topics and positions"));
+        };
+        let one = |(topic, value): (String, Value)| {
+            let path = format!("pos.{}", clip(&topic));
+            position(&value).map(|pos| (topic, pos)).ok_or_else(|| self.error(&path, POSITION))
+        };
+        map.into_iter().map(one).collect()
+    }
+}
+
+const POSITION: &str = "must be [epoch, seq] or null";
+
+/// `[epoch, seq]` or null.
+fn position(value: &Value) -> Option<Position> {
+    match value {
+        Value::Null => Some(None),
+        Value::Array(pair) => match pair.as_slice() {
+            [Value::String(epoch), seq] => {
+                let seq = seq.as_u64().filter(|seq| *seq < crate::NUMBER_MAX)?;
+                Some(Some((epoch.clone(), seq)))
+            }
+            _ => None,
+        },
+        _ => None,
     }
 }
 
@@ -393,6 +479,14 @@ mod tests {
             &format!(r#"{{"op":"resync","id":1,"topic":"{t}","pos":["k3f9",7]}}"#),
             Op::Resync { topic: t.into(), pos },
         );
+        let pos = vec![("book.A.B".to_owned(), None), ("trade.A.B".to_owned(), Some(("k3f9".to_owned(), 7)))];
+        good(
+            r#"{"op":"resume","id":1,"session":"s","resume":"r","pos":{"trade.A.B":["k3f9",7],"book.A.B":null}}"#,
+            Op::Resume(Box::new(Resume { session: "s".into(), resume: "r".into(), pos })),
+        );
+        good(r#"{"op":"auth","id":1,"token":"a.b.c"}"#, Op::Auth(Auth::Token("a.b.c".into())));
+        let signed = Auth::Signed { key: "k1".into(), ts: 5, nonce: "n".into(), sig: "00ff".into() };
+        good(r#"{"op":"auth","id":1,"key":"k1","ts":5,"nonce":"n","sig":"00ff"}"#, Op::Auth(signed));
         assert_eq!(parse(r#"[{"op":"ping"},{"op":"ping"}]"#).unwrap().len(), 2);
     }
 
@@ -423,8 +517,17 @@ mod tests {
         bad(r#"{"op":"sub","topic":"t","from":{"ts":5,"last":3}}"#, Code::Schema, Some("from"));
         bad(r#"{"op":"sub","topic":"t","depth":11}"#, Code::Schema, Some("depth"));
         bad(r#"{"op":"sub","topic":"t","conflate":"5s"}"#, Code::Schema, Some("conflate"));
+        bad(r#"{"op":"auth"}"#, Code::Schema, Some("key"));
+        bad(r#"{"op":"auth","key":"k1","ts":5,"nonce":"n"}"#, Code::Schema, Some("sig"));
+        bad(r#"{"op":"auth","key":"k1","ts":"5","nonce":"n","sig":"00"}"#, Code::Schema, Some("ts"));
+        bad(r#"{"op":"auth","key":"k1","ts":5,"nonce":"n|m","sig":"00"}"#, Code::Schema, Some("nonce"));
+        bad(r#"{"op":"auth","token":"a b"}"#, Code::Schema, Some("token"));
+        bad(r#"{"op":"auth","token":"a","key":"k"}"#, Code::Schema, Some("key"));
         bad(r#"{"op":"hello","linger_ms":101}"#, Code::Schema, Some("linger_ms"));
         bad(r#"{"op":"resync","topic":"t","pos":["e"]}"#, Code::Schema, Some("pos"));
+        bad(r#"{"op":"resume","session":"s","resume":"r"}"#, Code::Schema, Some("pos"));
+        bad(r#"{"op":"resume","session":"s","resume":"","pos":{}}"#, Code::Schema, Some("resume"));
+        bad(r#"{"op":"resume","session":"s","resume":"r","pos":{"t":7}}"#, Code::Schema, Some("pos.t"));
         bad(&format!("{}{}", "[".repeat(9), "]".repeat(9)), Code::Schema, None);
         bad(&"[".repeat(60_000), Code::Schema, None);
     }

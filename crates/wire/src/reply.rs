@@ -43,12 +43,30 @@ pub struct Error<'a> {
     pub retry_ms: Option<u64>,
 }
 
-pub fn welcome(out: &mut Vec<u8>, session: &str, hb_s: u64, limits: &Limits) {
+/// The fields of `welcome`.
+#[derive(Debug, Clone, Copy)]
+pub struct Welcome<'a> {
+    pub session: &'a str,
+    /// The session's bearer secret; `None` where sessions are not kept.
+    pub resume: Option<&'a str>,
+    /// How long a session outlives its connection.
+    pub ttl_s: u64,
+    pub hb_s: u64,
+    /// Something may be read without credentials.
+    pub anon: bool,
+    pub limits: &'a Limits,
+}
+
+pub fn welcome(out: &mut Vec<u8>, w: &Welcome<'_>) {
     let mut j = Json(out);
-    j.raw("{\"op\":\"welcome\",\"v\":").u64(u64::from(crate::VERSION)).raw(",\"session\":").text(session);
-    j.raw(",\"ttl_s\":0,\"hb_s\":").u64(hb_s).raw(",\"anon\":true,\"limits\":{\"max_msg\":").u64(limits.max_msg);
-    j.raw(",\"subs\":").u64(limits.subs).raw(",\"ops_s\":").u64(limits.ops_s);
-    j.raw(",\"ops_burst\":").u64(limits.ops_burst).raw(",\"inflight\":").u64(limits.inflight).raw("}}");
+    j.raw("{\"op\":\"welcome\",\"v\":").u64(u64::from(crate::VERSION)).raw(",\"session\":").text(w.session);
+    if let Some(secret) = w.resume {
+        j.raw(",\"resume\":").text(secret);
+    }
+    j.raw(",\"ttl_s\":").u64(w.ttl_s).raw(",\"hb_s\":").u64(w.hb_s).raw(",\"anon\":").bool(w.anon);
+    j.raw(",\"limits\":{\"max_msg\":").u64(w.limits.max_msg);
+    j.raw(",\"subs\":").u64(w.limits.subs).raw(",\"ops_s\":").u64(w.limits.ops_s);
+    j.raw(",\"ops_burst\":").u64(w.limits.ops_burst).raw(",\"inflight\":").u64(w.limits.inflight).raw("}}");
 }
 
 /// `seq` is the exclusive start of delivery; with `missed` it is its `to`. `acked`: messages are to be acknowledged (`ack: "cum"`).
@@ -76,31 +94,73 @@ pub fn subd(
     j.raw("}");
 }
 
-/// How one topic goes on after `resync`.
+/// How one topic goes on after `resync` or `resume`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resumed<'a> {
-    /// All messages after the position follow; `n` seqs are in the log now.
-    Replay { n: u64 },
+    /// All messages after the position follow; `n` are in the log now, at least. `seq`: where that begins, for a client that named no
+    /// position.
+    Replay { n: u64, seq: Option<u64> },
     /// A `snap` follows.
     Snap,
     /// A range is gone; then `snap` or live.
     Missed(Missed<'a>),
+    /// It does not go on, and why.
+    Denied(Code),
 }
 
 pub fn resumed(out: &mut Vec<u8>, id: Option<u64>, topic: &Topic, epoch: &str, how: Resumed<'_>) {
     let mut j = Json(out);
     j.raw("{\"op\":\"resumed\"");
     optional_id(&mut j, id);
-    j.raw(",\"epoch\":").text(epoch).raw(",\"topics\":{").text(topic.as_str()).raw(":{\"r\":");
+    j.raw(",\"epoch\":").text(epoch).raw(",\"topics\":{");
+    goes_on(&mut j, topic.as_str(), None, epoch, how);
+    j.raw("}}");
+}
+
+/// The answer to `resume`: the session's generation and new secret, and each topic with its number in this connection, where it has one.
+pub fn session<'a>(
+    out: &mut Vec<u8>,
+    id: Option<u64>,
+    (generation, secret): (u64, &str),
+    epoch: &str,
+    topics: impl Iterator<Item = (&'a str, Option<u32>, Resumed<'a>)>,
+) {
+    let mut j = Json(out);
+    j.raw("{\"op\":\"resumed\"");
+    optional_id(&mut j, id);
+    j.raw(",\"gen\":").u64(generation).raw(",\"resume\":").text(secret);
+    j.raw(",\"epoch\":").text(epoch).raw(",\"topics\":{");
+    for (i, (topic, ch, how)) in topics.enumerate() {
+        if i > 0 {
+            j.raw(",");
+        }
+        goes_on(&mut j, topic, ch, epoch, how);
+    }
+    j.raw("}}");
+}
+
+fn goes_on(j: &mut Json<'_>, topic: &str, ch: Option<u32>, epoch: &str, how: Resumed<'_>) {
+    j.text(topic).raw(":{\"r\":");
     match how {
-        Resumed::Replay { n } => _ = j.raw("\"replay\",\"n\":").u64(n),
+        Resumed::Replay { n, seq } => {
+            j.raw("\"replay\",\"n\":").u64(n);
+            if let Some(seq) = seq {
+                j.raw(",\"seq\":").u64(seq);
+            }
+        }
         Resumed::Snap => _ = j.raw("\"snap\""),
         Resumed::Missed(m) => {
             j.raw("\"missed\",\"epoch\":").text(epoch).raw(",");
-            range(&mut j, &m);
+            range(j, &m);
+        }
+        Resumed::Denied(code) => {
+            j.raw("\"denied\",\"code\":").u64(u64::from(code.code())).raw(",\"name\":").text(code.name());
         }
     }
-    j.raw("}}}");
+    if let Some(ch) = ch {
+        j.raw(",\"ch\":").u64(u64::from(ch));
+    }
+    j.raw("}");
 }
 
 pub fn missed(out: &mut Vec<u8>, topic: &Topic, m: Missed<'_>) {
@@ -179,6 +239,12 @@ pub fn lagging(out: &mut Vec<u8>, topic: &Topic, behind: u64) {
     let mut j = Json(out);
     j.raw("{\"op\":\"notice\",\"name\":\"lagging\",\"topic\":").text(topic.as_str());
     j.raw(",\"behind\":").u64(behind).raw("}");
+}
+
+/// The credentials of the connection end in so many seconds: `auth` anew.
+pub fn auth_expiring(out: &mut Vec<u8>, in_s: u64) {
+    let mut j = Json(out);
+    j.raw("{\"op\":\"notice\",\"name\":\"auth_expiring\",\"in_s\":").u64(in_s).raw("}");
 }
 
 /// The server is about to close (1012); clients come back after a uniform delay within `after_ms`.

@@ -310,10 +310,12 @@ fn messages() -> Vec<String> {
     view.apply(Scales { price: 2, size: 3 }, Levels::Native(&BIDS), Levels::Native(&[])).unwrap();
     push(&mut |out| message::book_snap(out, &cx, 1_041, Ts(1_790_000_000_000_000_000), 110, &view));
     let missed = Missed { from: 900, to: 1_020, why: "retention" };
-    push(&mut |out| reply::welcome(out, "s_7Qk", 15, &Limits::default()));
+    let limits = Limits::default();
+    let hello = reply::Welcome { session: "s_7Qk", resume: None, ttl_s: 0, hb_s: 15, anon: true, limits: &limits };
+    push(&mut |out| reply::welcome(out, &hello));
     push(&mut |out| reply::subd(out, Some(1), &topic, (7, false), "k3f9", 1_041, None));
     push(&mut |out| reply::subd(out, None, &topic, (7, false), "k3f9", 1_020, Some(missed)));
-    push(&mut |out| reply::resumed(out, Some(3), &topic, "k3f9", Resumed::Replay { n: 12 }));
+    push(&mut |out| reply::resumed(out, Some(3), &topic, "k3f9", Resumed::Replay { n: 12, seq: None }));
     push(&mut |out| reply::resumed(out, None, &topic, "k3f9", Resumed::Snap));
     push(&mut |out| reply::resumed(out, None, &topic, "k3f9", Resumed::Missed(missed)));
     push(&mut |out| reply::missed(out, &topic, missed));
@@ -339,6 +341,18 @@ fn messages() -> Vec<String> {
     push(&mut |out| coverage(out));
     push(&mut |out| reply::hist(out, Some(7), &topic, "k3f9", (5_000, 300), &rows(&view)));
     push(&mut |out| reply::subd(out, Some(1), &topic, (7, true), "k3f9", 1_041, None));
+    let hello = reply::Welcome { resume: Some("r_9f2"), ttl_s: 120, ..hello };
+    push(&mut |out| reply::welcome(out, &hello));
+    let topics = [
+        ("trade.A.B", Some(1), Resumed::Replay { n: 12, seq: None }),
+        ("trade.C.D", Some(2), Resumed::Replay { n: 0, seq: Some(41) }),
+        ("quote.A.B", Some(3), Resumed::Snap),
+        ("book.A.B", Some(4), Resumed::Missed(missed)),
+        ("book.C.D", None, Resumed::Denied(Code::Forbidden)),
+    ];
+    push(&mut |out| reply::session(out, Some(1), (3, "r_41c"), "k3f9", topics.into_iter()));
+    push(&mut |out| reply::welcome(out, &reply::Welcome { resume: None, ttl_s: 0, anon: false, ..hello }));
+    push(&mut |out| reply::auth_expiring(out, 60));
     lines
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Two looks, since either alone can be fooled: the **manifest** (direct dependencies stand on an allow list, and no runtime
 //! or socket crate is reached through them) and the **sources** (no forbidden name outside tests). Inside `feed`, whose
-//! manifest needs sockets, `line.rs` and the modules that it reaches are held to the same rules by source alone.
+//! manifest needs sockets, `line.rs` and the modules that it reaches are held to the same rules by source alone; so is `core.rs` of `client`.
 //!
 //! The check is of names, not of types: it makes a breach visible where somebody would write it, it is no sandbox.
 
@@ -13,7 +13,7 @@ mod rules;
 use crate::tree::{Package, Tree};
 use anyhow::Result;
 use names::{Names, names_of};
-use rules::{PURE_CRATES, PURE_DEPENDENCIES, Rules, UNREACHABLE};
+use rules::{PURE_CRATES, PURE_DEPENDENCIES, PURE_PARTS, Rules, UNREACHABLE};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
@@ -34,7 +34,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Checks every pure crate of the tree, and the pure part of `feed`.
+/// Checks every pure crate of the tree, and the pure parts of others.
 ///
 /// # Errors
 /// Only when files cannot be read; breaches are the returned list.
@@ -47,8 +47,8 @@ pub fn check(tree: &Tree) -> Result<Vec<Violation>> {
             for (file, names) in sources(&package.dir.join("src"))? {
                 rules.judge(&tree.relative(&file), &names, &mut found);
             }
-        } else if package.short() == "feed" {
-            feed_line(tree, package, &mut found)?;
+        } else if let Some((_, module)) = PURE_PARTS.iter().find(|(short, _)| *short == package.short()) {
+            part(tree, package, module, &mut found)?;
         }
     }
     found.sort();
@@ -86,13 +86,13 @@ fn manifest(tree: &Tree, package: &Package, found: &mut Vec<Violation>) {
     }
 }
 
-/// `feed::line` and every module of `feed` that it names, and so on from those.
-fn feed_line(tree: &Tree, package: &Package, found: &mut Vec<Violation>) -> Result<()> {
+/// A module and every module of its crate that it names, and so on from those.
+fn part(tree: &Tree, package: &Package, module: &str, found: &mut Vec<Violation>) -> Result<()> {
     let src = package.dir.join("src");
     let all = sources(&src)?;
     let rules = Rules::for_part_of(package);
-    let mut seen = BTreeSet::from(["line".to_owned()]);
-    let mut todo = vec!["line".to_owned()];
+    let mut seen = BTreeSet::from([module.to_owned()]);
+    let mut todo = vec![module.to_owned()];
     while let Some(module) = todo.pop() {
         for (file, names) in all.iter().filter(|(file, _)| belongs_to(&src, file, &module)) {
             let relative = tree.relative(file);

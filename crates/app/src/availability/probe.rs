@@ -6,12 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_tungstenite::connect_async;
+use tokio_rustls::TlsConnector;
+use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_util::sync::CancellationToken;
 use wholetape_feed::metrics::Hub;
 use wholetape_tape::Tape;
@@ -31,7 +37,7 @@ const PATHS: [&str; 4] = ["/health/live", "/", "/v1/topics", "/metrics"];
 
 /// What is looked at.
 pub struct Watched {
-    pub addr: SocketAddr,
+    pub door: Door,
     pub tape: Tape,
     pub hub: Hub,
     /// The names of the lines just now: some join later.
@@ -51,7 +57,7 @@ pub fn start(
     std::thread::Builder::new().name("wt-availability".into()).spawn(move || {
         let looking = async {
             tokio::join!(
-                http(watched.addr, &account),
+                http(&watched, &account),
                 socket(&watched, &account),
                 within(&watched, &account),
                 keep(&account)
@@ -79,10 +85,10 @@ async fn keep(account: &Availability) {
     }
 }
 
-async fn http(addr: SocketAddr, account: &Availability) {
+async fn http(watched: &Watched, account: &Availability) {
     let (mut last, usual) = (Instant::now(), HTTP_EVERY + ANSWER_WITHIN + SLACK);
     for path in PATHS.iter().cycle() {
-        let answer = timeout(ANSWER_WITHIN, get(addr, path)).await.unwrap_or_else(|_| Err("timeout".into()));
+        let answer = timeout(ANSWER_WITHIN, get(&watched.door, path)).await.unwrap_or_else(|_| Err("timeout".into()));
         tell(account, "http", answer.map_err(|why| format!("{path}: {why}")), &mut last, usual);
         sleep(HTTP_EVERY).await;
     }
@@ -92,7 +98,7 @@ async fn socket(watched: &Watched, account: &Availability) {
     let (mut last, usual) = (Instant::now(), SOCKET_EVERY + ANSWER_WITHIN + SLACK);
     loop {
         let topic = watched.tape.topics().first().map(|t| t.topic.to_string());
-        let talk = talk(watched.addr, topic.as_deref());
+        let talk = talk(&watched.door, topic.as_deref());
         let answer = timeout(ANSWER_WITHIN, talk).await.unwrap_or_else(|_| Err("timeout".into()));
         tell(account, "websocket", answer, &mut last, usual);
         sleep(SOCKET_EVERY).await;
@@ -113,10 +119,84 @@ fn near(addr: SocketAddr) -> SocketAddr {
     if addr.ip().is_unspecified() { SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), addr.port()) } else { addr }
 }
 
+/// How a process comes to its own gateway.
+#[derive(Clone)]
+pub struct Door {
+    pub addr: SocketAddr,
+    /// Its own `X-Api-Key`, where the gateway wants credentials.
+    pub api_key: Option<String>,
+    pub tls: bool,
+}
+
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+impl Door {
+    async fn open(&self) -> Result<Box<dyn Stream>, String> {
+        let addr = near(self.addr);
+        let stream = TcpStream::connect(addr).await.map_err(|e| e.to_string())?;
+        if !self.tls {
+            return Ok(Box::new(stream));
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config = config
+            .map_err(|e| e.to_string())?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Ourselves))
+            .with_no_client_auth();
+        let name = ServerName::IpAddress(addr.ip().into());
+        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|e| e.to_string())?;
+        Ok(Box::new(stream))
+    }
+}
+
+/// Whatever answers on the port that this process listens on is this process: its certificate, made for other names, proves nothing
+/// that the port does not.
+#[derive(Debug)]
+struct Ourselves;
+
+impl ServerCertVerifier for Ourselves {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        rustls::crypto::ring::default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
 /// A whole answer with status 200.
-pub(super) async fn get(addr: SocketAddr, path: &str) -> Result<(), String> {
-    let mut stream = TcpStream::connect(near(addr)).await.map_err(|e| e.to_string())?;
-    let request = format!("GET {path} HTTP/1.1\r\nhost: {addr}\r\nconnection: close\r\n\r\n");
+pub(super) async fn get(door: &Door, path: &str) -> Result<(), String> {
+    let (mut stream, addr) = (door.open().await?, door.addr);
+    let key = door.api_key.as_ref().map(|key| format!("x-api-key: {key}\r\n")).unwrap_or_default();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {addr}\r\nconnection: close\r\n{key}\r\n");
     stream.write_all(request.as_bytes()).await.map_err(|e| e.to_string())?;
     let mut answer = Vec::new();
     stream.take(64 << 20).read_to_end(&mut answer).await.map_err(|e| e.to_string())?;
@@ -128,8 +208,14 @@ pub(super) async fn get(addr: SocketAddr, path: &str) -> Result<(), String> {
 }
 
 /// Connects, subscribes, hears a sign of life.
-pub(super) async fn talk(addr: SocketAddr, topic: Option<&str>) -> Result<(), String> {
-    let (mut socket, _) = connect_async(format!("ws://{}/v1/ws", near(addr))).await.map_err(|e| e.to_string())?;
+pub(super) async fn talk(door: &Door, topic: Option<&str>) -> Result<(), String> {
+    let request = format!("ws://{}/v1/ws", door.addr).into_client_request();
+    let mut request = request.map_err(|e| e.to_string())?;
+    if let Some(key) = &door.api_key {
+        let key = HeaderValue::from_str(key).map_err(|e| e.to_string())?;
+        request.headers_mut().insert("x-api-key", key);
+    }
+    let (mut socket, _) = client_async(request, door.open().await?).await.map_err(|e| e.to_string())?;
     let mut asks = vec![json!({"op": "ping", "id": 2})];
     let mut awaited = vec!["welcome", "pong"];
     if let Some(topic) = topic {

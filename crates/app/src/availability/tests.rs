@@ -1,6 +1,6 @@
 //! What counts, what does not, what survives, and that a broken listener lowers the figure.
 
-use super::probe::{get, judge, talk};
+use super::probe::{Door, get, judge, talk};
 use super::*;
 
 const S: Duration = Duration::from_secs(1);
@@ -109,12 +109,13 @@ fn words_never_round_up() {
 async fn a_listener_that_hangs_or_is_gone_cannot_serve() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
+    let door = Door { addr, api_key: None, tls: false };
     let short = Duration::from_millis(200);
-    assert!(tokio::time::timeout(short, get(addr, "/")).await.is_err(), "hangs");
-    assert!(tokio::time::timeout(short, talk(addr, None)).await.is_err(), "hangs");
+    assert!(tokio::time::timeout(short, get(&door, "/")).await.is_err(), "hangs");
+    assert!(tokio::time::timeout(short, talk(&door, None)).await.is_err(), "hangs");
     drop(listener);
-    assert!(get(addr, "/").await.is_err());
-    assert!(talk(addr, Some("link.x")).await.is_err());
+    assert!(get(&door, "/").await.is_err());
+    assert!(talk(&door, Some("link.x")).await.is_err());
 }
 
 /// The whole of it against a gateway that works, then is stopped: the figure falls, and health says why.
@@ -122,6 +123,9 @@ async fn a_listener_that_hangs_or_is_gone_cannot_serve() {
 async fn a_gateway_that_goes_away_lowers_the_figure() {
     use std::sync::Arc;
     use tokio_util::sync::CancellationToken;
+    use wholetape_gateway::auth::write::new_key;
+    use wholetape_gateway::auth::{AuthConfig, OwnKey};
+    use wholetape_gateway::tls::TlsConfig;
     use wholetape_gateway::{Deps, Gateway, GatewayConfig, Health, Surface};
 
     struct Nothing;
@@ -139,9 +143,21 @@ async fn a_gateway_that_goes_away_lowers_the_figure() {
     let addr = listener.local_addr().unwrap();
     let (gateway_stop, stop) = (CancellationToken::new(), CancellationToken::new());
     let deps = Deps { tape: tape.clone(), history: None, surface: Arc::new(Nothing) };
-    let gateway = tokio::spawn(Gateway::serve(GatewayConfig::default(), deps, listener, gateway_stop.clone()));
+    // One that wants credentials and speaks TLS: the probe has the process's own key, and needs no name.
+    let (own, keys) = (OwnKey::random(), dir.path().join("keys.toml"));
+    new_key(&keys, "", &["trade.*".to_owned()], &[], "").unwrap();
+    let auth = AuthConfig { keys: Some(keys), metrics: true, own: Some(own.clone()), ..AuthConfig::default() };
+    let made = rcgen::generate_simple_self_signed(vec!["example.org".to_owned()]).unwrap();
+    let tls = TlsConfig { cert: dir.path().join("cert.pem"), key: dir.path().join("key.pem") };
+    std::fs::write(&tls.cert, made.cert.pem()).unwrap();
+    std::fs::write(&tls.key, made.signing_key.serialize_pem()).unwrap();
+    std::fs::set_permissions(&tls.key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let config = GatewayConfig { auth, tls: Some(tls), ..GatewayConfig::default() };
+    let gateway = tokio::spawn(Gateway::serve(config, deps, listener, gateway_stop.clone()));
     let account = Arc::new(Availability::open(dir.path()));
-    let watched = probe::Watched { addr, tape, hub: wholetape_feed::Hub::new(), lines: Box::new(|| vec!["x".into()]) };
+    let lines = Box::new(|| vec!["x".into()]);
+    let door = Door { addr, api_key: Some(own.api_key()), tls: true };
+    let watched = probe::Watched { door, tape, hub: wholetape_feed::Hub::new(), lines };
     let thread = probe::start(watched, account.clone(), stop.clone()).unwrap();
     let due = |name: &str| account.run().get(name).map_or((0, 0), |c| (c.due_ms, c.able_ms));
     let end = tokio::time::Instant::now() + 20 * S;

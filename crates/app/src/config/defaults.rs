@@ -70,12 +70,27 @@ listen = "127.0.0.1:9100"    # page, protocol (/v1/ws), /metrics, /health/live, 
 heartbeat = "15s"            # a client silent for twice as long is closed
 stall = "30s"                # a client's socket that takes no byte for so long is closed
 drain = "10s"                # at the end, connections get this long
+session_ttl = "2m"           # a client that comes back within this time may resume where it was; "0s" keeps none
+sessions = 10000             # sessions without a connection, at most
 connections = 10000
 connections_per_ip = 50      # loopback is exempt
 upgrades_per_s = 10          # new connections per second of one address; loopback is exempt
+ban = "15m"                  # who was closed for abuse stays out so long: address (loopback is exempt) and principal
 origins = []                 # browser origins allowed beside the page's own host; "*" allows all
 ring = "4MiB"                # encoded messages kept per subscribed topic, at most
 rings = "64MiB"              # and for all of them together
+
+[gateway.auth]
+# keys = "/etc/wholetape/keys.toml" # who may read what (`wholetape gateway key new`); without it everybody may read everything
+anonymous = []               # topics that may be read without credentials: ["trade.*", "*.BINANCE"]
+timeout = "5s"               # who may read nothing and has not authenticated by then is closed
+connections = 20             # of one principal
+query_tokens = false         # take ?token= too: addresses end up in logs
+metrics = false              # /metrics wants credentials
+
+[gateway.tls]                # https and wss instead of http and ws; new files are read without a restart
+# cert = "/etc/wholetape/cert.pem" # the certificate and those that lead to a root (PEM)
+# key = "/etc/wholetape/key.pem"   # its private key (PEM), mode 600 or 640
 
 [feed]
 workers = 0                  # threads for lines; 0 = cores - 1, at least 1

@@ -298,7 +298,10 @@ fn apply(state: &mut State, topic: &str, from: u64, to: u64, mut message: Value,
     }
     let gaps = one.gaps.len();
     match item {
-        Some(item) => one.take(item),
+        Some(item) => {
+            one.at = message.get("data").and_then(|data| facts::int(data, "ts_recv")).unwrap_or(0);
+            one.take(item);
+        }
         None => one.complain(|| format!("seq {to} is not as the protocol describes: {message}")),
     }
     if let Some(live) = live.filter(|_| message["op"] != "mark") {

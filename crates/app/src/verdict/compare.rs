@@ -253,28 +253,67 @@ fn trades(
 fn stated(truth: &[(String, Born)], topic: &TopicSeen, extra: impl Fn(&str, u32) -> bool) -> Count {
     let mut count = base(topic);
     let confessed = Confessed::of(topic);
-    let mut held = topic.facts.clone();
     count.truth = truth.len() as u64;
-    count.held = topic.facts.values().map(|n| u64::from(*n)).sum();
+    count.held = told(topic);
+    let mut published: BTreeMap<&str, Vec<Born>> = BTreeMap::new();
     for (fact, born) in truth {
-        match held.get_mut(fact).filter(|n| **n > 0) {
-            Some(n) => *n -= 1,
-            None if confessed.time(*born) => count.confessed += 1,
-            None => count.miss(|| format!("{fact} at {}", born.wall_ns)),
+        published.entry(fact).or_default().push(*born);
+    }
+    let (mut left, mut unheld) = (BTreeMap::new(), Vec::new());
+    for (fact, rows) in &topic.facts {
+        left.insert(fact.clone(), rows.clone());
+    }
+    for (fact, mut borns) in published.clone() {
+        borns.sort_by_key(|born| born.wall_ns);
+        let mut none = Vec::new();
+        let rows = left.get_mut(fact).unwrap_or(&mut none);
+        let mut without = without_row(&borns, rows);
+        // Rows beyond what the clocks explain stand for some all the same; what is confessed needs none.
+        without.sort_by_key(|born| (confessed.time(*born), born.wall_ns));
+        let many = rows.len().min(without.len());
+        rows.truncate(rows.len() - many);
+        without.drain(..many);
+        unheld.extend(without.into_iter().map(|born| (born.wall_ns, fact, born)));
+    }
+    unheld.sort_by_key(|(wall_ns, fact, _)| (*wall_ns, *fact));
+    for (wall_ns, fact, born) in unheld {
+        match confessed.time(born) {
+            true => count.confessed += 1,
+            false => count.miss(|| format!("{fact} at {wall_ns}")),
         }
     }
-    let published: BTreeSet<&str> = truth.iter().map(|(fact, _)| fact.as_str()).collect();
-    for (fact, n) in held.into_iter().filter(|(_, n)| *n > 0) {
+    for (fact, rows) in left.into_iter().filter(|(_, rows)| !rows.is_empty()) {
+        let n = rows.len() as u32;
         if extra(&fact, n) {
             continue;
         }
-        if published.contains(fact.as_str()) {
+        if published.contains_key(fact.as_str()) {
             count.twice += u64::from(n);
         } else {
             count.invent(|| fact);
         }
     }
     count
+}
+
+/// Which of these times of one and the same text no row was received for, and takes the others' rows out. A row is of the newest that was
+/// published before it: of two alike, the one in a confessed hole and the one behind it, the row is the second's. [`SLACK_MS`] between clocks.
+fn without_row(published: &[Born], rows: &mut Vec<i64>) -> Vec<Born> {
+    rows.iter_mut().filter(|at| **at == 0).for_each(|at| *at = i64::MAX);
+    rows.sort_unstable();
+    let mut unheld = Vec::new();
+    for born in published.iter().rev() {
+        match rows.last() {
+            Some(at) if at.saturating_add(SLACK_MS * 1_000_000) >= born.wall_ns as i64 => _ = rows.pop(),
+            _ => unheld.push(*born),
+        }
+    }
+    unheld
+}
+
+/// Rows of a topic that are told as facts.
+fn told(topic: &TopicSeen) -> u64 {
+    topic.facts.values().map(|rows| rows.len() as u64).sum()
 }
 
 /// Update ids that some snapshot stands for: everything up to the first, and from each confessed hole up to the next.
@@ -542,9 +581,9 @@ fn restated(published: &[(String, Born)], again: u32) -> impl Fn(&str, u32) -> b
 
 /// The topic with facts that are not dated; some may have become alike.
 fn without_times(topic: &TopicSeen) -> TopicSeen {
-    let mut facts = BTreeMap::new();
-    for (fact, n) in &topic.facts {
-        *facts.entry(facts::untimed(fact)).or_default() += n;
+    let mut facts: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+    for (fact, rows) in &topic.facts {
+        facts.entry(facts::untimed(fact)).or_default().extend(rows);
     }
     TopicSeen { facts, ..topic.clone() }
 }
@@ -562,7 +601,7 @@ fn polled(truth: &InstrumentTruth, topic: &TopicSeen) -> Count {
         .map(|(_, fact)| fact)
         .collect();
     count.truth = published.len() as u64;
-    count.held = topic.facts.values().map(|n| u64::from(*n)).sum();
+    count.held = told(topic);
     // A restart may ask for the same value again.
     for fact in topic.facts.keys().filter(|fact| !published.contains(*fact)) {
         count.invent(|| fact.clone());

@@ -143,6 +143,33 @@ fn what_no_id_protects_is_held_or_confessed() {
     assert!(judged(&truth, &seen(Kind::Quote, held(&[1, 2, 3, 4, 5, 5])), Kind::Quote).twice == 1);
 }
 
+#[test]
+fn of_two_that_are_alike_the_row_is_the_one_s_that_it_came_behind() {
+    let mut truth = quotes_truth();
+    // Published at 2 s and again at 4 s, in the same words; the first lies in a confessed hole.
+    let words = truth.quotes[1].clone();
+    truth.quotes[3] = Quote { wall_ns: truth.quotes[3].wall_ns, ..words };
+    let fact = |n: usize| Item::Fact(facts::quote_of_truth(&truth.quotes[n - 1]).unwrap());
+    let judge = |at: i64, hole: Item| {
+        let mut one = TopicSeen::default();
+        for (n, at) in [(1, 1_000), (3, 3_000), (4, at), (5, 5_000)] {
+            one.at = at * 1_000_000 + 1;
+            one.take(fact(n));
+        }
+        one.take(hole);
+        let topics = [(topic_name(Kind::Quote, &id()), one)].into();
+        let count = judged(&truth, &Seen { topics, errors: Vec::new() }, Kind::Quote);
+        (count.missing, count.confessed, count.twice)
+    };
+    assert_eq!(judge(4_000, gap("lost", 0, 0, 2, 2)), (0, 1, 0), "the second is held, the first confessed");
+    assert_eq!(
+        judge(2_000, gap("lost", 0, 0, 2, 2)),
+        (1, 0, 0),
+        "the first is held, and the second lost without a word"
+    );
+    assert_eq!(judge(2_000, gap("lost", 0, 0, 4, 4)), (0, 1, 0));
+}
+
 fn depth(first: u64, last: u64, bid: (&str, &str)) -> DepthEvent {
     DepthEvent {
         event_ms: 1,

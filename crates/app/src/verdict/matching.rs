@@ -218,8 +218,8 @@ impl Matcher {
         for (id, digest) in &seen.book.deltas {
             meet(&mut pair.truth, &mut pair.rows, *id, *digest, born, name, sums);
         }
-        for (fact, count) in &seen.facts {
-            for _ in 0..*count {
+        for (fact, times) in &seen.facts {
+            for _ in times {
                 let fact = if untimed { hashed(facts::untimed(fact)) } else { hashed(fact) };
                 meet(&mut pair.truth, &mut pair.rows, fact, 0, born, name, sums);
             }

@@ -158,8 +158,10 @@ pub struct TopicSeen {
     /// Ids of trades and of book updates that came more than once.
     pub repeats: Vec<TradeId>,
     pub book: BookSeen,
-    /// Fact → how often.
-    pub facts: BTreeMap<String, u32>,
+    /// When the record at hand was received; 0: unknown.
+    pub at: i64,
+    /// Fact → when it was received, each time.
+    pub facts: BTreeMap<String, Vec<i64>>,
     /// By gap number, its marks in order.
     pub gaps: BTreeMap<u64, Vec<Gap>>,
     /// Numbers of gaps whose last mark is `open`.
@@ -231,7 +233,7 @@ impl TopicSeen {
                     self.repeats.push(id.into());
                 }
             }
-            Item::Fact(fact) => *self.facts.entry(fact).or_default() += 1,
+            Item::Fact(fact) => self.facts.entry(fact).or_default().push(self.at),
             Item::Gap(gap) => {
                 if gap.state == "lost" {
                     self.book.told.push(Told::Lost);
@@ -311,6 +313,7 @@ pub fn read_tape(dir: &Path) -> anyhow::Result<Seen> {
                         let record = shared.record();
                         one.covers(record.prev(), record.seq());
                         let at = record.ts_recv().0;
+                        one.at = at;
                         let (book, in_time) = (topic.kind() == Kind::Book, !record.flags().is_late());
                         match facts::of_record(&record) {
                             Some(item) => {

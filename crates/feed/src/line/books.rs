@@ -130,11 +130,6 @@ impl BookFlow {
         Some(gap_of(lost, GapState::Lost, lost.from_id, now, why.to_owned()))
     }
 
-    /// Since when it is not right.
-    pub(super) fn lost_since(&self) -> Option<Ts> {
-        self.lost.map(|lost| lost.since)
-    }
-
     pub(super) fn ask_again_at(&mut self, at: Ts) {
         self.asked_at = None;
         self.next_ask = at;
@@ -543,6 +538,14 @@ impl Line {
         self.count_verdict(GapState::Lost);
         let mark = gap_of(&lost, GapState::Lost, snapshot.max(from_id), now, PASSED_OVER.to_owned());
         self.gap_mark(topic, &mark, conn, now, out);
+    }
+
+    /// Up to when a book is whole, were it lost `now`; `None` where there is none.
+    pub(super) fn book_whole_until(&self, ix: InstrumentIx, now: Ts) -> Option<Ts> {
+        let instrument = self.instruments.get(ix as usize)?;
+        let flow = instrument.book.as_ref()?;
+        let told = || Some(self.last_told(self.topics.find(ix, Kind::Book)?, instrument.book_conn, now));
+        flow.lost.map(|lost| lost.since).or_else(|| Some(made(told()?, flow.last_applied)))
     }
 
     /// The venue's time of a book's last update. One without times (dYdX) is as late as its connection.

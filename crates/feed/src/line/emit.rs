@@ -105,7 +105,7 @@ impl Line {
         }
         let conn = state.conn.unwrap_or(0);
         let late = self.under_way(conn);
-        let since = state.whole_until(since, late) - late;
+        let since = state.whole_until(self.heard_at_source(topic, since, now), late) - late;
         // One socket brings trades in their order: what is missing is from after the last.
         if self.doubts(topic, cause, since, self.members == 1, now, out) {
             return;

@@ -327,7 +327,7 @@ impl Line {
             return self.begin_loss(topic, since, GapCause::Disconnected, now, out);
         }
         let late = self.under_way(conn);
-        let since = self.topics.get(topic).whole_until(since, late);
+        let since = self.topics.list[topic as usize].whole_until(self.heard_at_source(topic, since, now), late);
         let why = "the other socket was subscribed too short a while ago to have everything";
         self.confess(topic, GapCause::Disconnected, since, now, why, now, out);
     }

@@ -21,7 +21,7 @@ use wholetape_model::{
 
 use super::Line;
 use super::books::BookFlow;
-use super::out::{ConnIx, LineAction, LineOut};
+use super::out::{ConnIx, LineAction, LineOut, LineTopic};
 
 /// A snapshot follows its subscription within this long, or it is asked for again.
 pub(super) const SNAPSHOT_WITHIN: Duration = Duration::from_secs(10);
@@ -268,10 +268,18 @@ impl Line {
         let Some(topic) = self.topics.find(ix, Kind::Quote) else { return };
         let state = &self.topics.list[topic as usize];
         if state.losing.is_none() && state.open_since > Ts::ZERO {
-            // Of a book that fell silent they did as well, however long ago.
-            let lost = self.instruments[ix as usize].book.as_ref().and_then(BookFlow::lost_since);
-            self.begin_loss(topic, lost.map_or(now, |since| since.min(now)), GapCause::Resync, now, out);
+            self.begin_loss(topic, now, GapCause::Resync, now, out);
         }
+    }
+
+    /// Up to when the source of a topic was heard, whose connection was heard until `heard`: best prices made of a book have no stream of
+    /// their own, and are whole as far as the book is and no further, however long the connection's other streams spoke on.
+    pub(super) fn heard_at_source(&self, topic: LineTopic, heard: Ts, now: Ts) -> Ts {
+        let state = &self.topics.list[topic as usize];
+        let session = |c: ConnIx| &self.conns[c].session;
+        let derived = state.kind == Kind::Quote && state.conn.is_some_and(|c| session(c).quotes_are_of_the_book());
+        let book = if derived { self.book_whole_until(state.instrument, now) } else { None };
+        book.map_or(heard, |whole| whole.min(heard))
     }
 
     /// A socket goes: the books that it fed know nothing of what comes now, though a sibling carries the same stream.

@@ -22,6 +22,8 @@ struct Streamed {
     derived: bool,
     /// Books have no time.
     timeless: bool,
+    /// REST brought this one's book: its best prices come with the next timer.
+    mended: Option<InstrumentIx>,
     stats: SessionStats,
 }
 
@@ -35,6 +37,7 @@ impl Streamed {
             subscriptions: Subscriptions::default(),
             derived: false,
             timeless: false,
+            mended: None,
             stats: SessionStats::default(),
         }
     }
@@ -55,6 +58,12 @@ fn book(out: &mut Out, ix: InstrumentIx, action: BookAction, prev: u64, id: u64,
     out.events.push(Event { instrument: ix, kind: Kind::Book, ts_event, scales: Scales::default(), body });
 }
 
+fn best(out: &mut Out, ix: InstrumentIx) {
+    let quote = Quote { bid: Price(1), bid_size: Size(1), ask: Price(2), ask_size: Size(1), update_id: 0 };
+    let (ts_event, scales, body) = (Ts::ZERO, Scales::default(), Body::Quote(quote));
+    out.events.push(Event { instrument: ix, kind: Kind::Quote, ts_event, scales, body });
+}
+
 impl Session for Streamed {
     fn on_open(&mut self, now: Ts, out: &mut Out) {
         self.subscriptions.open(now, &["book.0".into(), "book.1".into()], &self.limits);
@@ -66,16 +75,7 @@ impl Session for Streamed {
         let words: Vec<&str> = text.split(' ').collect();
         let n = |i: usize| words[i].parse::<u64>().unwrap();
         match words[0] {
-            "q" => {
-                let quote = Quote { bid: Price(1), bid_size: Size(1), ask: Price(2), ask_size: Size(1), update_id: 0 };
-                out.events.push(Event {
-                    instrument: n(1) as u32,
-                    kind: Kind::Quote,
-                    ts_event: Ts::ZERO,
-                    scales: Scales::default(),
-                    body: Body::Quote(quote),
-                });
-            }
+            "q" => best(out, n(1) as u32),
             "s" => book(out, n(1) as u32, BookAction::Snapshot, 0, n(2), n(3) as i64, n(4) as i64),
             "d" => {
                 book(out, n(1) as u32, BookAction::Delta, n(2), n(3), n(4) as i64, n(5) as i64);
@@ -115,6 +115,7 @@ impl Session for Streamed {
     /// The book of whoever is asked for, at id 11.
     fn on_fetched(&mut self, _: Ts, id: FetchId, _: Reply<'_>, out: &mut Out) -> Result<(), ProtocolError> {
         book(out, id.instrument, BookAction::Snapshot, 0, 11, 100, 1);
+        self.mended = self.derived.then_some(id.instrument);
         out.events.iter_mut().for_each(|event| event.ts_event = Ts::ZERO);
         Ok(())
     }
@@ -130,6 +131,9 @@ impl Session for Streamed {
 
     fn on_timer(&mut self, now: Ts, out: &mut Out) {
         self.due(now, out);
+        if let Some(ix) = self.mended.take() {
+            best(out, ix);
+        }
     }
 
     fn quotes_are_of_the_book(&self) -> bool {
@@ -137,7 +141,7 @@ impl Session for Streamed {
     }
 
     fn next_timer(&self) -> Option<Ts> {
-        self.subscriptions.next()
+        self.mended.map(|_| T0).or(self.subscriptions.next())
     }
 
     fn book_rule(&self, _: InstrumentIx) -> BookRule {
@@ -455,7 +459,7 @@ fn quoted(derived: bool, streams: usize) -> Bench {
     let mut plan = plan_of(1, Chain::Linked.into(), None);
     plan.conns[0].expects.push((0, Kind::Quote));
     plan.conns[0].streams = streams;
-    plan.conns[0].session = Box::new(Streamed { derived, ..Streamed::new(Chain::Linked, None) });
+    plan.conns[0].session = Box::new(Streamed { derived, timeless: derived, ..Streamed::new(Chain::Linked, None) });
     let mut b = Bench::new(plan);
     b.line.on_open(0, ConnMeta { number: 7 }, T0, &mut b.out);
     b.take();
@@ -482,6 +486,44 @@ fn best_prices_made_of_a_book_are_confessed_while_it_is_asked_for_anew() {
         let from: Vec<Ts> = b.gap_starts.iter().filter(|g| g.0.starts_with("quote")).map(|g| g.1).collect();
         assert!(from.iter().all(|from| *from <= at(2)), "from its own last row on: {from:?}");
     }
+}
+
+/// A book's stream fell silent, and the connection's others spoke on for longer than a silence goes unremarked: best prices have no stream
+/// but the book's, so that both are in doubt from the same moment.
+#[test]
+fn best_prices_made_of_a_book_are_in_doubt_since_it_fell_silent() {
+    for (derived, doubted) in [(true, at(10_000)), (false, at(16_990))] {
+        let mut b = quoted(derived, 2);
+        b.frame(at(500), "q 0");
+        b.frame(at(10_000), "d 0 10 11 101 2");
+        b.frame(at(17_000), "t 16990");
+        b.line.on_closed(0, at(17_010), LinkCause::Closed, &mut b.out);
+        b.take();
+        let from = |topic| b.gap_starts.iter().rfind(|(name, _)| name == topic).unwrap().1;
+        assert_eq!(from(super::tests::QUOTES), doubted, "derived: {derived}");
+    }
+}
+
+/// REST mends the book each minute, and its best prices with it: their stream has been silent since it spoke.
+#[test]
+fn best_prices_of_a_book_that_rest_mends_are_no_sign_that_their_stream_lives() {
+    let mut b = quoted(true, 2);
+    b.frame(at(1_000), "d 0 10 11 101 2");
+    b.frame(at(1_000), "q 0");
+    for ms in [60_000, 120_000] {
+        let id = FetchId { kind: FetchKind::BookSnapshot, instrument: 0, arg: 0 };
+        b.line.on_fetched(0, at(ms), id, Reply::Answer { status: 200, body: b"" }, &mut b.out);
+        b.line.on_timer(at(ms + 1), &mut b.out);
+        let quotes: Vec<u32> =
+            b.out.rows.iter().filter(|r| matches!(r.body, Body::Quote(_))).map(|row| row.frame).collect();
+        assert_eq!(quotes, [0], "an answer of REST has no frame");
+        b.take();
+    }
+    b.frame(at(125_000), "t 124990");
+    b.line.on_closed(0, at(125_010), LinkCause::Closed, &mut b.out);
+    b.take();
+    let from = b.gap_starts.iter().rfind(|(name, _)| name == super::tests::QUOTES).unwrap().1;
+    assert!(from <= at(1_000), "{from:?}");
 }
 
 /// Of a connection's many streams the last is acknowledged long after the first speaks: what that misses meanwhile is confessed, and no

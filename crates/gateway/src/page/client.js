@@ -1,8 +1,9 @@
 // The gateway's protocol, client side: connect, subscribe, and the one rule. Nothing else may move a position.
 
 export class Client {
-  constructor(url, on) {
+  constructor(url, on, token) {
     this.url = url;
+    this.protocols = token ? ["wholetape.v1.json", `bearer.${token}`] : ["wholetape.v1.json"];
     this.on = on; // {state, message(topic, message), missed(topic, from, to, why), error(message)}
     this.topics = new Map(); // topic -> {epoch, last, waiting}
     this.wanted = new Map(); // name or pattern -> from
@@ -15,7 +16,7 @@ export class Client {
 
   connect() {
     this.on.state("connecting");
-    const ws = new WebSocket(this.url, "wholetape.v1.json");
+    const ws = new WebSocket(this.url, this.protocols);
     this.ws = ws;
     ws.onmessage = (e) => {
       const m = JSON.parse(e.data);

@@ -52,6 +52,10 @@ function reset() {
 }
 reset();
 
+// Credentials come behind the #, which browsers send to nobody; the first choice of an instrument takes them out of the address.
+const token = new URLSearchParams(location.hash.slice(1)).get("token");
+const credentials = token ? { headers: { authorization: `Bearer ${token}` } } : {};
+
 const client = new Client(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/v1/ws`, {
   state(s) {
     badge($("socket"), { live: "page live", connecting: "connecting", waiting: "reconnecting", closed: "refused" }[s], s === "live" ? "good" : s === "closed" ? "bad" : "warn");
@@ -73,7 +77,7 @@ const client = new Client(`${location.protocol === "https:" ? "wss" : "ws"}://${
     else if (topic === `trade.${instrument}`) onTrade(m);
     else if (topic === `book.${instrument}`) onBook(topic, m);
   },
-});
+}, token);
 
 /** One entry per connection; one that was replaced is not missed. */
 function onLink(topic, m) {
@@ -115,7 +119,7 @@ $("instrument").addEventListener("change", (e) => select(e.target.value));
 const patterns = new Map();
 async function look() {
   try {
-    const { topics } = await (await fetch("/v1/topics")).json();
+    const { topics } = await (await fetch("/v1/topics", credentials)).json();
     const names = [...new Set(topics.filter((t) => /^(trade|book)\./.test(t.topic)).map((t) => t.topic.slice(t.topic.indexOf(".") + 1)))].sort();
     const box = $("instrument");
     if (box.options.length !== names.length) {

@@ -23,12 +23,16 @@ use tokio_tungstenite::tungstenite::{Bytes, Utf8Bytes};
 use tokio_util::sync::CancellationToken;
 use wholetape_model::{Class, Topic, Ts};
 use wholetape_tape::WakeSet;
-use wholetape_wire::reply::{self, Error};
+use wholetape_wire::reply::{self, Error, Welcome};
 use wholetape_wire::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, Close, Code};
 
+use crate::auth::present::Credentials;
+use crate::auth::standing::Standing;
 use crate::ws::bucket::Bucket;
 use crate::ws::counted::Counted;
 use crate::ws::hub::Hub;
+use crate::ws::resume::Resuming;
+use crate::ws::sessions::Hold;
 use crate::ws::subscription::{Asked, Ending, Outbox, Subscription, Turn};
 
 pub(crate) type Socket = WebSocketStream<Counted<TokioIo<Upgraded>>>;
@@ -39,6 +43,8 @@ const POLL_BYTES: usize = 1 << 20;
 const ANSWERS_MAX: usize = 64;
 /// Every n-th turn goes to a lower class that waits: its guaranteed share.
 const SHARE: u32 = 20;
+/// How long the goodbye of a connection whose session was taken may keep the new one waiting.
+const FENCE_WAIT: Duration = Duration::from_millis(500);
 /// How long a closing handshake may take.
 const CLOSE_WAIT: Duration = Duration::from_secs(5);
 
@@ -46,6 +52,13 @@ const CLOSE_WAIT: Duration = Duration::from_secs(5);
 pub(crate) struct Session {
     pub hub: Arc<Hub>,
     pub set: WakeSet,
+    /// The session that it holds, until it is fenced.
+    pub hold: Hold,
+    /// It has handed that over.
+    pub left: bool,
+    pub resuming: Option<Resuming>,
+    /// The client was told a new secret and was not heard since.
+    pub unconfirmed: bool,
     pub subs: HashMap<u64, Subscription>,
     pub by_topic: HashMap<Topic, u64>,
     pub out: Outbox,
@@ -57,6 +70,8 @@ pub(crate) struct Session {
     /// Number of the connection's latest subscription (`ch`).
     pub channels: u32,
     pub closing: Option<Close>,
+    /// Who it speaks for.
+    pub standing: Standing,
     /// Subscriptions that have something, by class.
     queues: [VecDeque<u64>; 4],
     turns: u32,
@@ -69,11 +84,19 @@ pub(crate) fn wall_clock() -> Ts {
 }
 
 impl Session {
-    pub fn new(hub: Arc<Hub>, batch: bool) -> Self {
+    /// With the secret of its session.
+    pub fn new(hub: Arc<Hub>, batch: bool) -> (Self, String) {
         let limits = hub.config.limits;
-        Self {
+        let set = WakeSet::new();
+        let standing = Standing::new(hub.auth.as_ref(), hub.next_token(), &set);
+        let (hold, secret) = hub.sessions.begin(&set);
+        let session = Self {
             hub,
-            set: WakeSet::new(),
+            set,
+            hold,
+            left: false,
+            resuming: None,
+            unconfirmed: false,
             subs: HashMap::new(),
             by_topic: HashMap::new(),
             out: Outbox::default(),
@@ -84,10 +107,19 @@ impl Session {
             violations: 0,
             channels: 0,
             closing: None,
+            standing,
             queues: Default::default(),
             turns: 0,
             tokens: Vec::new(),
-        }
+        };
+        (session, secret)
+    }
+
+    /// One more subscription.
+    pub fn keep(&mut self, topic: Topic, token: u64, sub: Subscription) {
+        self.subs.insert(token, sub);
+        self.by_topic.insert(topic, token);
+        self.hub.stats.subscriptions.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Ends one subscription.
@@ -134,6 +166,9 @@ impl Session {
     /// Fills the outbox up to a batch. True when something is left.
     fn fill(&mut self) -> bool {
         let budget = self.hub.config.write_bytes;
+        if self.resuming.is_some() {
+            return false;
+        }
         while self.out.bytes < budget && self.out.queue.len() < 4 * BATCH_MESSAGES_MAX && self.closing.is_none() {
             let Some(token) = self.pick() else { return false };
             let Some(sub) = self.subs.get_mut(&token) else { continue };
@@ -185,8 +220,9 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let tokens: Vec<u64> = self.subs.keys().copied().collect();
-        tokens.into_iter().for_each(|t| self.end(t));
+        // However it ended: who waits for the session is not left waiting.
+        self.leave();
+        self.goodbye();
     }
 }
 
@@ -213,12 +249,29 @@ struct Connection {
     unflushed: bool,
 }
 
-/// Serves one client until it leaves or must go.
-pub(crate) async fn run(hub: Arc<Hub>, socket: Socket, batch: bool, name: String, stop: CancellationToken) {
+/// Serves one client until it leaves or must go: how it ended, where we ended it.
+pub(crate) async fn run(
+    hub: Arc<Hub>,
+    socket: Socket,
+    batch: bool,
+    shown: Option<Credentials>,
+    stop: CancellationToken,
+) -> Option<Close> {
     let now = Instant::now();
-    let mut session = Session::new(hub.clone(), batch);
-    let limits = hub.config.limits;
-    session.out.write(|o| reply::welcome(o, &name, hub.config.hb.as_secs(), &limits));
+    let (mut session, secret) = Session::new(hub.clone(), batch);
+    let name = session.hold.name.clone();
+    let welcome = Welcome {
+        session: &name,
+        resume: Some(&secret),
+        ttl_s: hub.sessions.ttl().as_secs(),
+        hb_s: hub.config.hb.as_secs(),
+        anon: hub.auth.as_ref().is_none_or(|a| a.has_anonymous()),
+        limits: &hub.config.limits,
+    };
+    session.out.write(|o| reply::welcome(o, &welcome));
+    if let Some(shown) = shown {
+        session.show(None, &shown);
+    }
     let next_hb = now + hub.config.hb;
     let clocks = Clocks {
         timer: Box::pin(sleep_until(next_hb)),
@@ -238,19 +291,29 @@ pub(crate) async fn run(hub: Arc<Hub>, socket: Socket, batch: bool, name: String
     };
     let code = end.map_or(1005, Close::code);
     hub.stats.closed(code);
-    tracing::debug!(session = name, code, "connection ends");
+    tracing::debug!(session = &*connection.session.hold.name, code, "connection ends");
+    connection.session.leave();
     if let Some(close) = end {
         let _ = timeout(CLOSE_WAIT, connection.goodbye(close)).await;
     }
+    end
 }
 
 impl Connection {
     /// Ready when the connection ends: with a close code of ours, or `None` when the client is gone.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Close>> {
+        self.session.review(Instant::now());
         if self.read(cx) {
             return Poll::Ready(None);
         }
         self.session.note_ready(cx);
+        if self.session.hold.is_fenced() {
+            self.session.closing = Some(Close::TakenOver);
+        }
+        if self.session.resuming.is_some() && self.session.resume_step() {
+            // For the ops that were not read meanwhile, and for its subscriptions.
+            cx.waker().wake_by_ref();
+        }
         let mut handed = 0;
         let now = Instant::now();
         loop {
@@ -290,7 +353,11 @@ impl Connection {
 
     /// Reads ops. True when the client is gone.
     fn read(&mut self, cx: &mut Context<'_>) -> bool {
-        while self.session.out.queue.len() < ANSWERS_MAX && self.session.closing.is_none() {
+        while self.session.out.queue.len() < ANSWERS_MAX
+            && self.session.closing.is_none()
+            && self.session.resuming.is_none()
+            && !self.session.hold.is_fenced()
+        {
             let next = self.socket.poll_next_unpin(cx);
             if self.socket.get_ref().inbound.fragments_seen > self.session.hub.config.fragments_max {
                 self.session.closing = Some(Close::TooLarge);
@@ -298,6 +365,9 @@ impl Connection {
             }
             let Poll::Ready(next) = next else { return false };
             self.clocks.last_in = Instant::now();
+            if std::mem::take(&mut self.session.unconfirmed) {
+                self.session.hub.sessions.confirm(&self.session.hold);
+            }
             match next {
                 None => return true,
                 Some(Ok(Message::Text(text))) => self.session.on_text(&text),
@@ -386,8 +456,16 @@ impl Connection {
             if again {
                 return Poll::Ready(None);
             }
+            let look = self.session.standing.next();
+            if look.is_some_and(|at| now >= at) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let c = &mut self.clocks;
             let mut next = c.next_hb.min(c.last_in + 2 * hb);
+            if let Some(look) = look {
+                next = next.min(look);
+            }
             if waiting {
                 next = next.min(c.moved + stall);
             }
@@ -424,6 +502,17 @@ impl Connection {
 
     /// Sends what is queued, then the close frame, and waits for the client's.
     async fn goodbye(&mut self, close: Close) {
+        if close == Close::TakenOver {
+            // Nothing more of it: the new connection goes on where its client says.
+            self.session.out = Outbox::default();
+            let sent = timeout(FENCE_WAIT, self.send_close(close)).await;
+            self.session.goodbye();
+            if !matches!(sent, Ok(Ok(()))) {
+                return;
+            }
+            while let Some(Ok(_)) = self.socket.next().await {}
+            return;
+        }
         if close == Close::Restart {
             let deadline = self.session.hub.config.drain.as_millis() as u64;
             self.session.out.write(|o| reply::drain(o, deadline, (0, 8_000)));
@@ -433,11 +522,15 @@ impl Connection {
                 return;
             }
         }
-        let frame = CloseFrame { code: CloseCode::from(close.code()), reason: Utf8Bytes::from_static(close.name()) };
-        if self.socket.close(Some(frame)).await.is_err() {
+        if self.send_close(close).await.is_err() {
             return;
         }
         // Until the client's close frame, or the caller's patience ends.
         while let Some(Ok(_)) = self.socket.next().await {}
+    }
+
+    async fn send_close(&mut self, close: Close) -> Result<(), WsError> {
+        let frame = CloseFrame { code: CloseCode::from(close.code()), reason: Utf8Bytes::from_static(close.name()) };
+        self.socket.close(Some(frame)).await
     }
 }

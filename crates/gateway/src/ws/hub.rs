@@ -8,10 +8,12 @@ use wholetape_model::Topic;
 use wholetape_tape::history::History;
 use wholetape_tape::{Tape, TapeError, WakeSet};
 
+use crate::auth::authority::Authority;
 use crate::config::GatewayConfig;
 use crate::lock;
 use crate::stats::GatewayStats;
 use crate::ws::past::Readers;
+use crate::ws::sessions::Sessions;
 use crate::ws::stream::{Rings, Stream};
 
 /// Records taken from one topic before the next has its turn.
@@ -28,8 +30,11 @@ pub(crate) struct Hub {
     pub epoch: Arc<str>,
     pub config: GatewayConfig,
     pub stats: Arc<GatewayStats>,
+    /// Judges credentials, where keys are configured.
+    pub auth: Option<Arc<Authority>>,
     /// Reads what the tape let go, where somebody keeps it.
     pub past: Option<Arc<Readers>>,
+    pub sessions: Sessions,
     set: WakeSet,
     token: AtomicU64,
     streams: Mutex<Streams>,
@@ -37,12 +42,19 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
-    pub fn new(tape: Tape, history: Option<Arc<dyn History>>, config: GatewayConfig, stats: Arc<GatewayStats>) -> Self {
+    pub fn new(
+        tape: Tape,
+        history: Option<Arc<dyn History>>,
+        config: GatewayConfig,
+        auth: Option<Arc<Authority>>,
+        stats: Arc<GatewayStats>,
+    ) -> Self {
         let epoch = tape.epoch().into();
         let (set, token, streams) = (WakeSet::new(), AtomicU64::new(0), Mutex::default());
         let rings = Arc::new(Rings::new(config.ring_bytes, config.rings_bytes));
         let past = history.map(|h| Arc::new(Readers::new(h, &config, stats.clone())));
-        Self { tape, epoch, config, stats, past, set, token, streams, rings }
+        let sessions = Sessions::new(config.session_ttl, config.sessions_max);
+        Self { tape, epoch, config, stats, auth, past, sessions, set, token, streams, rings }
     }
 
     /// A number that names one subscription (or stream) in this process: members of a stream come from many connections.

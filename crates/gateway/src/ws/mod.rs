@@ -6,6 +6,7 @@
 //! - [`subscription`]: one client's cursor in one topic;
 //! - [`past`]: what the tape let go, read by workers;
 //! - [`connection`]: one socket: ops, timers, and what is written when;
+//! - [`sessions`]: what a client had subscribed to, kept for a while; [`resume`]: taking it over; [`secret`]: their names and secrets;
 //! - [`upgrade`]: the handshake;
 //! - [`bucket`]: the rate of ops;
 //! - [`inbound`]: unfinished frames and endless messages.
@@ -18,6 +19,9 @@ pub(crate) mod hub;
 pub(crate) mod inbound;
 pub(crate) mod ops;
 pub(crate) mod past;
+pub(crate) mod resume;
+pub(crate) mod secret;
+pub(crate) mod sessions;
 pub(crate) mod start;
 pub(crate) mod stream;
 pub(crate) mod subscription;

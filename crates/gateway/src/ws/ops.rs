@@ -19,11 +19,14 @@ const LAG: u64 = 10_000;
 impl Session {
     /// Takes one text frame.
     pub fn on_text(&mut self, text: &str) {
+        if !self.hears(text) {
+            return;
+        }
         match op::parse(text) {
             Err(e) => self.refuse(&e),
             Ok(all) => {
                 for parsed in all {
-                    if self.closing.is_some() {
+                    if self.closing.is_some() || self.hold.is_fenced() {
                         return;
                     }
                     self.hub.stats.ops_total.fetch_add(1, Ordering::Relaxed);
@@ -46,6 +49,9 @@ impl Session {
             self.error(&Error { id, code: Code::RateLimited, msg: "too many ops", path, topic, retry_ms });
             return self.violation();
         }
+        if !self.admits(id, &op) {
+            return;
+        }
         match op {
             Op::Hello { batch, linger_ms, num } => {
                 if num.as_deref() == Some("scaled") {
@@ -64,7 +70,9 @@ impl Session {
             Op::Sub(sub) => self.on_sub(id, &sub),
             Op::Unsub { topic } => self.on_unsub(id, &topic),
             Op::Resync { topic, pos } => self.on_resync(id, &topic, pos),
+            Op::Resume(resume) => self.on_resume(id, *resume),
             Op::Ack(all) => self.on_ack(id, &all),
+            Op::Auth(auth) => self.on_auth(id, auth),
             Op::Unserved(op) => self.on_unserved(id, op),
         }
     }
@@ -116,9 +124,7 @@ impl Session {
                     let terms = Terms { ch: self.channels, slow, lag: sub.lag.unwrap_or(LAG), inflight };
                     let (past, set) = (self.hub.past.clone(), self.set.clone());
                     let s = Subscription::new(stream, token, terms, past, set, Asked::Sub(id), sub.from.clone());
-                    self.subs.insert(token, s);
-                    self.by_topic.insert(topic, token);
-                    self.hub.stats.subscriptions.fetch_add(1, Ordering::Relaxed);
+                    self.keep(topic, token, s);
                 }
                 Err(e) => {
                     tracing::warn!(topic = %topic, error = %e, "cannot follow a topic");
@@ -131,16 +137,23 @@ impl Session {
     /// The topics that a name or pattern means, without those subscribed already.
     fn expand(&self, name: &str) -> Result<Vec<Topic>, (Code, &'static str)> {
         const NONE: (Code, &str) = (Code::NoSuchTopic, "no such topic on the tape (yet)");
+        const FORBIDDEN: (Code, &str) = (Code::Forbidden, "these credentials may not read it");
         const TWICE: (Code, &str) = (Code::AlreadySubscribed, "already subscribed: unsub or resync");
         if !name.contains('*') {
             let topic = Topic::parse(name).map_err(|_| NONE)?;
             if self.by_topic.contains_key(&topic) {
                 return Err(TWICE);
             }
+            // Before it is looked for: whether there is such a topic is not told either.
+            if !self.standing.may_read(&topic) {
+                return Err(FORBIDDEN);
+            }
             return if self.hub.tape.head(&topic).is_some() { Ok(vec![topic]) } else { Err(NONE) };
         }
         let mut found: Vec<Topic> =
             self.hub.tape.topics().into_iter().map(|t| t.topic).filter(|t| matches(name, t.as_str())).collect();
+        // What may not be read is as if it were not there.
+        found.retain(|t| self.standing.may_read(t));
         if found.is_empty() {
             return Err(NONE);
         }
@@ -191,8 +204,6 @@ impl Session {
 
     fn on_unserved(&mut self, id: Option<u64>, op: &'static str) {
         let (code, msg) = match op {
-            "resume" => (Code::SessionUnknown, "sessions are not kept: send `sub` with your positions"),
-            "auth" => (Code::TokenInvalid, "this server has no credentials: topics are read without"),
             "pub" => (Code::PubRejected, "this build takes no publications"),
             _ => (Code::UnknownOp, "this build does not serve this op"),
         };
@@ -208,7 +219,7 @@ impl Session {
         self.error(&Error { id, code, msg, path: None, topic: Some(topic), retry_ms: None });
     }
 
-    fn unserved(&mut self, id: Option<u64>, path: &str, msg: &str, topic: Option<&str>) {
+    pub fn unserved(&mut self, id: Option<u64>, path: &str, msg: &str, topic: Option<&str>) {
         self.error(&Error { id, code: Code::Schema, msg, path: Some(path), topic, retry_ms: None });
     }
 
@@ -222,6 +233,7 @@ impl Session {
         self.violations += 1;
         if self.violations >= self.hub.config.violations_max {
             self.closing = Some(Close::Abuse);
+            self.ban();
         }
     }
 }
@@ -250,7 +262,7 @@ fn unserved_option(sub: &Sub, history: bool) -> Option<(&'static str, &'static s
 }
 
 /// `*` stands for any text, also none.
-fn matches(pattern: &str, name: &str) -> bool {
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(mut rest) = parts.next().and_then(|first| name.strip_prefix(first)) else { return false };
     let mut parts: Vec<&str> = parts.collect();

@@ -9,7 +9,7 @@ use crate::ws::book::{BookState, Whole, is_checkpoint};
 use crate::ws::past::Begin;
 
 /// A longer replay is announced as this many messages: counting is not worth more.
-const COUNTED_MAX: u64 = 1_024;
+pub(crate) const COUNTED_MAX: u64 = 1_024;
 
 /// The book at some seq, built for one subscription.
 pub(crate) type Built = Box<BookState>;
@@ -103,22 +103,23 @@ fn beyond(head: u64) -> Start {
     Start::Refused(format!("the position is beyond the head {head}"))
 }
 
-/// Messages in the log behind `seq`, counted up to [`COUNTED_MAX`]. Seqs would not do: a mark over a power loss covers a million
+/// Messages in the log behind `seq`, counted up to `most` ([`COUNTED_MAX`] at most). Seqs would not do: a mark over a power loss covers a million
 /// of them, a checkpoint is no message, and PROTOCOL §6 promises that at least as many follow.
 ///
 /// # Errors
 /// When the tape cannot be read.
-pub(crate) fn messages_behind(tape: &Tape, topic: &Topic, seq: u64) -> Result<u64, TapeError> {
+pub(crate) fn messages_behind(tape: &Tape, topic: &Topic, seq: u64, most: u64) -> Result<u64, TapeError> {
+    let most = most.min(COUNTED_MAX);
     let mut reader = tape.reader(topic, TapeFrom::Seq(seq), ReaderOptions::default())?;
     let (mut n, mut batch) = (0, Vec::new());
-    while n < COUNTED_MAX && reader.poll_next(&mut batch, 256) > 0 {
+    while n < most && reader.poll_next(&mut batch, 256) > 0 {
         let all_read = batch.iter().all(|d| matches!(d, Delivery::Record(_)));
         n += batch.drain(..).filter(|d| matches!(d, Delivery::Record(r) if !is_checkpoint(&r.record()))).count() as u64;
         if !all_read {
             break; // What follows a hole may be a snapshot instead.
         }
     }
-    Ok(n.min(COUNTED_MAX))
+    Ok(n.min(most))
 }
 
 /// A client without state joins the log behind `seq`. A book needs a whole state first: the one at `seq` where the newest

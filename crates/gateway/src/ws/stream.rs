@@ -311,6 +311,11 @@ impl Inner {
         Next::Took
     }
 
+    /// Messages behind `position`, where the ring holds them all.
+    pub fn messages_behind(&self, position: u64) -> Option<u64> {
+        self.can_follow(position).then(|| (self.ring.len() - self.ring.partition_point(|f| f.seq <= position)) as u64)
+    }
+
     /// Whether a cursor at `position` can go on from the ring.
     pub fn can_follow(&self, position: u64) -> bool {
         if position >= self.at {

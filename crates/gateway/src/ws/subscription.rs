@@ -6,6 +6,7 @@
 
 mod acks;
 mod behind;
+mod resume;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use crate::stats::GatewayStats;
 use crate::ws::past::{Job, Readers, TimeJob};
 use crate::ws::start::{self, Older, Start};
 use crate::ws::stream::{Inner, Next, Stream};
-use acks::Acks;
+pub(crate) use acks::Acks;
 use behind::{Before, Behind};
 
 /// Messages that a subscription may write before another has its turn.
@@ -67,6 +68,8 @@ pub(crate) struct Terms {
 enum Phase {
     /// Waiting for the stream to be built.
     Opening(Asked, From),
+    /// Of a session that is being resumed: waits for the stream, and then for the session's one answer.
+    Resuming(From),
     Live,
     /// Reads the tape.
     Behind(Box<Behind>),
@@ -88,6 +91,8 @@ pub(crate) struct Subscription {
     /// It was told that it lags, and has not caught up since.
     noticed: bool,
     acks: Option<Acks>,
+    /// The state of the stream is to be told before anything else.
+    owes_snap: bool,
 }
 
 /// What a turn came to.
@@ -150,9 +155,36 @@ impl Subscription {
         asked: Asked,
         from: From,
     ) -> Self {
-        let phase = Phase::Opening(asked, from);
+        Self::in_phase(stream, token, terms, past, set, Phase::Opening(asked, from))
+    }
+
+    /// One that goes on with the rest of its session, once that was told where ([`Subscription::resume`]).
+    pub fn resuming(
+        stream: Arc<Stream>,
+        token: u64,
+        terms: Terms,
+        past: Option<Arc<Readers>>,
+        set: WakeSet,
+        from: From,
+    ) -> Self {
+        Self::in_phase(stream, token, terms, past, set, Phase::Resuming(from))
+    }
+
+    fn in_phase(
+        stream: Arc<Stream>,
+        token: u64,
+        terms: Terms,
+        past: Option<Arc<Readers>>,
+        set: WakeSet,
+        phase: Phase,
+    ) -> Self {
         let acks = terms.inflight.map(Acks::new);
-        Self { stream, token, terms, past, set, phase, position: 0, generation: 0, nowhere: None, noticed: false, acks }
+        let (position, generation, nowhere, noticed, owes_snap) = (0, 0, None, false, false);
+        Self { stream, token, terms, past, set, phase, position, generation, nowhere, noticed, acks, owes_snap }
+    }
+
+    pub const fn terms(&self) -> Terms {
+        self.terms
     }
 
     pub fn class(&self) -> Class {
@@ -162,6 +194,7 @@ impl Subscription {
     /// Starts again at `from`; until then nothing of the topic is sent.
     pub fn resync(&mut self, id: Option<u64>, from: From) {
         self.phase = Phase::Opening(Asked::Resync(id), from);
+        self.owes_snap = false;
         if let Some(acks) = &mut self.acks {
             acks.forget();
         }
@@ -173,7 +206,7 @@ impl Subscription {
     /// Why it cannot be, for people.
     pub fn acknowledge(&mut self, seq: u64) -> Result<bool, String> {
         let Some(acks) = &mut self.acks else { return Err("subscribed without `ack`".to_owned()) };
-        if !matches!(self.phase, Phase::Opening(..)) && seq > self.position {
+        if !matches!(self.phase, Phase::Opening(..) | Phase::Resuming(_)) && seq > self.position {
             return Err(format!("nothing beyond {} was sent", self.position));
         }
         Ok(acks.acknowledge(seq))
@@ -201,7 +234,7 @@ impl Subscription {
     /// Whether the client knows its position, so that a heartbeat may speak of it.
     pub const fn is_open(&self) -> bool {
         match &self.phase {
-            Phase::Opening(..) => false,
+            Phase::Opening(..) | Phase::Resuming(_) => false,
             Phase::Past(past) => past.asked.is_none(),
             Phase::Live | Phase::Behind(_) => true,
         }
@@ -213,6 +246,17 @@ impl Subscription {
             let (asked, from) = (*asked, from.clone());
             let older = if self.past.is_some() { Older::Ask } else { Older::Nobody };
             return self.open(asked, &from, older, out, stats);
+        }
+        if matches!(self.phase, Phase::Resuming(_)) {
+            return Turn::Idle;
+        }
+        if std::mem::take(&mut self.owes_snap) {
+            let stream = self.stream.clone();
+            let inner = stream.lock();
+            self.generation = inner.generation;
+            self.snap(&inner, &stream, out);
+            self.position = inner.at;
+            return Turn::More;
         }
         if let Some(acks) = self.acks.as_mut().filter(|acks| acks.room() == 0) {
             stats.ack_pauses_total.fetch_add(u64::from(acks.pauses()), Ordering::Relaxed);
@@ -226,7 +270,7 @@ impl Subscription {
         match &self.phase {
             Phase::Behind(_) => self.read_own(out, budget, stats),
             Phase::Past(_) => self.read_past(out, budget, stats),
-            Phase::Opening(..) | Phase::Live => self.read_ring(out, budget, stats),
+            Phase::Opening(..) | Phase::Resuming(_) | Phase::Live => self.read_ring(out, budget, stats),
         }
     }
 
@@ -253,7 +297,7 @@ impl Subscription {
                     asked,
                     at,
                     None,
-                    if stateful { Resumed::Snap } else { Resumed::Replay { n: 0 } },
+                    if stateful { Resumed::Snap } else { Resumed::Replay { n: 0, seq: Some(at) } },
                     out,
                     stats,
                 );
@@ -264,11 +308,13 @@ impl Subscription {
             Start::Log { seq, snap } => {
                 let how = match (&snap, asked) {
                     (Some(_), _) => Resumed::Snap,
-                    (None, Asked::Sub(_)) => Resumed::Replay { n: 0 },
-                    (None, Asked::Resync(_)) => match start::messages_behind(&stream.tape, topic, seq) {
-                        Ok(n) => Resumed::Replay { n },
-                        Err(e) => return self.failed(&e, Some(asked)),
-                    },
+                    (None, Asked::Sub(_)) => Resumed::Replay { n: 0, seq: None },
+                    (None, Asked::Resync(_)) => {
+                        match start::messages_behind(&stream.tape, topic, seq, start::COUNTED_MAX) {
+                            Ok(n) => Resumed::Replay { n, seq: None },
+                            Err(e) => return self.failed(&e, Some(asked)),
+                        }
+                    }
                 };
                 self.answer(asked, seq, None, how, out, stats);
                 if let Some(book) = snap {
@@ -280,7 +326,7 @@ impl Subscription {
                 let to = then_log.unwrap_or(at);
                 let missed = (from <= to).then_some(Missed { from, to, why });
                 let snaps = then_log.is_none() && stateful;
-                let how = if snaps { Resumed::Snap } else { Resumed::Replay { n: 0 } };
+                let how = if snaps { Resumed::Snap } else { Resumed::Replay { n: 0, seq: Some(to) } };
                 self.answer(asked, to, missed, how, out, stats);
                 if snaps {
                     self.snap(&inner, &stream, out);

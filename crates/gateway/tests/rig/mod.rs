@@ -100,6 +100,11 @@ pub fn snapshot(n: u64) -> View<'static> {
     book(BookAction::Snapshot, n, &[level(1_000, 5), level(999, 7)], &[level(1_001, 3)])
 }
 
+/// For clients that do not read for as long as the machine takes: it is not their heartbeat that is tried.
+pub fn patient(config: GatewayConfig) -> GatewayConfig {
+    GatewayConfig { hb: Duration::from_secs(150), stall: Duration::from_secs(300), ..config }
+}
+
 impl Rig {
     pub async fn new() -> Self {
         Self::with(GatewayConfig::default(), TapeConfig::default()).await

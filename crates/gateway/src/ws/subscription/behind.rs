@@ -194,12 +194,12 @@ impl Subscription {
                 Some(Item::Missed { to, why }) => self.skip_to(to, why, out, stats),
                 Some(Item::Begin { seq, missed, n }) => {
                     if let Some((asked, _)) = past.asked.take() {
-                        self.answer(asked, seq, missed, Resumed::Replay { n }, out, stats);
+                        self.answer(asked, seq, missed, Resumed::Replay { n, seq: None }, out, stats);
                     }
                 }
                 Some(Item::AsOf { seq, state }) => {
                     if let Some((asked, _)) = past.asked.take() {
-                        self.answer(asked, seq, None, Resumed::Replay { n: 0 }, out, stats);
+                        self.answer(asked, seq, None, Resumed::Replay { n: 0, seq: None }, out, stats);
                     }
                     break self.fall_behind(seq, state);
                 }

@@ -1,0 +1,96 @@
+//! What somebody may: patterns of topic names.
+//!
+//! Grants are layers, and a topic must pass each: a token never gives more than the key that signed it has.
+
+use std::sync::Arc;
+
+use wholetape_wire::TOPIC_LEN_MAX;
+
+use crate::ws::ops::matches;
+
+/// Patterns of one key, token or configuration, at most.
+const PATTERNS_MAX: usize = 256;
+
+/// Topics by verb. `*` stands for any text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Patterns {
+    pub read: Vec<String>,
+    pub publish: Vec<String>,
+}
+
+impl Patterns {
+    /// # Errors
+    /// One line: which pattern is none.
+    pub fn new(read: Vec<String>, publish: Vec<String>) -> Result<Self, String> {
+        if read.len() + publish.len() > PATTERNS_MAX {
+            return Err(format!("more than {PATTERNS_MAX} patterns"));
+        }
+        for pattern in read.iter().chain(&publish) {
+            let fits = |b: u8| b.is_ascii_alphanumeric() || b"._%-*".contains(&b);
+            if pattern.is_empty() || pattern.len() > TOPIC_LEN_MAX || !pattern.bytes().all(fits) {
+                let start: String = pattern.chars().take(64).collect();
+                return Err(format!("{start:?} is no topic, nor a pattern like trade.* or *.BINANCE"));
+            }
+        }
+        Ok(Self { read, publish })
+    }
+}
+
+/// What a principal may.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Grants(Vec<Arc<Patterns>>);
+
+impl Grants {
+    pub fn of(layers: impl IntoIterator<Item = Arc<Patterns>>) -> Self {
+        Self(layers.into_iter().collect())
+    }
+
+    pub fn may_read(&self, topic: &str) -> bool {
+        !self.0.is_empty() && self.0.iter().all(|layer| layer.read.iter().any(|p| matches(p, topic)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layer(read: &[&str]) -> Arc<Patterns> {
+        Arc::new(Patterns::new(read.iter().map(|p| (*p).to_owned()).collect(), Vec::new()).unwrap())
+    }
+
+    #[test]
+    fn every_layer_must_allow() {
+        let key = layer(&["trade.*", "book.*.BINANCE"]);
+        let token = layer(&["*.BINANCE"]);
+        let both = Grants::of([key.clone(), token]);
+        for (topic, alone, narrowed) in [
+            ("trade.A.BINANCE", true, true),
+            ("trade.A.OKX", true, false),
+            ("book.A.BINANCE", true, true),
+            ("book.A.OKX", false, false),
+            ("trade-raw.A.BINANCE", false, false),
+        ] {
+            assert_eq!(Grants::of([key.clone()]).may_read(topic), alone, "{topic}");
+            assert_eq!(both.may_read(topic), narrowed, "{topic}");
+        }
+        assert!(!Grants::default().may_read("trade.A.BINANCE"), "nobody may nothing");
+    }
+
+    #[test]
+    fn patterns_are_checked() {
+        for bad in ["", "a b", "trade.ä", "trade.*\n"] {
+            assert!(Patterns::new(vec![bad.to_owned()], Vec::new()).unwrap_err().contains("no topic"), "{bad:?}");
+        }
+        assert!(Patterns::new(vec!["*".into(); 257], Vec::new()).is_err());
+    }
+
+    proptest::proptest! {
+        /// A layer more never allows more.
+        #[test]
+        fn layers_only_narrow(a in "[ab*.]{1,4}", b in "[ab*.]{1,4}", topic in "[ab.]{1,6}") {
+            let (a, b) = (layer(&[a.as_str()]), layer(&[b.as_str()]));
+            let both = Grants::of([a.clone(), b.clone()]).may_read(&topic);
+            proptest::prop_assert_eq!(both, Grants::of([a]).may_read(&topic) && Grants::of([b]).may_read(&topic));
+        }
+    }
+}
