@@ -7,7 +7,7 @@
 //! - [`nonces`]: those that were used;
 //! - [`authority`]: judges credentials, follows the file;
 //! - [`standing`]: one connection's principal, from first message to expiry;
-//! - [`write`]: new keys and revocations.
+//! - [`mod@write`]: new keys and revocations.
 //!
 //! Invariants:
 //! - Where keys are configured, nothing of a topic is told to anyone who may not read it: not its data, nor its name.
