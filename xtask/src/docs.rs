@@ -19,7 +19,7 @@ pub fn steps(steps: &mut Steps) {
 }
 
 /// The quick one alone.
-pub fn links_step(steps: &mut Steps) {
+fn links_step(steps: &mut Steps) {
     steps.step("links in Markdown files", || {
         let mut found = Vec::new();
         for file in markdown_files()? {

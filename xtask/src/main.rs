@@ -145,7 +145,7 @@ fn chore(chore: Chore) -> Result<()> {
             deny::steps(&mut steps, false);
             steps.step("lints", || proven(lints()));
             if fast {
-                docs::links_step(&mut steps);
+                docs::steps(&mut steps);
             } else {
                 test(&mut steps);
             }
