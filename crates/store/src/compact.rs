@@ -58,8 +58,8 @@ pub(crate) fn day_and(
 /// # Errors
 /// As [`day`].
 pub(crate) fn anew(catalog: &mut Catalog, topic: &str, table: Table, day: i64) -> Result<(), StoreError> {
-    let of = |p: &&Part| p.topic == topic && p.table == table.as_str() && p.day == day;
-    let sealed = catalog.state().parts.values().filter(of).all(|p| p.sealed);
+    let of = |p: &&Part| p.table == table.as_str();
+    let sealed = catalog.state().parts.of_day(topic, day).filter(of).all(|p| p.sealed);
     make(catalog, topic, table, day, Rows::default(), sealed, (true, Change::default()))?;
     Ok(())
 }
@@ -74,8 +74,8 @@ fn make(
     seal: bool,
     (anyway, mut change): (bool, Change),
 ) -> Result<u64, StoreError> {
-    let of = |p: &&Part| p.topic == topic && p.table == table.as_str() && p.day == day;
-    let mut parts: Vec<Part> = catalog.state().parts.values().filter(of).cloned().collect();
+    let of = |p: &&Part| p.table == table.as_str();
+    let mut parts: Vec<Part> = catalog.state().parts.of_day(topic, day).filter(of).cloned().collect();
     parts.sort_unstable_by_key(|p| p.from);
     if !anyway && late.is_empty() && (parts.is_empty() || parts.len() == 1 && parts[0].sealed == seal) {
         return Ok(0);
@@ -146,8 +146,8 @@ fn repeats(
     if !is_named {
         return Ok(Seqs::default());
     }
-    let earlier = |p: &&Part| p.topic == topic && p.table == table.as_str() && p.day < day;
-    let earlier = catalog.state().parts.values().filter(earlier).collect();
+    let earlier = |p: &&Part| p.table == table.as_str() && p.day < day;
+    let earlier = catalog.state().parts.of_topic(topic).filter(earlier).collect();
     let (disk, data, parts) = (&*catalog.disk, catalog.data(), parts.iter().collect());
     repeats::Among { disk, data, day, parts, late, earlier }.repeats()
 }
@@ -238,8 +238,8 @@ pub fn told(
     if table != Table::Definition {
         return Ok(None);
     }
-    let of = |p: &&Part| p.topic == topic && p.table == table.as_str() && p.to < ts.0;
-    let Some(part) = state.parts.values().filter(of).max_by_key(|p| p.to) else { return Ok(None) };
+    let of = |p: &&Part| p.table == table.as_str() && p.to < ts.0;
+    let Some(part) = state.parts.of_topic(topic).filter(of).max_by_key(|p| p.to) else { return Ok(None) };
     let (mut reader, mut rows) = (PartReader::open(disk, data, part)?, Rows::default());
     let mut last = None;
     while reader.next(&mut rows)? {

@@ -74,8 +74,8 @@ impl Stored {
     /// A file that is damaged or not there; trades whose ids do not count: between two of them nothing is known to be missing,
     /// and they are found by [`Happened`] alone.
     pub fn open(catalog: &Catalog, topic: &Topic, table: Table, (lo, hi): (u64, u64)) -> Result<Self, StoreError> {
-        let of = |p: &&Part| p.topic == topic.as_str() && p.table == table.as_str();
-        if catalog.state().parts.values().filter(of).any(repeats::may_have) {
+        let of = |p: &&Part| p.table == table.as_str();
+        if catalog.state().parts.of_topic(topic.as_str()).filter(of).any(repeats::may_have) {
             return Err(StoreError::Loose(topic.clone()));
         }
         // A bar is received when it is over.
@@ -84,7 +84,8 @@ impl Stored {
             Some((first, last)) => first <= hi && last >= lo,
             None => u64::try_from(p.to).is_ok_and(|to| to >= lo) && p.from <= over,
         };
-        let mut parts: Vec<Part> = catalog.state().parts.values().filter(of).filter(may).cloned().collect();
+        let mut parts: Vec<Part> =
+            catalog.state().parts.of_topic(topic.as_str()).filter(of).filter(may).cloned().collect();
         parts.sort_unstable_by_key(|p| p.from);
         let column = if table == Table::BarUpdate { "open_ts" } else { "trade_id" };
         let mut groups = Vec::new();
@@ -204,8 +205,8 @@ pub type Next<'a> = &'a mut dyn FnMut(&mut dyn FnMut(&Row<'_>) -> Result<(), Sto
 /// # Errors
 /// A day that is not sealed; what `rows` fails with; a full disk. Nothing of the day holds then.
 pub fn day(catalog: &mut Catalog, of: &Day<'_>, need: Need, rows: Next<'_>) -> Result<Added, StoreError> {
-    let is = |p: &&Part| p.topic == of.topic.as_str() && p.table == of.table.as_str() && p.day == of.day;
-    let mut old: Vec<Part> = catalog.state().parts.values().filter(is).cloned().collect();
+    let is = |p: &&Part| p.table == of.table.as_str();
+    let mut old: Vec<Part> = catalog.state().parts.of_day(of.topic.as_str(), of.day).filter(is).cloned().collect();
     old.sort_unstable_by_key(|p| p.from);
     if let Some(open) = old.iter().find(|p| !p.sealed) {
         let path = catalog.data().join(open.files.first().map_or("", |f| f.path.as_str()));

@@ -7,6 +7,7 @@
 //!
 //! Invariants: numbers of commits and parts only grow; a line that is torn can only be the last one, and is cut off.
 
+mod parts;
 mod tail;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use wholetape_tape::{Access, Disk, DiskFile};
 
+pub use parts::{Parts, subject};
 pub use tail::Tail;
 
 use crate::seqs::Seqs;
@@ -186,7 +188,7 @@ pub struct Change {
 #[derive(Debug, Clone, Default)]
 pub struct State {
     pub catalog: String,
-    pub parts: BTreeMap<u64, Part>,
+    pub parts: Parts,
     pub live: BTreeMap<String, i64>,
     pub digits: BTreeMap<String, (u8, u8)>,
     pub retired: BTreeMap<String, Seqs>,
@@ -199,6 +201,8 @@ pub struct State {
     /// A commit whose folders may not have changed places yet: its number, what it added, and the paths that it took away.
     pub pending: Option<(u64, Vec<Part>, Vec<Part>)>,
     pub commits: u64,
+    /// Day and instrument (or line) of which something is stored that its certificate, if there is one, does not speak of.
+    uncertified: BTreeSet<(i64, String)>,
     next_part: u64,
 }
 
@@ -208,13 +212,16 @@ impl State {
             Line::Head { catalog, .. } => self.catalog = catalog,
             Line::Commit { n, add, remove, live, digits, swap, retired, let_go, issued, repin, repinned } => {
                 self.commits = n;
-                let gone: Vec<Part> = remove.iter().filter_map(|p| self.parts.remove(p)).collect();
+                let gone: Vec<Part> = remove.iter().filter_map(|p| self.parts.remove(*p)).collect();
+                let mut touched: BTreeSet<(i64, String)> = BTreeSet::new();
+                touched.extend(gone.iter().chain(&add).map(|p| (p.day, subject(&p.topic).to_owned())));
+                touched.extend(issued.iter().map(|i| (i.day, i.subject.clone())));
                 if swap {
                     self.pending = Some((n, add.clone(), gone));
                 }
                 for part in add {
                     self.next_part = self.next_part.max(part.part + 1);
-                    self.parts.insert(part.part, part);
+                    self.parts.insert(part);
                 }
                 self.live.extend(live);
                 self.digits.extend(digits);
@@ -233,6 +240,9 @@ impl State {
                 for one in issued {
                     self.issued.entry(one.subject.clone()).or_default().insert(one.day, one);
                 }
+                for key in touched {
+                    self.judge(key);
+                }
             }
             Line::Done { n } => {
                 if self.pending.as_ref().is_some_and(|p| p.0 == n) {
@@ -240,6 +250,24 @@ impl State {
                 }
             }
         }
+    }
+
+    /// Notes whether all that is stored of an instrument-day is in its certificate.
+    fn judge(&mut self, key: (i64, String)) {
+        let issued = self.issued.get(&key.1).and_then(|days| days.get(&key.0));
+        let mut held = self.parts.topics_about(&key.1).flat_map(|topic| self.parts.of_day(topic, key.0));
+        let is_new = held.any(|p| issued.is_none_or(|i| !i.parts.contains(&p.part)));
+        drop(held);
+        if is_new {
+            self.uncertified.insert(key);
+        } else {
+            self.uncertified.remove(&key);
+        }
+    }
+
+    /// Instrument-days before `until` (a day) of which something is in no certificate; the oldest first.
+    pub fn uncertified_before(&self, until: i64) -> impl Iterator<Item = (&str, i64)> {
+        self.uncertified.range(..(until, String::new())).map(|(day, about)| (about.as_str(), *day))
     }
 
     /// The certificate that was issued last for an instrument: the next one names it.
@@ -256,8 +284,8 @@ impl State {
 
     /// A state that knows these parts alone, for readers.
     #[must_use]
-    pub fn of_parts(parts: BTreeMap<u64, Part>) -> Self {
-        Self { parts, ..Self::default() }
+    pub fn of_parts(parts: impl IntoIterator<Item = Part>) -> Self {
+        Self { parts: parts.into_iter().map(|p| (p.part, p)).collect(), ..Self::default() }
     }
 
     /// The seqs of each topic that are stored, or were.
@@ -269,6 +297,16 @@ impl State {
         }
         for (topic, seqs) in &self.retired {
             all.entry(topic).or_default().add_all(seqs);
+        }
+        all
+    }
+
+    /// Of one topic.
+    #[must_use]
+    pub fn stored_of(&self, topic: &str) -> Seqs {
+        let mut all = self.retired.get(topic).cloned().unwrap_or_default();
+        for part in self.parts.of_topic(topic) {
+            all.add_all(&part.seqs);
         }
         all
     }

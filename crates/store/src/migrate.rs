@@ -11,12 +11,11 @@ use serde::Serialize;
 
 use crate::StoreError;
 use crate::catalog::Catalog;
-use crate::cert::day::subject;
 use crate::cert::issue;
 use crate::cert::sign::Signer;
 use crate::columns::Dialect;
 use crate::compact;
-use crate::manifest::{FileRef, Part, Role, State};
+use crate::manifest::{FileRef, Part, Role, State, subject};
 use crate::names;
 use crate::table::Table;
 
@@ -85,8 +84,8 @@ pub fn all(
 ) -> Result<(Vec<Due>, u64), StoreError> {
     let all = due(catalog.state());
     for due in &all {
-        let of = |p: &&Part| p.topic == due.topic && p.table == due.table && p.day == due.at;
-        let mut files = catalog.state().parts.values().filter(of).flat_map(|p| &p.files);
+        let of = |p: &&Part| p.table == due.table;
+        let mut files = catalog.state().parts.of_day(&due.topic, due.at).filter(of).flat_map(|p| &p.files);
         if let Some(file) = files.find(|f| matches!(f.role, Role::V1 | Role::ViewV1) && !catalog.has(Dialect::V1)) {
             return Err(StoreError::NoDialect(catalog.data().join(&file.path)));
         }

@@ -235,7 +235,6 @@ impl Follower {
         if topics.len() == self.known.len() {
             return Ok(());
         }
-        let stored = self.catalog.state().stored();
         for state in topics {
             if self.known.contains_key(&state.topic) {
                 continue;
@@ -245,7 +244,7 @@ impl Follower {
                 continue;
             }
             let name = state.topic.as_str();
-            let seqs = stored.get(name).cloned().unwrap_or_default();
+            let seqs = self.catalog.state().stored_of(name);
             let floor = Ts(self.catalog.state().live.get(name).copied().unwrap_or(0));
             let stream = Stream::open(tape, state.topic.clone(), seqs, floor)?;
             self.known.insert(state.topic, self.streams.len());
@@ -363,17 +362,9 @@ impl Follower {
     /// Days that are over, and of which everything is stored, become one file each.
     fn seal(&mut self, now: Ts) -> Result<(), StoreError> {
         let due = now - self.pace.seal_after;
-        let mut days: BTreeMap<(String, String, i64), Vec<u64>> = BTreeMap::new();
-        for part in self.catalog.state().parts.values() {
-            if names::day_start(part.day + 1) <= due {
-                let key = (part.topic.clone(), part.table.clone(), part.day);
-                days.entry(key).or_default().push(part.part);
-            }
-        }
-        days.retain(|_, parts| {
-            parts.iter().any(|p| self.catalog.state().parts.get(p).is_some_and(|p| !p.sealed)) || parts.len() > 1
-        });
-        for (topic, table, day) in days.into_keys() {
+        // Days that begin before it are over where they end by it.
+        let days: Vec<_> = self.catalog.state().parts.loose_before(names::day_of(due)).cloned().collect();
+        for (day, topic, table) in days {
             let Ok(parsed) = Topic::parse(&topic) else { continue };
             let at = match self.known.get(&parsed) {
                 Some(at) => *at,
@@ -468,8 +459,8 @@ impl Follower {
         table: Table,
         record: &wholetape_model::Record<'_>,
     ) -> Result<Option<i64>, StoreError> {
-        let of = |p: &&Part| p.topic == topic.as_str() && p.table == table.as_str();
-        let mut parts: Vec<&Part> = self.catalog.state().parts.values().filter(of).collect();
+        let of = |p: &&Part| p.table == table.as_str();
+        let mut parts: Vec<&Part> = self.catalog.state().parts.of_topic(topic.as_str()).filter(of).collect();
         parts.sort_unstable_by_key(|p| p.from);
         let day = names::day_of(record.ts_event());
         if parts.is_empty() && self.catalog.state().is_let_go(topic.as_str(), day) {
@@ -567,8 +558,12 @@ impl Follower {
     }
 
     fn is_sealed(&self, topic: &Topic, table: Table, day: i64) -> bool {
-        let of = |p: &&Part| p.topic == topic.as_str() && p.table == table.as_str() && p.day == day;
-        self.catalog.state().parts.values().find(of).is_some_and(|p| p.sealed)
+        self.catalog
+            .state()
+            .parts
+            .of_day(topic.as_str(), day)
+            .find(|p| p.table == table.as_str())
+            .is_some_and(|p| p.sealed)
     }
 
     /// Writes rows that follow everything stored of their table: a part for each day.
@@ -584,8 +579,9 @@ impl Follower {
         if live.is_empty() && late.is_empty() {
             return Ok(());
         }
-        let of = |p: &&Part| p.topic == topic.as_str() && p.table == table.as_str();
-        let stored_to = self.catalog.state().parts.values().filter(of).map(|p| p.to).max();
+        let of = |p: &&Part| p.table == table.as_str();
+        let parts = &self.catalog.state().parts;
+        let stored_to = parts.of_topic(topic.as_str()).filter(of).map(|p| p.to).max();
         let mut merged = Rows::default();
         let low = stored_to.map_or(Ts::ZERO, |t| Ts(t + 1));
         let mut merge = Late::new(table, late, (low, Ts::MAX))?;
@@ -601,8 +597,7 @@ impl Follower {
         while at < merged.len() {
             let day = names::day_of(merged.ts_init(at));
             let end = (at..merged.len()).find(|i| names::day_of(merged.ts_init(*i)) != day).unwrap_or(merged.len());
-            let same_day = |p: &&Part| of(p) && p.day == day;
-            let before = self.catalog.state().parts.values().filter(same_day).map(|p| p.to).max();
+            let before = self.catalog.state().parts.of_day(topic.as_str(), day).filter(of).map(|p| p.to).max();
             let from = before.map_or(names::day_start(day), |t| Ts(t + 1));
             let of = Of { topic: topic.clone(), table, day, name: (from, merged.ts_init(end - 1)), sealed: false };
             let told = compact::told(

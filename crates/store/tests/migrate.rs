@@ -199,7 +199,7 @@ fn replay(dir: &Path) -> Result<u64, StoreError> {
     let disk: Arc<dyn wholetape_tape::Disk> = Arc::new(RealDisk);
     let state = Catalog::look(&*disk, dir)?;
     let mut rows = 0;
-    let all: Vec<Part> = state.parts.into_values().collect();
+    let all: Vec<Part> = state.parts.values().cloned().collect();
     for part in &all {
         let (mut reader, mut batch) = (wholetape_store::scan::PartReader::open(&*disk, dir, part)?, Rows::default());
         while reader.next(&mut batch)? {

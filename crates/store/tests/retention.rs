@@ -385,7 +385,7 @@ fn made(days: &[[Made; 3]]) -> State {
             if *certified {
                 listed.push(number);
             }
-            state.parts.insert(number, part);
+            state.parts.insert(part);
         }
         let issued = Issued {
             subject: "X.Y".into(),

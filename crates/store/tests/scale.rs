@@ -56,6 +56,7 @@ fn open(pace: Pace) -> (tempfile::TempDir, Tape, Lane, Follower) {
 fn many_files_and_many_topics_fit_into_memory() {
     many_files(if is_full() { 5_000 } else { 150 });
     many_topics(if is_full() { 1_000 } else { 40 });
+    many_commits(if is_full() { 10_000 } else { 200 }, 6);
     many_late_rows(if is_full() { 1_000_000 } else { 200_000 });
 }
 
@@ -140,6 +141,38 @@ fn many_files(files: u64) {
     assert_eq!(count(parts.values().collect()), files * 20);
     println!("{files} files: scanned with {scan} MiB, made one with {} MiB", peak());
     assert!(peak() < 512, "{files} files were compacted with {} MiB", peak());
+}
+
+/// Ten thousand topics that are stored by the hour: a commit costs as much with sixty thousand parts behind it as with none.
+fn many_commits(topics: u64, hours: u64) {
+    let hour = Duration::from_secs(3_600);
+    let (_dir, tape, mut lane, mut follower) = open(Pace::default());
+    let topics: Vec<Topic> =
+        (0..topics).map(|n| Topic::parse(&format!("quote.X{n}USDT-PERP.BINANCE")).unwrap()).collect();
+    let numbers: Vec<TopicNo> = topics.iter().map(|t| lane.topic(t).unwrap()).collect();
+    let start = T0 / DAY * DAY;
+    let mut took = Vec::new();
+    for n in 0..hours {
+        let now = start + n as i64 * hour.as_nanos() as i64 + 1;
+        for no in &numbers {
+            // One quote always: a finer price would have the day written anew.
+            put(&mut lane, *no, "quote", 7, now);
+        }
+        lane.commit().unwrap();
+        while follower.poll(&tape, Ts(now)).unwrap() {}
+        let began = std::time::Instant::now();
+        follower.flush(Ts(now)).unwrap();
+        took.push(began.elapsed());
+        assert_eq!(follower.catalog.state().parts.len() as u64, (n + 1) * numbers.len() as u64);
+    }
+    let began = std::time::Instant::now();
+    follower.tend(Ts(start + 2 * DAY)).unwrap();
+    let state = follower.catalog.state();
+    println!("{} topics by the hour: {took:?}; sealed and certified in {:?}", numbers.len(), began.elapsed());
+    assert_eq!(state.parts.len(), numbers.len());
+    assert!(state.parts.values().all(|p| p.sealed && p.rows == hours));
+    assert_eq!(state.issued.len(), numbers.len());
+    assert!(!is_full() || took[hours as usize - 1] < took[0] * 2, "commits grow slower: {took:?}");
 }
 
 fn many_topics(instruments: usize) {

@@ -5,8 +5,7 @@ use std::process::ExitCode;
 use serde_json::json;
 use wholetape_model::Ts;
 use wholetape_store::catalog::Catalog;
-use wholetape_store::cert::day::subject;
-use wholetape_store::manifest::Part;
+use wholetape_store::manifest::{Part, subject};
 use wholetape_store::{migrate, names};
 use wholetape_tape::RealDisk;
 

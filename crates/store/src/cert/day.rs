@@ -102,17 +102,11 @@ fn ppm(part: u64, whole: u64) -> u64 {
     if whole == 0 { 1_000_000 } else { u64::try_from(u128::from(part) * 1_000_000 / u128::from(whole)).unwrap_or(0) }
 }
 
-/// What a topic is about: the instrument, or the line.
-#[must_use]
-pub fn subject(topic: &str) -> &str {
-    topic.split_once('.').map_or("", |(_, id)| id)
-}
-
 /// The parts of one instrument and day, by topic and table.
 #[must_use]
 pub fn parts<'a>(state: &'a State, subject_: &str, day: i64) -> Vec<&'a Part> {
-    let of = |p: &&Part| p.day == day && subject(&p.topic) == subject_;
-    let mut parts: Vec<&Part> = state.parts.values().filter(of).collect();
+    let mut parts: Vec<&Part> =
+        state.parts.topics_about(subject_).flat_map(|topic| state.parts.of_day(topic, day)).collect();
     parts.sort_by(|a, b| (&a.topic, &a.table, a.from).cmp(&(&b.topic, &b.table, b.from)));
     parts
 }
@@ -129,9 +123,8 @@ pub fn marks(
     (from, to): (i64, i64),
 ) -> Result<Marks, StoreError> {
     let mut all = Marks::new();
-    let of =
-        |p: &&Part| p.table == Table::Gap.as_str() && (from..=to).contains(&p.day) && subject(&p.topic) == subject_;
-    for part in state.parts.values().filter(of) {
+    let of = |p: &&Part| p.table == Table::Gap.as_str() && (from..=to).contains(&p.day);
+    for part in state.parts.topics_about(subject_).flat_map(|topic| state.parts.of_topic(topic)).filter(of) {
         let read = PartFigures::read(disk, data, part)?;
         all.entry(part.topic.clone()).or_default().extend(read.marks);
     }

@@ -6,28 +6,29 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::day::{self, Day, parts, subject};
+use super::day::{self, Day, parts};
 use super::figures::PartFigures;
 use super::sign::Signer;
 use super::{Certificate, FORMAT, Summary, TopicFigures, file_name, folder, parse_name, root};
 use crate::StoreError;
 use crate::catalog::Catalog;
-use crate::manifest::{Change, Issued, Part, State};
+use crate::manifest::{Change, Issued, Part, State, subject};
 use crate::names;
 
 /// Instrument-days before `until` (a day) that are sealed and have no certificate of what is stored now.
 #[must_use]
 pub fn due(state: &State, until: i64) -> Vec<(String, i64)> {
-    let mut days: BTreeMap<(&str, i64), (bool, BTreeSet<(&str, &str)>, bool)> = BTreeMap::new();
-    for part in state.parts.values().filter(|p| p.day < until) {
-        let about = subject(&part.topic);
-        let (whole, tables, is_new) = days.entry((about, part.day)).or_insert((true, BTreeSet::new(), false));
-        *whole &= part.sealed && tables.insert((&part.topic, &part.table));
-        let issued = state.issued.get(about).and_then(|d| d.get(&part.day));
-        *is_new |= issued.is_none_or(|i| !i.parts.contains(&part.part));
-    }
-    let due = days.into_iter().filter(|(_, (whole, _, is_new))| *whole && *is_new);
-    due.map(|((about, day), _)| (about.to_owned(), day)).collect()
+    let is_whole = |about: &str, day: i64| {
+        let mut tables: BTreeSet<(&str, &str)> = BTreeSet::new();
+        parts(state, about, day).iter().all(|p| p.sealed && tables.insert((&p.topic, &p.table)))
+    };
+    let mut due: Vec<(String, i64)> = state
+        .uncertified_before(until)
+        .filter(|(about, day)| is_whole(about, *day))
+        .map(|(a, d)| (a.to_owned(), d))
+        .collect();
+    due.sort();
+    due
 }
 
 /// What the last look for certificates found.

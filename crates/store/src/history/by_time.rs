@@ -38,7 +38,7 @@ impl ByTime {
                 _ => (from, 0),
             };
             let range = Range { topics: vec![topic.clone()], from: begin.0, to: Ts::MAX };
-            let state = State::of_parts(stock.parts.iter().map(|p| (p.part, p.clone())).collect());
+            let state = State::of_parts(stock.parts.iter().cloned());
             let merge = Merge::open(&files.disk, &files.data, &state, &range, false)?;
             Ok(Self { merge, begin, upto })
         })

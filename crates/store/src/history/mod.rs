@@ -184,7 +184,7 @@ struct Stock {
 
 impl Stock {
     fn of(state: &State, topic: &str) -> Self {
-        let mut parts: Vec<Part> = state.parts.values().filter(|p| p.topic == topic).cloned().collect();
+        let mut parts: Vec<Part> = state.parts.of_topic(topic).cloned().collect();
         parts.sort_unstable_by_key(|p| (p.from, p.part));
         let mut held = Seqs::default();
         for part in &parts {

@@ -28,9 +28,9 @@ impl Happened {
     pub fn open(catalog: &Catalog, topic: &Topic, table: Table, (from, to): (Ts, Ts)) -> Result<Self, StoreError> {
         // A row is stored on the day when it was received: clocks differ, and what came late came later.
         let first = names::day_of(from) - 1;
-        let of = |p: &&Part| p.topic == topic.as_str() && p.table == table.as_str() && p.day >= first;
+        let of = |p: &&Part| p.table == table.as_str() && p.day >= first;
         let mut found = Self { parts: Vec::new(), from, to, rows: 0 };
-        for part in catalog.state().parts.values().filter(of) {
+        for part in catalog.state().parts.of_topic(topic.as_str()).filter(of) {
             let reader = PartReader::open(&*catalog.disk, catalog.data(), part)?;
             let may = |group: &usize| reader.events(*group).is_none_or(|(lo, hi)| lo < to.0 && hi >= from.0);
             let groups: Vec<usize> = (0..reader.groups()).filter(may).collect();

@@ -51,7 +51,7 @@ impl fmt::Display for Hole {
 pub fn holes(disk: &Arc<dyn Disk>, data: &Path, state: &State, range: &Range) -> Result<Vec<Hole>, StoreError> {
     let mut all = Vec::new();
     for topic in &range.topics {
-        let parts: Vec<&Part> = state.parts.values().filter(|p| p.topic == topic.as_str()).collect();
+        let parts: Vec<&Part> = state.parts.of_topic(topic.as_str()).collect();
         if parts.iter().any(|p| p.table == Table::Gap.as_str()) {
             let gaps = State::of_parts(gap_parts(&parts));
             let mut newest: BTreeMap<u64, (u64, Hole, GapState)> = BTreeMap::new();
@@ -78,8 +78,8 @@ pub fn holes(disk: &Arc<dyn Disk>, data: &Path, state: &State, range: &Range) ->
     Ok(all)
 }
 
-fn gap_parts(parts: &[&Part]) -> BTreeMap<u64, Part> {
-    parts.iter().filter(|p| p.table == Table::Gap.as_str()).map(|p| (p.part, (*p).clone())).collect()
+fn gap_parts<'a>(parts: &'a [&Part]) -> impl Iterator<Item = Part> + 'a {
+    parts.iter().filter(|p| p.table == Table::Gap.as_str()).map(|p| (*p).clone())
 }
 
 fn hole(topic: &str, gap: &Gap<&str>) -> Hole {

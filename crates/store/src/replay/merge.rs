@@ -70,8 +70,9 @@ impl Merge {
         let mut sources = Vec::new();
         let (from, to) = (range.from.0, range.to.0.saturating_sub(1));
         for (no, topic) in (0..).zip(&range.topics) {
-            let of = |p: &&crate::manifest::Part| p.topic == topic.as_str() && p.to >= from && p.from <= to;
-            let tables: BTreeSet<&str> = state.parts.values().filter(of).map(|p| p.table.as_str()).collect();
+            let of = |p: &&crate::manifest::Part| p.to >= from && p.from <= to;
+            let tables: BTreeSet<&str> =
+                state.parts.of_topic(topic.as_str()).filter(of).map(|p| p.table.as_str()).collect();
             for table in tables {
                 let (disk, data, table) = (disk.clone(), data.to_owned(), table.to_owned());
                 let wanted = Wanted { disk, data, topic: topic.as_str().to_owned(), table, from, to };

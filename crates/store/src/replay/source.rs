@@ -34,8 +34,8 @@ pub(super) struct Wanted {
 
 impl Wanted {
     fn parts(&self, state: &State) -> VecDeque<Part> {
-        let of = |p: &&Part| p.topic == self.topic && p.table == self.table && p.to >= self.from && p.from <= self.to;
-        let mut parts: Vec<Part> = state.parts.values().filter(of).cloned().collect();
+        let of = |p: &&Part| p.table == self.table && p.to >= self.from && p.from <= self.to;
+        let mut parts: Vec<Part> = state.parts.of_topic(&self.topic).filter(of).cloned().collect();
         parts.sort_unstable_by_key(|p| p.from);
         parts.into()
     }

@@ -17,8 +17,7 @@ pub use rules::{Keep, Kinds, Rule, Rules};
 
 use crate::StoreError;
 use crate::catalog::Catalog;
-use crate::cert::day::subject;
-use crate::manifest::Change;
+use crate::manifest::{Change, subject};
 
 /// What went.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

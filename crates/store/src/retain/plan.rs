@@ -6,8 +6,7 @@ use std::time::Duration;
 use wholetape_model::{Kind, Topic, Ts};
 
 use super::rules::Rules;
-use crate::cert::day::subject;
-use crate::manifest::{Part, Role, State};
+use crate::manifest::{Part, Role, State, subject};
 use crate::table::Table;
 
 /// A sealed day whose certificate cannot be issued goes without, so much later: a damaged file must not fill the disk.

@@ -18,10 +18,9 @@ use serde::Serialize;
 use wholetape_tape::Disk;
 
 use crate::StoreError;
-use crate::cert::day::subject;
 use crate::cert::{self, sign::Keys};
 use crate::columns::Dialect;
-use crate::manifest::{Manifest, State};
+use crate::manifest::{Manifest, State, subject};
 use crate::names;
 
 /// One difference.

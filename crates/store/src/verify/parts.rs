@@ -8,7 +8,7 @@ use super::certificates::{Newest, Read};
 use super::diff::diff;
 use super::{Report, Verify, named};
 use crate::cert::Certificate;
-use crate::cert::day::{self, Day, Marks, subject};
+use crate::cert::day::{self, Day, Marks};
 use crate::cert::figures::PartFigures;
 use crate::file::{self, Reader};
 use crate::manifest::{Part, Role, State};
@@ -21,8 +21,8 @@ impl Verify<'_> {
     pub(super) fn days(&self, state: &State, about: &str, newest: &Newest, sums: &mut Report) {
         let days: BTreeSet<i64> = state
             .parts
-            .values()
-            .filter(|p| subject(&p.topic) == about)
+            .topics_about(about)
+            .flat_map(|topic| state.parts.of_topic(topic))
             .map(|p| p.day)
             .chain(newest.keys().copied())
             .collect();
