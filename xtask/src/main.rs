@@ -9,9 +9,11 @@ mod clients;
 mod corpus;
 mod deny;
 mod docs;
+mod fanout;
 mod fuzz;
 mod graph;
 mod live;
+mod npm;
 mod page;
 mod purity;
 mod python;
@@ -20,6 +22,7 @@ mod running;
 mod sim;
 mod soak;
 mod steps;
+mod system;
 mod tools;
 mod tree;
 
@@ -88,6 +91,12 @@ enum Chore {
         full: bool,
         /// Only benchmarks whose name holds this.
         filter: Option<String>,
+    },
+    /// Measure what a delivered message costs the gateway, beside nats-server, `ws` and Socket.IO.
+    Fanout {
+        /// Seconds that count, for each server and load.
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
     },
     /// Run the release binary against simulated venues for hours, with trouble, and judge memory, handles, disk and truth.
     Soak(soak::Soak),
@@ -163,6 +172,7 @@ fn chore(chore: Chore) -> Result<()> {
         }
         Chore::Clients => clients::step(&mut steps),
         Chore::Live { venue, seconds } => return live::live(venue, seconds),
+        Chore::Fanout { seconds } => return fanout::fanout(seconds),
         Chore::Soak(args) => return soak::soak(&args),
         Chore::Bench { full, filter } => return bench::run_benches(full, filter.as_deref()),
         Chore::Sim { seeds, from, seed, jobs, sockets, class, dev } => {
