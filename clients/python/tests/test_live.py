@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ import pytest
 
 from link import Link, link
 from wholetape import (
-    Book, Client, Event, Message, Missed, Rows, ServerError, State, TopicState, records, to_pandas, to_polars,
+    Book, Client, Event, Message, Missed, Published, Rows, ServerError, State, TopicState, Unpublished, records, to_pandas,
+    to_polars,
 )
 
 URL = os.environ.get("WHOLETAPE_URL", "")
@@ -195,6 +197,29 @@ def test_refusals_are_events_and_states() -> None:
             Client("http://127.0.0.1/")
 
     within(10, test)
+
+
+def test_what_it_publishes_over_cuts_is_in_the_log_once_and_in_order() -> None:
+    async def test() -> None:
+        topic, many = f"c4.game.{uuid.uuid4().hex}", 60
+        async with cut(3_000) as (wire, client):
+            mids = [client.publish(topic, "drop", {"n": n}) for n in range(many)]
+            seqs: dict[str, int] = {}
+            async for event in client:
+                assert not isinstance(event, (Unpublished, ServerError)), event
+                if isinstance(event, Published):
+                    assert event.mid not in seqs, "told twice"
+                    seqs[event.mid] = event.answer["seq"]
+                    if len(seqs) == many:
+                        break
+            assert wire.cuts >= 2
+        assert [seqs[mid] for mid in mids] == list(range(1, many + 1))
+        async with Client(URL) as client:
+            client.subscribe(topic, "earliest")
+            log = await upto(client, topic, many)
+        assert [(e.message["data"]["event"], e.message["data"]["n"]) for e in log] == [("drop", n) for n in range(many)]
+
+    within(60, test)
 
 
 async def example(command: list[str], most: int, last: int) -> list[dict[str, Any]]:

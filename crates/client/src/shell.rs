@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::ClientConfig;
 use serde_json::Value;
@@ -121,7 +121,7 @@ impl Handle {
     /// # Errors
     /// [`Full`].
     pub fn publish(&self, topic: &str, event: &str, data: Value, if_seq: Option<u64>) -> Result<String, Full> {
-        let mid = format!("{:032x}", rand::random::<u128>());
+        let mid = name(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
         let publication = Publication { mid: mid.clone(), topic: topic.into(), event: event.into(), data, if_seq };
         self.act(|core, now| core.publish(now, publication))?;
         Ok(mid)
@@ -324,5 +324,26 @@ impl Task {
                 Action::Tell(event) => waiting.push_back(event),
             }
         }
+    }
+}
+
+/// A UUID of version 7 (RFC 9562): nobody else's, and it tells when it was made, so that a server that has forgotten it knows that it is old.
+fn name(since_1970: Duration) -> String {
+    let ms = since_1970.as_millis() & ((1 << 48) - 1);
+    let bits = ms << 80 | 7 << 76 | (rand::random::<u128>() & ((1 << 76) - 1));
+    let hex = format!("{:032x}", bits & !(3 << 62) | 2 << 62);
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_of_version_7_and_tell_their_time() {
+        let name = name(Duration::from_millis(0x017f_22e2_79b0));
+        assert!(name.starts_with("017f22e2-79b0-7") && name.len() == 36, "{name}");
+        assert!(matches!(name.as_bytes()[19], b'8' | b'9' | b'a' | b'b'), "{name}");
+        assert_ne!(name, super::name(Duration::from_millis(0x017f_22e2_79b0)));
     }
 }

@@ -6,6 +6,7 @@ use wholetape_wire::reply::Limits;
 
 use crate::auth::AuthConfig;
 use crate::auth::grants::Patterns;
+use crate::publish::PublishConfig;
 use crate::tls::TlsConfig;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +40,7 @@ pub struct GatewayConfig {
     /// Origins (`https://host`) allowed beside the page's own host; `*` allows all.
     pub origins: Vec<String>,
     pub auth: AuthConfig,
+    pub publish: PublishConfig,
     /// https and wss; `None`: plain.
     pub tls: Option<TlsConfig>,
     /// Encoded messages kept per subscribed topic, at most.
@@ -71,6 +73,7 @@ impl Default for GatewayConfig {
             upgrades_per_s: 10,
             origins: Vec::new(),
             auth: AuthConfig::default(),
+            publish: PublishConfig::default(),
             tls: None,
             ring_bytes: 4 << 20,
             rings_bytes: 64 << 20,
@@ -130,6 +133,21 @@ impl GatewayConfig {
         );
         let seats = auth.connections_per_principal;
         check(seats > 0, "auth.connections", seats.to_string(), "use 1 or more");
+        let publish = &self.publish;
+        check(
+            Patterns::new(Vec::new(), publish.anonymous.clone()).is_ok(),
+            "publish.anonymous",
+            format!("{:?}", publish.anonymous),
+            "write topics, or patterns like c4.*",
+        );
+        check(publish.names > 0, "publish.names", publish.names.to_string(), "use 1 or more");
+        check(publish.waiting > 0, "publish.waiting", publish.waiting.to_string(), "use 1 or more");
+        check(
+            publish.window >= Duration::from_secs(1),
+            "publish.window",
+            format!("{:?}", publish.window),
+            "use 1s or more",
+        );
         for origin in &self.origins {
             let good = origin == "*" || origin.starts_with("http://") || origin.starts_with("https://");
             check(good, "origins", origin.clone(), "write https://host, or * for all");

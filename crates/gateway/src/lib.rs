@@ -38,6 +38,7 @@ pub mod coverage;
 mod http;
 mod page;
 mod peers;
+pub mod publish;
 mod server;
 mod stats;
 pub mod tls;

@@ -82,6 +82,7 @@ pub(crate) async fn serve(
         if let Some(past) = &hub.past {
             past.end().await;
         }
+        hub.publisher.end().await;
     });
     if ended.await.is_err() {
         tracing::warn!("some connections did not end in time");

@@ -47,6 +47,21 @@ pub struct GatewayStats {
     pub bans_total: AtomicU64,
     /// Changed files of keys that could not be used.
     pub keys_failures_total: AtomicU64,
+    /// Publications that were written and confirmed.
+    pub publications_total: AtomicU64,
+    /// Confirmed again: they were sent again.
+    pub publications_repeated_total: AtomicU64,
+    /// The topic's head was another than `if_seq`.
+    pub publication_conflicts_total: AtomicU64,
+    pub publications_refused_total: AtomicU64,
+    /// Publications that wait for their group.
+    pub publications_waiting: AtomicU64,
+    /// Groups that were written, each with one wait for the disk.
+    pub publication_groups_total: AtomicU64,
+    /// Groups that could not be written, or not be made durable.
+    pub publish_failures_total: AtomicU64,
+    /// Names whose results are kept.
+    pub publication_names: AtomicU64,
     closes: Mutex<Vec<(u16, u64)>>,
 }
 
@@ -90,6 +105,14 @@ impl GatewayStats {
         one("gateway_auth_ended_total", c, "Connections whose credentials ended.", &self.auth_ended_total);
         one("gateway_bans_total", c, "Connections closed for abuse.", &self.bans_total);
         one("gateway_keys_failures_total", c, "Changed files of keys that cannot be used.", &self.keys_failures_total);
+        one("gateway_publications_total", c, "Publications written and confirmed.", &self.publications_total);
+        one("gateway_publications_repeated_total", c, "Publications sent again.", &self.publications_repeated_total);
+        one("gateway_publication_conflicts_total", c, "Heads that were not if_seq.", &self.publication_conflicts_total);
+        one("gateway_publications_refused_total", c, "Publications refused.", &self.publications_refused_total);
+        one("gateway_publications_waiting", g, "Publications that wait.", &self.publications_waiting);
+        one("gateway_publication_groups_total", c, "Groups written, one fsync each.", &self.publication_groups_total);
+        one("gateway_publish_failures_total", c, "Groups that the disk did not take.", &self.publish_failures_total);
+        one("gateway_publication_names", g, "Publications whose results are kept.", &self.publication_names);
         out.push_str("# HELP gateway_closes_total Connections closed, by code.\n# TYPE gateway_closes_total counter\n");
         for (code, n) in lock(&self.closes).iter() {
             let _ = writeln!(out, "gateway_closes_total{{code=\"{code}\"}} {n}");

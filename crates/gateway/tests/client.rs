@@ -19,6 +19,7 @@ use wholetape_gateway::GatewayConfig;
 use wholetape_model::{BookAction, RowFlags};
 use wholetape_tape::TapeConfig;
 use wholetape_wire::BookView;
+use wholetape_wire::reply::Limits;
 
 /// A link that cuts each connection after some bytes from the server (seldom before the largest batch, else nothing would ever come).
 /// It outlives the server, whose address changes.
@@ -133,6 +134,52 @@ async fn cut_again_and_again_nothing_is_lost_doubled_or_out_of_order() {
     assert_eq!(view.crc(), want.crc());
     let positions = client.close().await;
     assert_eq!(positions[TRADE], Cursor::Seq { epoch: rig.tape.epoch().to_owned(), seq: TRADES });
+}
+
+#[tokio::test]
+async fn what_it_publishes_over_a_link_that_is_cut_is_in_the_log_once_and_in_order() {
+    const ALL: usize = 300;
+    const GAME: &str = "c4.game.1";
+    let config = || {
+        let limits = Limits { ops_s: 10_000, ops_burst: 10_000, ..Limits::default() };
+        let mut config = GatewayConfig { limits, ..GatewayConfig::default() };
+        config.publish.anonymous = vec!["c4.*".into()];
+        config
+    };
+    let mut rig = Rig::with(config(), TapeConfig::default()).await;
+    let link = Link::new(rig.at, 4_000).await;
+    let ladder = Ladder { base_ms: 5, cap_ms: 20 };
+    let mut client = Client::builder(link.url()).with_ladder(ladder).start().unwrap();
+    let handle = client.handle();
+    let publish = |n: usize| handle.publish(GAME, "drop", json!({"n": n}), None).unwrap();
+    let mut mids: Vec<String> = (1..=ALL / 2).map(publish).collect();
+    let mut seqs = BTreeMap::new();
+    while seqs.len() < ALL {
+        match next(&mut client).await {
+            Event::Published { mid, answer } => {
+                assert!(seqs.insert(mid, answer["seq"].as_u64().unwrap()).is_none(), "told twice");
+                if seqs.len() == ALL / 2 {
+                    // The server dies as well, with what it knew.
+                    rig = Rig::open(rig.crash().await, config(), TapeConfig::default()).await;
+                    *link.to.lock().unwrap() = rig.at;
+                    mids.extend((ALL / 2 + 1..=ALL).map(publish));
+                }
+            }
+            Event::Unpublished { error, .. } | Event::Error(error) => panic!("{error}"),
+            _ => {}
+        }
+    }
+    let want: Vec<u64> = (1..=ALL as u64).collect();
+    assert_eq!(
+        mids.iter().map(|mid| seqs[mid]).collect::<Vec<_>>(),
+        want,
+        "confirmed in the order in which they were asked for"
+    );
+    let mut ws = rig.client().await;
+    ws.sub(GAME, json!("earliest")).await;
+    let log: Vec<u64> = ws.apply(ALL).await.iter().map(|m| m["data"]["n"].as_u64().unwrap()).collect();
+    assert_eq!(log, want, "lost, doubled or out of order");
+    assert!(*link.cuts.lock().unwrap() >= 5, "{:?} cuts", link.cuts);
 }
 
 #[tokio::test]

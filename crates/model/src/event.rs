@@ -290,6 +290,33 @@ pub struct Raw<T> {
     pub text: T,
 }
 
+/// What a client published: opaque to us but for its form.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Publication<T> {
+    /// Who published it; empty where no credentials are asked for.
+    pub principal: T,
+    /// The principal's own name for it, by which it is known again when it is sent once more.
+    pub mid: T,
+    pub event: T,
+    /// Correlation id, carried as it came; empty = none.
+    pub cid: T,
+    /// A JSON object, as the client wrote it.
+    pub data: T,
+}
+
+impl<T: Copy> Publication<T> {
+    /// The same with its texts stored another way.
+    pub fn map<U>(&self, mut text: impl FnMut(T) -> U) -> Publication<U> {
+        Publication {
+            principal: text(self.principal),
+            mid: text(self.mid),
+            event: text(self.event),
+            cid: text(self.cid),
+            data: text(self.data),
+        }
+    }
+}
+
 /// Everything a topic can hold. `L` stores levels, `T` stores text.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Body<L, T> {
@@ -314,6 +341,7 @@ pub enum Body<L, T> {
     Raw(Raw<T>),
     Coverage(Coverage<T>),
     Alert(Alert<T>),
+    Publication(Publication<T>),
 }
 
 /// A stretch of the arena.
@@ -440,6 +468,7 @@ impl<L: Copy, T: Copy> Body<L, T> {
             Self::Raw(b) => Body::Raw(Raw { channel: text(b.channel), text: text(b.text) }),
             Self::Coverage(b) => Body::Coverage(b.map(text)),
             Self::Alert(b) => Body::Alert(b.map(text)),
+            Self::Publication(b) => Body::Publication(b.map(text)),
         }
     }
 

@@ -19,8 +19,8 @@ pub mod trade_id;
 pub use book_rule::{BookRule, Chain};
 pub use decimal::{Decimal, DecimalError};
 pub use event::{
-    Arena, Bar, Body, Book, BookAction, Event, Funding, Level, Levels, Liquidation, Pending, Price, Quote, Raw, Scales,
-    Side, Size, Span, Status, Ticker, Trade, TradeCondition, TradingStatus, View,
+    Arena, Bar, Body, Book, BookAction, Event, Funding, Level, Levels, Liquidation, Pending, Price, Publication, Quote,
+    Raw, Scales, Side, Size, Span, Status, Ticker, Trade, TradeCondition, TradingStatus, View,
 };
 pub use instrument::{
     InstrumentDef, InstrumentId, InstrumentIx, InstrumentKind, NO_INSTRUMENT, NameError, percent_decode,

@@ -153,7 +153,13 @@ impl Kind {
     /// The newest value stands for all before it: such topics start with a snapshot, and may be conflated.
     #[must_use]
     pub const fn is_state(self) -> bool {
-        matches!(self, Self::Book | Self::Quote | Self::Ticker | Self::Consolidated | Self::Game)
+        matches!(self, Self::Book | Self::Quote | Self::Ticker | Self::Consolidated)
+    }
+
+    /// Clients publish to topics of this kind, where they may (`pub`); all others are ours alone to write.
+    #[must_use]
+    pub const fn is_published(self) -> bool {
+        matches!(self, Self::Order | Self::Fill | Self::Signal | Self::Game)
     }
 }
 
@@ -263,5 +269,12 @@ mod tests {
         assert_eq!(Kind::Liquidation.class(), Class::Trade);
         assert_eq!(Kind::Quote.class(), Class::Book);
         assert_eq!(Kind::Funding.class(), Class::Ticker);
+    }
+
+    #[test]
+    fn what_clients_publish_is_critical_and_never_replaced_by_a_newer_one() {
+        let published = ["order", "fill", "signal", "c4"].map(|name| Kind::parse(name).unwrap());
+        assert!(published.iter().all(|k| k.is_published() && k.class() == Class::Critical && !k.is_state()));
+        assert!(NAMES.iter().filter(|(_, k)| !published.contains(k)).all(|(_, k)| !k.is_published()));
     }
 }

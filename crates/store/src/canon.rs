@@ -121,6 +121,11 @@ pub fn row(table: Table, ts_init: Ts, record: &Record<'_>, out: &mut Vec<u8>) ->
             w.text(a.code);
             w.text(a.text);
         }
+        Body::Publication(p) => {
+            for text in [p.principal, p.mid, p.event, p.cid, p.data] {
+                w.text(text);
+            }
+        }
     }
     Ok(())
 }

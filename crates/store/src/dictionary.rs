@@ -78,6 +78,7 @@ const fn says(table: Table) -> &'static str {
         Table::Link => "States of connections.",
         Table::Coverage => "The coverage ledger's own records.",
         Table::Alert => "Alerts.",
+        Table::Publication => "What clients published (`pub`), as they wrote it.",
         Table::Note => "What lines wrote down for themselves, and frames that could not be read.",
         Table::Record => "Rows that no table has a form for (a scale above 16, say): the tape's records.",
     }

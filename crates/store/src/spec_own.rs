@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use wholetape_model::{
     Alert, Bar, Body, Check, Coverage, Finding, Gap, GapCause, GapState, HealSource, InstrumentDef, InstrumentKind,
-    Link, LinkCause, LinkState, Liquidation, Period, Proof, Raw, Severity, Side, Ticker, TradingStatus, Validity,
-    ValidityState, View,
+    Link, LinkCause, LinkState, Liquidation, Period, Proof, Publication, Raw, Severity, Side, Ticker, TradingStatus,
+    Validity, ValidityState, View,
 };
 
 use crate::read::Cells;
@@ -194,6 +194,16 @@ const ALERT: &[Col] = &[
     col!("text", Type::Text, "", "", Body::Alert(a) => text(a.text)),
 ];
 
+const PUBLICATION: &[Col] = &[
+    TS_EVENT,
+    TS_INIT,
+    col!("principal", Type::Text, "", "who published it; empty where no credentials were asked for", Body::Publication(p) => text(p.principal)),
+    col!("mid", Type::Text, "", "the principal's own name for it", Body::Publication(p) => text(p.mid)),
+    col!("event", Type::Text, "", "", Body::Publication(p) => text(p.event)),
+    col!("cid", Type::Text, "", "correlation id; empty = none", Body::Publication(p) => text(p.cid)),
+    col!("data", Type::Text, "", "a JSON object, as the client wrote it", Body::Publication(p) => text(p.data)),
+];
+
 const NOTE: &[Col] = &[
     TS_EVENT,
     TS_INIT,
@@ -230,6 +240,7 @@ pub const fn columns(table: Table) -> Option<&'static [Col]> {
         Table::Link => LINK,
         Table::Coverage => COVERAGE,
         Table::Alert => ALERT,
+        Table::Publication => PUBLICATION,
         Table::Note => NOTE,
         Table::Record => RECORD,
         _ => return None,
@@ -364,6 +375,13 @@ pub fn body<'a>(table: Table, c: &Cells<'a>) -> Result<Option<View<'a>>, crate::
             severity: word!(Severity, c, "severity"),
             code: c.text("code")?,
             text: c.text("text")?,
+        }),
+        Table::Publication => Body::Publication(Publication {
+            principal: c.text("principal")?,
+            mid: c.text("mid")?,
+            event: c.text("event")?,
+            cid: c.text("cid")?,
+            data: c.text("data")?,
         }),
         Table::Note => Body::Raw(Raw { channel: c.text("channel")?, text: c.text("text")? }),
         _ => return Ok(None),

@@ -62,6 +62,8 @@ tables! {
     Link = "links",
     Coverage = "coverage",
     Alert = "alerts",
+    /// What clients published.
+    Publication = "publications",
     Note = "notes",
     /// What no table has a form for (a scale above 16, an unknown kind): the record itself.
     Record = "records",
@@ -110,6 +112,7 @@ impl Table {
             Body::Link(_) => Self::Link,
             Body::Coverage(_) => Self::Coverage,
             Body::Alert(_) => Self::Alert,
+            Body::Publication(_) => Self::Publication,
             Body::Raw(_) => Self::Note,
             Body::Book(_) => Self::Record,
         }

@@ -471,6 +471,7 @@ fn body_bytes(row: &Row<'_>) -> usize {
         Body::Coverage(c) => c.of.len() + c.hours.len(),
         Body::Raw(r) => r.channel.len() + r.text.len(),
         Body::Alert(a) => a.code.len() + a.text.len(),
+        Body::Publication(p) => [p.principal, p.mid, p.event, p.cid, p.data].iter().map(|t| t.len()).sum(),
         _ => 0,
     }
 }

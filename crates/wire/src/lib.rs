@@ -23,7 +23,7 @@ pub mod schema;
 pub use book::BookView;
 pub use code::{Close, Code};
 pub use message::{Context, Written};
-pub use op::{AsOf, Auth, From, Op, OpError, Position, Resume};
+pub use op::{AsOf, Auth, From, Op, OpError, Position, Pub, Resume};
 
 /// The protocol's version, stated by `welcome`.
 pub const VERSION: u32 = 1;

@@ -94,6 +94,11 @@ fn write(out: &mut Vec<u8>, cx: &Context<'_>, record: &Record<'_>, place: Place)
             position(&mut j, cx, seq, place);
         }
     }
+    if let View::Publication(p) = &view
+        && !p.cid.is_empty()
+    {
+        j.raw(",\"cid\":").text(p.cid);
+    }
     flags(&mut j, record.flags());
     if let View::Book(b) = &view {
         envelope_of_book(&mut j, cx.state, b.last_id);
@@ -284,6 +289,14 @@ fn body(j: &mut Json<'_>, view: &View<'_>, scales: Scales, crc: Option<u32>) {
         View::Alert(a) => {
             j.raw("\"severity\":\"").raw(a.severity.as_str()).raw("\",\"code\":").text(a.code);
             j.raw(",\"text\":").text(a.text);
+        }
+        // `op` takes an object and nothing else, without the keys that are added here.
+        View::Publication(p) => {
+            j.raw("\"event\":").text(p.event);
+            let fields = p.data.trim().strip_prefix('{').and_then(|d| d.strip_suffix('}')).unwrap_or_default().trim();
+            if !fields.is_empty() {
+                j.raw(",").raw(fields);
+            }
         }
         View::Raw(r) => _ = j.raw("\"channel\":").text(r.channel).raw(",\"text\":").text(r.text),
         View::Coverage(c) => coverage(j, c),

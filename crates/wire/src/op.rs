@@ -2,6 +2,10 @@
 //!
 //! Inbound traffic is small (64 KiB, 20 messages a second), so a generic tree is fine here.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::code::Code;
@@ -67,6 +71,20 @@ pub struct Resume {
     pub pos: Vec<(String, Position)>,
 }
 
+/// A `pub` message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pub {
+    pub topic: String,
+    /// The principal's own name for it.
+    pub mid: String,
+    pub event: String,
+    /// Only if this is the topic's head.
+    pub if_seq: Option<u64>,
+    pub cid: Option<String>,
+    /// A JSON object, byte for byte as the client wrote it.
+    pub data: String,
+}
+
 /// Credentials of an `auth` message. Never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Auth {
@@ -104,6 +122,7 @@ pub enum Op {
     Ack(Vec<(String, u64)>),
     Ping,
     Auth(Auth),
+    Pub(Box<Pub>),
     /// Of the protocol, but not served by this build.
     Unserved(&'static str),
 }
@@ -132,14 +151,22 @@ pub fn parse(text: &str) -> Result<Vec<Parsed>, OpError> {
     }
     let value: Value = serde_json::from_str(text)
         .map_err(|e| refuse(Code::BadJson, format!("not json at line {} column {}", e.line(), e.column()), None))?;
+    let raw = || serde_json::from_str::<Vec<&RawValue>>(text).unwrap_or_default();
     match value {
         Value::Array(all) if all.is_empty() || all.len() > crate::BATCH_MESSAGES_MAX => {
             let why = format!("a batch holds 1 to {} messages", crate::BATCH_MESSAGES_MAX);
             Err(refuse(Code::Schema, why, None))
         }
-        Value::Array(all) => Ok(all.into_iter().map(one).collect()),
-        other => Ok(vec![one(other)]),
+        Value::Array(all) if all.iter().any(is_pub) => {
+            Ok(all.into_iter().zip(raw()).map(|(value, raw)| one(value, raw.get())).collect())
+        }
+        Value::Array(all) => Ok(all.into_iter().map(|value| one(value, "")).collect()),
+        other => Ok(vec![one(other, text)]),
     }
+}
+
+fn is_pub(value: &Value) -> bool {
+    value["op"] == "pub"
 }
 
 /// How deep brackets nest outside strings.
@@ -165,7 +192,8 @@ fn refuse(code: Code, msg: impl Into<String>, path: Option<String>) -> OpError {
     OpError { code, msg: msg.into(), path, id: None }
 }
 
-fn one(value: Value) -> Parsed {
+/// `text`: the message as it came, where it is a `pub`.
+fn one(value: Value, text: &str) -> Parsed {
     let Value::Object(map) = value else {
         return Err(refuse(Code::Schema, "a message is an object", None));
     };
@@ -203,8 +231,15 @@ fn one(value: Value) -> Parsed {
         "ack" => Op::Ack(keys.acks()?),
         "ping" => Op::Ping,
         "auth" => Op::Auth(keys.auth()?),
-        // Their keys are checked by the build that serves them.
-        "pub" => return Ok((keys.id, Op::Unserved("pub"))),
+        "pub" => Op::Pub(Box::new(Pub {
+            topic: keys.topic(false)?,
+            mid: keys.name("mid")?,
+            event: keys.name("event")?,
+            if_seq: keys.integer("if_seq")?,
+            cid: keys.bytes("cid", NAME_MAX)?,
+            data: keys.data(text)?,
+        })),
+        // Its keys are checked by the build that serves it.
         "flow" => return Ok((keys.id, Op::Unserved("flow"))),
         other => {
             let msg = format!("unknown op `{}`", clip(other));
@@ -311,6 +346,24 @@ impl Keys {
         }
     }
 
+    fn name(&mut self, key: &str) -> Result<String, OpError> {
+        self.bytes(key, NAME_MAX)?.ok_or_else(|| self.error(key, "missing"))
+    }
+
+    /// What is published, as it stands in the message's text: a number that we would read is not always the one that was written.
+    fn data(&mut self, text: &str) -> Result<String, OpError> {
+        let map = match self.map.remove("data") {
+            None => return Ok("{}".into()),
+            Some(Value::Object(map)) => map,
+            Some(_) => return Err(self.error("data", "must be an object")),
+        };
+        if let Some(key) = OURS.iter().find(|key| map.contains_key(**key)) {
+            return Err(self.error(&format!("data.{key}"), "is written by the server"));
+        }
+        let raw: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(text).unwrap_or_default();
+        raw.get("data").map(|data| data.get().to_owned()).ok_or_else(|| self.error("data", "must be an object"))
+    }
+
     fn acks(&mut self) -> Result<Vec<(String, u64)>, OpError> {
         let Some(Value::Object(map)) = self.map.remove("a") else {
             return Err(self.error("a", "must be an object of topics and seqs"));
@@ -404,6 +457,11 @@ impl Keys {
     }
 }
 
+/// Longest `mid`, `event` and `cid`.
+pub(crate) const NAME_MAX: usize = 64;
+/// Keys of a message's `data` that are not the publisher's to write.
+pub(crate) const OURS: [&str; 3] = ["event", "ts_event", "ts_recv"];
+
 const POSITION: &str = "must be [epoch, seq] or null";
 
 /// `[epoch, seq]` or null.
@@ -487,6 +545,21 @@ mod tests {
         good(r#"{"op":"auth","id":1,"token":"a.b.c"}"#, Op::Auth(Auth::Token("a.b.c".into())));
         let signed = Auth::Signed { key: "k1".into(), ts: 5, nonce: "n".into(), sig: "00ff".into() };
         good(r#"{"op":"auth","id":1,"key":"k1","ts":5,"nonce":"n","sig":"00ff"}"#, Op::Auth(signed));
+        let publication = Pub {
+            topic: "c4.game.42".into(),
+            mid: "01JC".into(),
+            event: "dropDisc".into(),
+            if_seq: Some(17),
+            cid: Some("c-1".into()),
+            data: r#"{"col": 3.10, "n": 123456789012345678901}"#.into(),
+        };
+        let text = r#"{"op":"pub","id":1,"mid":"01JC","topic":"c4.game.42","event":"dropDisc","if_seq":17,"cid":"c-1","data":{"col": 3.10, "n": 123456789012345678901}}"#;
+        good(text, Op::Pub(Box::new(publication.clone())));
+        let batch = parse(&format!(r#"[{{"op":"ping"}},{text}]"#)).unwrap();
+        assert_eq!(batch[1], Ok((Some(1), Op::Pub(Box::new(publication.clone())))));
+        let least = Pub { if_seq: None, cid: None, data: "{}".into(), ..publication };
+        let text = r#"{"op":"pub","id":1,"mid":"01JC","topic":"c4.game.42","event":"dropDisc"}"#;
+        good(text, Op::Pub(Box::new(least)));
         assert_eq!(parse(r#"[{"op":"ping"},{"op":"ping"}]"#).unwrap().len(), 2);
     }
 
@@ -528,6 +601,18 @@ mod tests {
         bad(r#"{"op":"resume","session":"s","resume":"r"}"#, Code::Schema, Some("pos"));
         bad(r#"{"op":"resume","session":"s","resume":"","pos":{}}"#, Code::Schema, Some("resume"));
         bad(r#"{"op":"resume","session":"s","resume":"r","pos":{"t":7}}"#, Code::Schema, Some("pos.t"));
+        bad(r#"{"op":"pub","topic":"c4.*","mid":"m","event":"e"}"#, Code::Schema, Some("topic"));
+        bad(r#"{"op":"pub","topic":"c4.g","event":"e"}"#, Code::Schema, Some("mid"));
+        bad(r#"{"op":"pub","topic":"c4.g","mid":"m m","event":"e"}"#, Code::Schema, Some("mid"));
+        bad(r#"{"op":"pub","topic":"c4.g","mid":"m","event":7}"#, Code::Schema, Some("event"));
+        bad(r#"{"op":"pub","topic":"c4.g","mid":"m","event":"e","data":[]}"#, Code::Schema, Some("data"));
+        bad(
+            r#"{"op":"pub","topic":"c4.g","mid":"m","event":"e","data":{"event":1}}"#,
+            Code::Schema,
+            Some("data.event"),
+        );
+        bad(r#"{"op":"pub","topic":"c4.g","mid":"m","event":"e","if_seq":-1}"#, Code::Schema, Some("if_seq"));
+        bad(r#"{"op":"pub","topic":"c4.g","mid":"m","event":"e","cid":""}"#, Code::Schema, Some("cid"));
         bad(&format!("{}{}", "[".repeat(9), "]".repeat(9)), Code::Schema, None);
         bad(&"[".repeat(60_000), Code::Schema, None);
     }

@@ -43,6 +43,27 @@ pub struct Error<'a> {
     pub retry_ms: Option<u64>,
 }
 
+/// Why a publication was not taken, beside the error: what its client knows it by.
+#[derive(Debug, Clone, Copy)]
+pub struct Unpublished<'a> {
+    pub mid: &'a str,
+    pub cid: Option<&'a str>,
+    /// The topic's head, for [`Code::Conflict`].
+    pub head: Option<u64>,
+}
+
+/// The answer to a publication that is in its topic's log, and on the disk.
+#[derive(Debug, Clone, Copy)]
+pub struct Published<'a> {
+    pub id: Option<u64>,
+    pub mid: &'a str,
+    pub topic: &'a str,
+    pub seq: u64,
+    pub cid: Option<&'a str>,
+    /// It was there before: this answer repeats that one's.
+    pub dup: bool,
+}
+
 /// The fields of `welcome`.
 #[derive(Debug, Clone, Copy)]
 pub struct Welcome<'a> {
@@ -208,8 +229,41 @@ pub fn hb<'a>(out: &mut Vec<u8>, now: Ts, epoch: &str, heads: impl Iterator<Item
 
 pub fn err(out: &mut Vec<u8>, e: &Error<'_>) {
     let mut j = Json(out);
+    error(&mut j, e);
+    j.raw("}");
+}
+
+pub fn unpublished(out: &mut Vec<u8>, e: &Error<'_>, p: &Unpublished<'_>) {
+    let mut j = Json(out);
+    error(&mut j, e);
+    j.raw(",\"mid\":").text(p.mid);
+    if let Some(head) = p.head {
+        j.raw(",\"head\":").u64(head);
+    }
+    if let Some(cid) = p.cid {
+        j.raw(",\"cid\":").text(cid);
+    }
+    j.raw("}");
+}
+
+pub fn published(out: &mut Vec<u8>, p: &Published<'_>) {
+    let mut j = Json(out);
+    j.raw("{\"op\":\"ok\"");
+    optional_id(&mut j, p.id);
+    j.raw(",\"mid\":").text(p.mid).raw(",\"topic\":").text(p.topic).raw(",\"seq\":").u64(p.seq);
+    if p.dup {
+        j.raw(",\"dup\":true");
+    }
+    if let Some(cid) = p.cid {
+        j.raw(",\"cid\":").text(cid);
+    }
+    j.raw("}");
+}
+
+/// All but the closing brace.
+fn error(j: &mut Json<'_>, e: &Error<'_>) {
     j.raw("{\"op\":\"err\"");
-    optional_id(&mut j, e.id);
+    optional_id(j, e.id);
     j.raw(",\"code\":").u64(u64::from(e.code.code())).raw(",\"name\":\"").raw(e.code.name()).raw("\",\"msg\":");
     j.text(e.msg);
     if let Some(path) = e.path {
@@ -218,7 +272,7 @@ pub fn err(out: &mut Vec<u8>, e: &Error<'_>) {
     if let Some(topic) = e.topic {
         j.raw(",\"topic\":").text(topic);
     }
-    j.raw(",\"retry\":").bool(e.retry_ms.is_some()).raw(",\"retry_ms\":").u64(e.retry_ms.unwrap_or(0)).raw("}");
+    j.raw(",\"retry\":").bool(e.retry_ms.is_some()).raw(",\"retry_ms\":").u64(e.retry_ms.unwrap_or(0));
 }
 
 pub fn ok(out: &mut Vec<u8>, id: Option<u64>) {

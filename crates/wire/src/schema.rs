@@ -5,6 +5,7 @@
 
 use serde_json::{Value, json};
 
+use crate::op::{NAME_MAX, OURS};
 use crate::{BATCH_MESSAGES_MAX, NUMBER_MAX, TOPIC_LEN_MAX};
 
 /// One message, or a batch of them. Closed: a key that is not named is refused.
@@ -47,6 +48,14 @@ pub fn inbound() -> Value {
             }),
         ),
         op("ping", &[], json!({})),
+        op(
+            "pub",
+            &["topic", "mid", "event"],
+            json!({
+                "topic": topic(""), "mid": visible(NAME_MAX as u64), "event": visible(NAME_MAX as u64), "if_seq": number(),
+                "cid": visible(NAME_MAX as u64), "data": published(),
+            }),
+        ),
         op("auth", &["token"], json!({"token": visible(8 << 10)})),
         op(
             "auth",
@@ -99,6 +108,12 @@ fn visible(most: u64) -> Value {
 /// Visible, without the `|` that parts what is signed.
 fn named(most: u64) -> Value {
     json!({"type": "string", "maxLength": most, "pattern": "^[!-{}~]+$"})
+}
+
+/// What is published: any object without the keys that the server adds.
+fn published() -> Value {
+    let ours: serde_json::Map<_, _> = OURS.iter().map(|key| ((*key).to_owned(), json!({"not": {}}))).collect();
+    json!({"type": "object", "properties": ours})
 }
 
 fn position() -> Value {

@@ -8,8 +8,8 @@ use wholetape_model::record::{Record, encode};
 use wholetape_model::topic::Period;
 use wholetape_model::{
     Bar, Book, BookAction, Check, Decimal, Funding, GapCause, GapState, HealSource, InstrumentDef, InstrumentKind,
-    Level, Levels, LinkCause, LinkState, Liquidation, Price, Quote, Row, RowFlags, Scales, Side, Size, Status, Ticker,
-    Topic, Trade, TradeCondition, TradingStatus, Ts, ValidityState, View,
+    Level, Levels, LinkCause, LinkState, Liquidation, Price, Publication, Quote, Row, RowFlags, Scales, Side, Size,
+    Status, Ticker, Topic, Trade, TradeCondition, TradingStatus, Ts, ValidityState, View,
 };
 use wholetape_wire::message::{self, Context, Written};
 use wholetape_wire::reply::{self, Limits, Missed, Resumed};
@@ -353,7 +353,30 @@ fn messages() -> Vec<String> {
     push(&mut |out| reply::session(out, Some(1), (3, "r_41c"), "k3f9", topics.into_iter()));
     push(&mut |out| reply::welcome(out, &reply::Welcome { resume: None, ttl_s: 0, anon: false, ..hello }));
     push(&mut |out| reply::auth_expiring(out, 60));
+    for (cid, data) in [("c-1", r#"{"col": 3.10}"#), ("", " { } ")] {
+        push(&mut |out| publication(out, cid, data));
+    }
+    let said =
+        reply::Published { id: Some(9), mid: "01JC", topic: "c4.game.42", seq: 18, cid: Some("c-1"), dup: false };
+    push(&mut |out| reply::published(out, &said));
+    push(&mut |out| reply::published(out, &reply::Published { id: None, cid: None, dup: true, ..said }));
+    push(&mut |out| {
+        let (id, path, topic, retry_ms) = (Some(9), None, Some("c4.game.42"), None);
+        let error = reply::Error { id, code: Code::Conflict, msg: "another came first", path, topic, retry_ms };
+        reply::unpublished(out, &error, &reply::Unpublished { mid: "01JC", cid: Some("c-1"), head: Some(19) });
+    });
     lines
+}
+
+fn publication(out: &mut Vec<u8>, cid: &str, data: &str) {
+    let topic = Topic::parse("c4.game.42").unwrap();
+    let body = View::Publication(Publication { principal: "k1", mid: "01JC", event: "dropDisc", cid, data });
+    let (ts_event, ts_recv) = (Ts(1_790_000_000_000_000_123), Ts(1_790_000_000_000_456_789));
+    let (flags, scales) = (RowFlags::TS_LOCAL, Scales::default());
+    let mut bytes = Vec::new();
+    encode(&Row { ts_event, ts_recv, conn: 0, frame: 0, flags, scales, body }, 0, 18, 1, &mut bytes);
+    let cx = Context { topic: &topic, epoch: "k3f9", prev: 17, state: None, crc: None };
+    message::record(out, &cx, &Record::parse(&bytes, true).unwrap()).unwrap();
 }
 
 #[test]

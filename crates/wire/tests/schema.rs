@@ -13,6 +13,7 @@ fn fits(root: &Value, schema: &Value, v: &Value) -> bool {
         "$ref" => of(root.pointer(want.as_str().unwrap().trim_start_matches('#')).unwrap(), v),
         "anyOf" => want.as_array().unwrap().iter().any(|s| of(s, v)),
         "const" => v == want,
+        "not" => !of(want, v),
         "enum" => want.as_array().unwrap().contains(v),
         "type" => match want.as_str().unwrap() {
             "object" => v.is_object(),
@@ -114,7 +115,7 @@ fn value() -> impl Strategy<Value = Value> {
         1 => Just(Value::Null),
         1 => Just(json!(1.5)),
     ];
-    let key = "last|ts|asof|i|epoch|seq|trade.A.B|x";
+    let key = "last|ts|asof|i|epoch|seq|event|ts_recv|trade.A.B|x";
     leaf.prop_recursive(2, 8, 3, move |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
@@ -123,7 +124,7 @@ fn value() -> impl Strategy<Value = Value> {
     })
 }
 
-const KEYS: &str = "id|topic|from|conflate|depth|policy|lag|view|ack|short|pos|a|batch|linger_ms|num|agent|session|resume|token|key|ts|nonce|sig|x";
+const KEYS: &str = "id|topic|from|conflate|depth|policy|lag|view|ack|short|pos|a|batch|linger_ms|num|agent|session|resume|token|key|ts|nonce|sig|mid|event|if_seq|cid|data|x";
 
 /// One right message of each form, to be bent.
 fn right() -> Vec<Value> {
@@ -140,6 +141,8 @@ fn right() -> Vec<Value> {
         json!({"op": "resume", "session": "s", "resume": "r", "pos": {"t": null, "u": ["e", 1]}}),
         json!({"op": "ack", "a": {"t": 1}}),
         json!({"op": "ping"}),
+        json!({"op": "pub", "topic": "c4.g", "mid": "m", "event": "e", "if_seq": 3, "cid": "c", "data": {"col": 3, "deep": [{"event": 1}]}}),
+        json!({"op": "pub", "topic": "c4.g", "mid": "m", "event": "e"}),
         json!({"op": "auth", "token": "a.b.c"}),
         json!({"op": "auth", "key": "k", "ts": 1, "nonce": "n", "sig": "00"}),
     ]
@@ -182,6 +185,7 @@ fn bounds_are_the_same() {
         json!({"ts": 1, "i": 1}),
         json!({"ts": 1, "asof": 1}),
         json!({"seq": 1}),
+        json!({"ts_event": 1}),
     ];
     let words = words.split(' ').map(Value::from);
     let values: Vec<Value> = numbers.into_iter().chain(words).chain(lengths).chain(others).chain(froms).collect();
@@ -203,7 +207,7 @@ proptest! {
     /// A right message with keys taken out, put in, and changed.
     #[test]
     fn bent_messages_are_judged_alike(
-        which in 0_usize..13, out in prop::option::of(0_usize..10), changes in prop::collection::vec((KEYS, value()), 0..3),
+        which in 0_usize..15, out in prop::option::of(0_usize..10), changes in prop::collection::vec((KEYS, value()), 0..3),
     ) {
         let mut message = right().swap_remove(which);
         let map = message.as_object_mut().unwrap();
@@ -216,7 +220,7 @@ proptest! {
 
     /// A right message with the value of one of its own keys changed.
     #[test]
-    fn bent_values_are_judged_alike(which in 0_usize..13, key in 0_usize..10, to in value()) {
+    fn bent_values_are_judged_alike(which in 0_usize..15, key in 0_usize..10, to in value()) {
         let mut message = right().swap_remove(which);
         let map = message.as_object_mut().unwrap();
         let key = map.keys().nth(key % map.len()).cloned().unwrap();

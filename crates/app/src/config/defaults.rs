@@ -88,6 +88,13 @@ connections = 20             # of one principal
 query_tokens = false         # take ?token= too: addresses end up in logs
 metrics = false              # /metrics wants credentials
 
+[gateway.publish]            # what clients add to the tape (`pub`): order.*, fill.*, signal.*, c4.*; with a key, what its `pub` names
+anonymous = []               # topics that may be published without credentials: ["c4.*"]
+window = "10m"               # a publication that is sent again within this time is answered as the first time
+names = 10000                # unless its principal published more than this since
+topics = 10000               # topics that clients may bring to life
+waiting = 4096               # publications that wait for the disk, at most
+
 [gateway.tls]                # https and wss instead of http and ws; new files are read without a restart
 # cert = "/etc/wholetape/cert.pem" # the certificate and those that lead to a root (PEM)
 # key = "/etc/wholetape/key.pem"   # its private key (PEM), mode 600 or 640

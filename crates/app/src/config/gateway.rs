@@ -7,6 +7,7 @@ use serde::Deserialize;
 use wholetape_gateway::GatewayConfig;
 use wholetape_gateway::auth::AuthConfig;
 use wholetape_gateway::auth::keyring::Keyring;
+use wholetape_gateway::publish::PublishConfig;
 use wholetape_gateway::tls::TlsConfig;
 
 use super::problem::Problem;
@@ -36,6 +37,7 @@ pub struct GatewaySection {
     pub ring: Size,
     pub rings: Size,
     pub auth: AuthSection,
+    pub publish: PublishSection,
     pub tls: TlsSection,
 }
 
@@ -94,6 +96,32 @@ impl Default for AuthSection {
     }
 }
 
+/// `[gateway.publish]`: what clients may add to the tape.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PublishSection {
+    pub anonymous: Vec<String>,
+    #[serde(with = "humantime_serde")]
+    pub window: Duration,
+    pub names: usize,
+    pub topics: usize,
+    pub waiting: usize,
+}
+
+impl Default for PublishSection {
+    fn default() -> Self {
+        let PublishConfig { anonymous, window, names, topics, waiting } = PublishConfig::default();
+        Self { anonymous, window, names, topics, waiting }
+    }
+}
+
+impl PublishSection {
+    fn plan(&self) -> PublishConfig {
+        let Self { anonymous, window, names, topics, waiting } = self.clone();
+        PublishConfig { anonymous, window, names, topics, waiting }
+    }
+}
+
 impl Default for GatewaySection {
     fn default() -> Self {
         let own = GatewayConfig::default();
@@ -112,6 +140,7 @@ impl Default for GatewaySection {
             ring: Size(own.ring_bytes as u64),
             rings: Size(own.rings_bytes as u64),
             auth: AuthSection::default(),
+            publish: PublishSection::default(),
             tls: TlsSection::default(),
         }
     }
@@ -166,6 +195,7 @@ impl GatewaySection {
             ban: self.ban,
             origins: self.origins.clone(),
             auth: self.auth.plan(problems),
+            publish: self.publish.plan(),
             tls: self.tls.plan(problems),
             ring_bytes: usize::try_from(self.ring.0).unwrap_or(usize::MAX),
             rings_bytes: usize::try_from(self.rings.0).unwrap_or(usize::MAX),

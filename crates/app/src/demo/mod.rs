@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use wholetape_feed::config::{FeedConfig, LineConfig, TradeSource};
 use wholetape_gateway::GatewayConfig;
+use wholetape_gateway::publish::PublishConfig;
 use wholetape_sim::truth::{self, Truth};
 use wholetape_sim::{FaultConfig, RestTally, Sim, SimConfig, SimHandle, VenueAddr};
 use wholetape_tape::TapeConfig;
@@ -200,7 +201,11 @@ async fn play(args: &cli::Demo, dir: &Path) -> anyhow::Result<Verdict> {
         dir: dir.join("tape"),
         tape: TapeConfig::default(),
         feed,
-        gateway: GatewayConfig::default(),
+        // On loopback, with simulated venues: there is something to play with.
+        gateway: GatewayConfig {
+            publish: PublishConfig { anonymous: vec!["c4.*".into()], ..PublishConfig::default() },
+            ..GatewayConfig::default()
+        },
         listen: format!("127.0.0.1:{}", args.port),
         control: Some(crate::control::socket_of(dir)),
         store: Some(store::plan(dir)),

@@ -193,9 +193,13 @@ pub fn of_record(record: &Record<'_>) -> Option<Item> {
         }),
         View::Validity(v) => Item::Validity { live: v.state == wholetape_model::ValidityState::Live },
         View::Retract(of) => Item::Retract(of),
-        View::Instrument(_) | View::Link(_) | View::Finding(_) | View::Raw(_) | View::Coverage(_) | View::Alert(_) => {
-            Item::Other
-        }
+        View::Instrument(_)
+        | View::Link(_)
+        | View::Finding(_)
+        | View::Raw(_)
+        | View::Coverage(_)
+        | View::Alert(_)
+        | View::Publication(_) => Item::Other,
     })
 }
 

@@ -48,6 +48,10 @@ impl Grants {
     pub fn may_read(&self, topic: &str) -> bool {
         !self.0.is_empty() && self.0.iter().all(|layer| layer.read.iter().any(|p| matches(p, topic)))
     }
+
+    pub fn may_publish(&self, topic: &str) -> bool {
+        !self.0.is_empty() && self.0.iter().all(|layer| layer.publish.iter().any(|p| matches(p, topic)))
+    }
 }
 
 #[cfg(test)]
@@ -74,6 +78,19 @@ mod tests {
             assert_eq!(both.may_read(topic), narrowed, "{topic}");
         }
         assert!(!Grants::default().may_read("trade.A.BINANCE"), "nobody may nothing");
+    }
+
+    #[test]
+    fn reading_is_not_publishing() {
+        let layer = |publish: &[&str]| {
+            let publish = publish.iter().map(|p| (*p).to_owned()).collect();
+            Arc::new(Patterns::new(vec!["*".to_owned()], publish).unwrap())
+        };
+        let may = |layers: Vec<Arc<Patterns>>, topic| Grants::of(layers).may_publish(topic);
+        assert!(!may(vec![layer(&[])], "c4.game.1"));
+        assert!(may(vec![layer(&["c4.*"])], "c4.game.1"));
+        assert!(!may(vec![layer(&["c4.*"]), layer(&["c4.game.2"])], "c4.game.1"), "a token narrows its key");
+        assert!(!may(Vec::new(), "c4.game.1"));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::authority::{Authority, Seat};
 use super::present::Credentials;
 use super::{Principal, Refused};
 use crate::ws::connection::{Session, wall_clock};
+use crate::ws::ops::matches;
 
 /// `auth_expiring` comes so long before.
 const WARN_BEFORE: Duration = Duration::from_secs(60);
@@ -80,6 +81,15 @@ impl Standing {
             (None, _) => true,
             (Some(_), Some(held)) => held.principal.grants.may_read(topic.as_str()),
             (Some(authority), None) => authority.anonymous.may_read(topic.as_str()),
+        }
+    }
+
+    /// Who publishes to `topic`, if they may.
+    pub fn publisher(&self, topic: &Topic, anonymous: &[String]) -> Option<Arc<str>> {
+        match &self.held {
+            Some(held) if held.principal.grants.may_publish(topic.as_str()) => Some(held.principal.name.clone()),
+            Some(_) => None,
+            None => anonymous.iter().any(|p| matches(p, topic.as_str())).then(|| "".into()),
         }
     }
 

@@ -28,6 +28,7 @@ use wholetape_wire::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, Close, Code};
 
 use crate::auth::present::Credentials;
 use crate::auth::standing::Standing;
+use crate::publish::Desk;
 use crate::ws::bucket::Bucket;
 use crate::ws::counted::Counted;
 use crate::ws::hub::Hub;
@@ -40,7 +41,7 @@ pub(crate) type Socket = WebSocketStream<Counted<TokioIo<Upgraded>>>;
 /// Written in one poll at most, so that one busy client does not hold the thread.
 const POLL_BYTES: usize = 1 << 20;
 /// Answers that may wait before no more ops are read.
-const ANSWERS_MAX: usize = 64;
+pub(crate) const ANSWERS_MAX: usize = 64;
 /// Every n-th turn goes to a lower class that waits: its guaranteed share.
 const SHARE: u32 = 20;
 /// How long the goodbye of a connection whose session was taken may keep the new one waiting.
@@ -70,6 +71,9 @@ pub(crate) struct Session {
     /// Number of the connection's latest subscription (`ch`).
     pub channels: u32,
     pub closing: Option<Close>,
+    /// Where what it publishes is answered, and how much is not yet.
+    pub desk: Arc<Desk>,
+    pub publishing: usize,
     /// Who it speaks for.
     pub standing: Standing,
     /// Subscriptions that have something, by class.
@@ -90,6 +94,7 @@ impl Session {
         let set = WakeSet::new();
         let standing = Standing::new(hub.auth.as_ref(), hub.next_token(), &set);
         let (hold, secret) = hub.sessions.begin(&set);
+        let desk = Desk::new(&set);
         let session = Self {
             hub,
             set,
@@ -107,6 +112,8 @@ impl Session {
             violations: 0,
             channels: 0,
             closing: None,
+            desk,
+            publishing: 0,
             standing,
             queues: Default::default(),
             turns: 0,
@@ -307,6 +314,10 @@ impl Connection {
             return Poll::Ready(None);
         }
         self.session.note_ready(cx);
+        if self.session.take_answers() {
+            // For the ops that were not read meanwhile.
+            cx.waker().wake_by_ref();
+        }
         if self.session.hold.is_fenced() {
             self.session.closing = Some(Close::TakenOver);
         }
@@ -356,6 +367,7 @@ impl Connection {
         while self.session.out.queue.len() < ANSWERS_MAX
             && self.session.closing.is_none()
             && self.session.resuming.is_none()
+            && self.session.publishing < ANSWERS_MAX
             && !self.session.hold.is_fenced()
         {
             let next = self.socket.poll_next_unpin(cx);
@@ -433,7 +445,7 @@ impl Connection {
                 return Poll::Ready(Some(Close::TooSlow));
             }
             let inbound = &self.socket.get_ref().inbound;
-            let unread = self.session.out.queue.len() >= ANSWERS_MAX;
+            let unread = self.session.out.queue.len() >= ANSWERS_MAX || self.session.publishing >= ANSWERS_MAX;
             if inbound.frames != c.frames || !inbound.within_frame() || unread {
                 (c.frames, c.begun) = (inbound.frames, now);
             }

@@ -11,6 +11,7 @@ use wholetape_tape::{Tape, TapeError, WakeSet};
 use crate::auth::authority::Authority;
 use crate::config::GatewayConfig;
 use crate::lock;
+use crate::publish::Publisher;
 use crate::stats::GatewayStats;
 use crate::ws::past::Readers;
 use crate::ws::sessions::Sessions;
@@ -35,6 +36,8 @@ pub(crate) struct Hub {
     /// Reads what the tape let go, where somebody keeps it.
     pub past: Option<Arc<Readers>>,
     pub sessions: Sessions,
+    /// Writes what clients publish.
+    pub publisher: Publisher,
     set: WakeSet,
     token: AtomicU64,
     streams: Mutex<Streams>,
@@ -54,7 +57,8 @@ impl Hub {
         let rings = Arc::new(Rings::new(config.ring_bytes, config.rings_bytes));
         let past = history.map(|h| Arc::new(Readers::new(h, &config, stats.clone())));
         let sessions = Sessions::new(config.session_ttl, config.sessions_max);
-        Self { tape, epoch, config, stats, auth, past, sessions, set, token, streams, rings }
+        let publisher = Publisher::new(tape.clone(), config.publish.clone(), stats.clone());
+        Self { tape, epoch, config, stats, auth, past, sessions, publisher, set, token, streams, rings }
     }
 
     /// A number that names one subscription (or stream) in this process: members of a stream come from many connections.

@@ -7,6 +7,7 @@
 //! - [`past`]: what the tape let go, read by workers;
 //! - [`connection`]: one socket: ops, timers, and what is written when;
 //! - [`sessions`]: what a client had subscribed to, kept for a while; [`resume`]: taking it over; [`secret`]: their names and secrets;
+//! - [`publish`]: what it publishes, judged and answered;
 //! - [`upgrade`]: the handshake;
 //! - [`bucket`]: the rate of ops;
 //! - [`inbound`]: unfinished frames and endless messages.
@@ -19,6 +20,7 @@ pub(crate) mod hub;
 pub(crate) mod inbound;
 pub(crate) mod ops;
 pub(crate) mod past;
+pub(crate) mod publish;
 pub(crate) mod resume;
 pub(crate) mod secret;
 pub(crate) mod sessions;

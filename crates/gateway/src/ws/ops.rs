@@ -73,6 +73,7 @@ impl Session {
             Op::Resume(resume) => self.on_resume(id, *resume),
             Op::Ack(all) => self.on_ack(id, &all),
             Op::Auth(auth) => self.on_auth(id, auth),
+            Op::Pub(publication) => self.on_pub(id, *publication),
             Op::Unserved(op) => self.on_unserved(id, op),
         }
     }
@@ -203,11 +204,8 @@ impl Session {
     }
 
     fn on_unserved(&mut self, id: Option<u64>, op: &'static str) {
-        let (code, msg) = match op {
-            "pub" => (Code::PubRejected, "this build takes no publications"),
-            _ => (Code::UnknownOp, "this build does not serve this op"),
-        };
-        self.error(&Error { id, code, msg, path: None, topic: None, retry_ms: None });
+        let msg = format!("this build does not serve `{op}`");
+        self.error(&Error { id, code: Code::UnknownOp, msg: &msg, path: None, topic: None, retry_ms: None });
     }
 
     pub fn error(&mut self, e: &Error<'_>) {

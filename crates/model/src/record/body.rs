@@ -4,8 +4,8 @@
 
 use crate::decimal::{Decimal, SCALE_MAX};
 use crate::event::{
-    Bar, Body, Book, BookAction, Funding, Level, Levels, Liquidation, Price, Quote, Raw, Side, Size, Status, Ticker,
-    Trade, TradeCondition, TradingStatus, View,
+    Bar, Body, Book, BookAction, Funding, Level, Levels, Liquidation, Price, Publication, Quote, Raw, Side, Size,
+    Status, Ticker, Trade, TradeCondition, TradingStatus, View,
 };
 use crate::instrument::{InstrumentDef, InstrumentKind};
 use crate::mark::{
@@ -36,6 +36,7 @@ const COVERAGE: u8 = 16;
 const ALERT: u8 = 17;
 /// A trade whose id is a UUID: 16 bytes, the upper half first, and no covered ids.
 const TRADE_UUID: u8 = 18;
+const PUBLICATION: u8 = 19;
 const GAP: u8 = 32;
 const VALIDITY: u8 = 33;
 const RETRACT: u8 = 34;
@@ -152,6 +153,10 @@ pub(super) fn encode(body: &View<'_>, out: &mut Vec<u8>) -> (u8, u8, u8) {
         Body::Alert(b) => {
             w.text(b.code).text(b.text);
             (ALERT, b.severity as u8, 0)
+        }
+        Body::Publication(b) => {
+            w.text(b.principal).text(b.mid).text(b.event).text(b.cid).text(b.data);
+            (PUBLICATION, 0, 0)
         }
     }
 }
@@ -322,6 +327,13 @@ pub(super) fn decode(kind: u8, detail: u8, detail2: u8, bytes: &[u8]) -> Result<
             severity: Severity::from_u8(detail).ok_or(RecordError::Body { kind, why: "severity" })?,
             code: r.text()?,
             text: r.text()?,
+        }),
+        PUBLICATION => Body::Publication(Publication {
+            principal: r.text()?,
+            mid: r.text()?,
+            event: r.text()?,
+            cid: r.text()?,
+            data: r.text()?,
         }),
         other => return Err(RecordError::Kind(other)),
     })

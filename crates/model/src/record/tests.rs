@@ -1,5 +1,7 @@
 use super::*;
-use crate::event::{Bar, Body, Book, BookAction, Funding, Level, Levels, Liquidation, Price, Quote, Raw, Side, Size};
+use crate::event::{
+    Bar, Body, Book, BookAction, Funding, Level, Levels, Liquidation, Price, Publication, Quote, Raw, Side, Size,
+};
 use crate::event::{Status, Ticker, Trade, TradeCondition, TradingStatus};
 use crate::mark::*;
 use crate::topic::Period;
@@ -220,6 +222,25 @@ fn golden_alert_reads_and_writes_the_same_bytes() {
     assert!(golden == bytes, "an alert as written today differs from the golden file");
     let record = Record::parse(&golden, true).unwrap();
     assert!(matches!(record.view().unwrap(), Body::Alert(Alert { severity: Severity::Info, code: "shape", .. })));
+}
+
+#[test]
+fn golden_publication_reads_and_writes_the_same_bytes() {
+    let full = Publication { principal: "k1", mid: "01JC", event: "dropDisc", cid: "c-1", data: r#"{"col": 3}"# };
+    let least = Publication { principal: "", mid: "m", event: "e", cid: "", data: "{}" };
+    let mut bytes = Vec::new();
+    for (i, body) in [full, least].into_iter().enumerate() {
+        encode(&row(Body::Publication(body)), 9, 1 + i as u64, 1, &mut bytes);
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/records-v1-publication.bin");
+    if std::env::var_os("WRITE_GOLDEN_PUBLICATION").is_some() {
+        std::fs::write(path, &bytes).unwrap();
+    }
+    let golden = std::fs::read(path).expect("golden/records-v1-publication.bin is part of the repository");
+    assert!(golden == bytes, "a publication as written today differs from the golden file");
+    let record = Record::parse(&golden, true).unwrap();
+    assert_eq!(record.view().unwrap(), Body::Publication(full));
+    assert!(!record.is_mark());
 }
 
 fn named_trade() -> Row<'static> {

@@ -232,6 +232,7 @@ const fn is_market(table: Table) -> bool {
             | Table::Link
             | Table::Coverage
             | Table::Alert
+            | Table::Publication
             | Table::Note
             | Table::Record
     )

@@ -12,7 +12,7 @@ pub const DAY: i64 = 86_400_000_000_000;
 pub const T0: i64 = 20_455 * DAY + 85_800_000_000_000;
 pub const ID: &str = "BTCUSDT-PERP.BINANCE";
 
-pub const KINDS: [&str; 16] = [
+pub const KINDS: [&str; 17] = [
     "trade",
     "trade-raw",
     "quote",
@@ -29,6 +29,7 @@ pub const KINDS: [&str; 16] = [
     "quality",
     "link",
     "alert",
+    "signal",
 ];
 
 /// A small generator: the same numbers for the same seed.
@@ -176,6 +177,13 @@ pub fn body<'a>(kind: &str, i: u64, d: &mut Dice, o: &'a Owned) -> View<'a> {
             why: text,
         }),
         "alert" => Body::Alert(Alert { severity: Severity::Warning, code: "odd", text }),
+        "signal" => Body::Publication(Publication {
+            principal: "k1",
+            mid: text,
+            event: "entry",
+            cid: "",
+            data: r#"{"side": "buy"}"#,
+        }),
         other => panic!("{other}"),
     }
 }
