@@ -114,7 +114,7 @@ pub struct GatewayKeyNew {
     /// Topics that it may read; `*` stands for any text: trade.*, *.BINANCE. May be given often.
     #[arg(long, value_name = "PATTERN", required = true)]
     pub sub: Vec<String>,
-    /// Topics that it may publish to (this build takes no publications).
+    /// Topics that it may publish to.
     #[arg(long = "pub", value_name = "PATTERN")]
     pub publish: Vec<String>,
     #[arg(long)]

@@ -3,6 +3,7 @@
 //! Three rings of memory: the *window* has the results of the last minutes; behind it a hash per name still says that it was used;
 //! behind that only a name which carries its time ([`super::name`]) can be told to be an old one. Pure: time is an argument.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -140,7 +141,10 @@ impl Window {
         let most = self.bounds.each;
         while self.by_principal.get(principal).is_some_and(|n| n.by_mid.len() > most) && self.drop_oldest(principal) {}
         while self.kept > self.bounds.all {
-            let most = self.by_principal.iter().max_by_key(|(_, names)| names.by_mid.len()).map(|(p, _)| p.clone());
+            // Of those with most the one whose oldest is oldest: never what was just kept.
+            let weight =
+                |names: &Names| (names.by_mid.len(), Reverse(names.order.front().map_or(u64::MAX, |(_, n)| *n)));
+            let most = self.by_principal.iter().max_by_key(|(_, names)| weight(names)).map(|(p, _)| p.clone());
             let Some(most) = most else { break };
             // A share at once: finding the one with most looks at all.
             let share = self.kept.saturating_sub(self.bounds.all / 16).min(self.bounds.all);
