@@ -9,23 +9,24 @@
 //! encoding and keeping each message (the tape is in its process); NATS is given its messages ready over a socket by this process; the
 //! servers on Node make theirs.
 
-use std::error::Error;
-use std::io::{BufRead, BufReader, Write};
+mod support;
+
+use std::io::{BufRead, Write};
 use std::net::SocketAddr;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use support::{Fail, Process, Quiet, Talk, connect, trade};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
-use wholetape_gateway::{Deps, Gateway, GatewayConfig, Health, Surface};
-use wholetape_model::{Price, Row, RowFlags, Scales, Side, Size, Topic, Trade, TradeCondition, Ts, View};
+use wholetape_gateway::{Deps, Gateway, GatewayConfig};
+use wholetape_model::Topic;
 use wholetape_tape::{Tape, TapeConfig};
-
-type Fail = Box<dyn Error + Send + Sync>;
 
 const TOPIC: &str = "trade.BTCUSDT.BINANCE";
 /// Clients, and messages a second to each.
@@ -34,33 +35,6 @@ const LOADS: [(usize, u64); 2] = [(500, 80), (20, 10_000)];
 const MARKER: &[u8] = b"\"op\":\"data\"";
 /// From the first message to the first instant that counts.
 const WARM: Duration = Duration::from_secs(2);
-
-struct Quiet;
-
-impl Surface for Quiet {
-    fn metrics(&self) -> String {
-        String::new()
-    }
-
-    fn health(&self) -> Health {
-        Health::default()
-    }
-}
-
-fn trade(id: u64, now: i64) -> Row<'static> {
-    let id = 5_266_583_935 + id;
-    let body = View::Trade(Trade {
-        id: id.into(),
-        first_id: id,
-        last_id: id,
-        price: Price(6_180_030),
-        size: Size(600_000),
-        aggressor: Some(Side::Buy),
-        condition: TradeCondition::Regular,
-    });
-    let scales = Scales { price: 2, size: 8 };
-    Row { ts_event: Ts(now), ts_recv: Ts(now), conn: 1, frame: id as u32, flags: RowFlags::default(), scales, body }
-}
 
 /// This program as the gateway: says its port, waits for a line, then appends `rate` trades a second.
 fn serve(rate: u64) -> Result<(), Fail> {
@@ -95,62 +69,34 @@ fn serve(rate: u64) -> Result<(), Fail> {
     })
 }
 
-/// How a client of a server begins.
-struct Talk {
-    path: &'static str,
-    /// Said after the handshake, and whether as text.
-    hello: String,
-    is_text: bool,
-    /// In what comes once it is subscribed.
-    ready: &'static [u8],
-}
-
-/// A server under load: killed when it is dropped.
+/// One of those compared.
 struct Server {
     name: &'static str,
-    child: Child,
-    stdin: Option<ChildStdin>,
-    at: SocketAddr,
+    process: Process,
     /// Where NATS takes messages.
     publish: Option<SocketAddr>,
     talk: Talk,
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 impl Server {
-    /// One that prints its port.
-    fn start(name: &'static str, command: &mut Command, talk: Talk) -> Result<Self, Fail> {
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().ok_or("no output")?).read_line(&mut line)?;
-        let port: u16 = line.trim().parse().map_err(|_| format!("{name} printed no port"))?;
-        let stdin = child.stdin.take();
-        Ok(Self { name, child, stdin, at: SocketAddr::from(([127, 0, 0, 1], port)), publish: None, talk })
-    }
-
     fn gateway(rate: u64) -> Result<Self, Fail> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.env("WHOLETAPE_SERVE", rate.to_string());
+        let process =
+            Process::printing(Command::new(std::env::current_exe()?).env("WHOLETAPE_SERVE", rate.to_string()))?;
         let hello = format!("{{\"op\":\"sub\",\"topic\":\"{TOPIC}\"}}");
-        Self::start("wholetape", &mut command, Talk { path: "/v1/ws", hello, is_text: true, ready: b"\"subd\"" })
+        let talk = Talk { path: "/v1/ws", hello, is_text: true, ready: b"\"subd\"" };
+        Ok(Self { name: "wholetape", process, publish: None, talk })
     }
 
     fn node(name: &'static str, dir: &str, kind: &str, rate: u64) -> Result<Self, Fail> {
-        let mut command = Command::new("node");
-        command.arg(format!("{dir}/servers.mjs")).args([kind, &rate.to_string()]);
-        let socketio =
-            Talk { path: "/socket.io/?EIO=4&transport=websocket", hello: "40".into(), is_text: true, ready: b"40{" };
+        let script = Path::new(dir).join("servers.mjs");
+        let process = Process::printing(Command::new("node").arg(script).args([kind, &rate.to_string()]))?;
+        let path = "/socket.io/?EIO=4&transport=websocket";
+        let socketio = Talk { path, hello: "40".into(), is_text: true, ready: b"40{" };
         let plain = Talk { path: "/", hello: "hello".into(), is_text: true, ready: b"" };
-        Self::start(name, &mut command, if kind == "ws" { plain } else { socketio })
+        Ok(Self { name, process, publish: None, talk: if kind == "ws" { plain } else { socketio } })
     }
 
-    fn nats(program: &str, dir: &std::path::Path) -> Result<Self, Fail> {
+    fn nats(program: &str, dir: &Path) -> Result<Self, Fail> {
         let free = || Ok::<_, Fail>(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?);
         let (at, publish) = (free()?, free()?);
         let config = dir.join("nats.conf");
@@ -159,10 +105,8 @@ impl Server {
             &config,
             text.replace("PUB", &publish.port().to_string()).replace("WS", &at.port().to_string()),
         )?;
-        let child = Command::new(program).arg("-c").arg(&config).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let process = Process::listening(Command::new(program).arg("-c").arg(&config), at)?;
         let hello = "CONNECT {\"verbose\":false}\r\nSUB t 1\r\nPING\r\n".to_owned();
-        let talk = Talk { path: "/", hello, is_text: false, ready: b"PONG" };
-        let server = Self { name: "nats-server", child, stdin: None, at, publish: Some(publish), talk };
         let end = Instant::now() + Duration::from_secs(10);
         while std::net::TcpStream::connect(at).is_err() {
             if Instant::now() > end {
@@ -170,32 +114,9 @@ impl Server {
             }
             thread::sleep(Duration::from_millis(50));
         }
-        Ok(server)
+        let talk = Talk { path: "/", hello, is_text: false, ready: b"PONG" };
+        Ok(Self { name: "nats-server", process, publish: Some(publish), talk })
     }
-
-    /// Processor time of all its threads, ns.
-    fn spent(&self) -> Result<u64, Fail> {
-        let mut sum = 0;
-        for task in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            let text = std::fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
-            sum += text.split(' ').next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
-        }
-        Ok(sum)
-    }
-
-    /// Resident memory, MiB.
-    fn memory(&self) -> Result<u64, Fail> {
-        let text = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap_or("0");
-        Ok(line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap_or(0) >> 10)
-    }
-}
-
-/// A client's frame: masked with zeros, shorter than 126 bytes.
-fn frame(text: &str, is_text: bool) -> Vec<u8> {
-    let mut frame = vec![if is_text { 0x81 } else { 0x82 }, 0x80 | text.len() as u8, 0, 0, 0, 0];
-    frame.extend_from_slice(text.as_bytes());
-    frame
 }
 
 /// How often the needle is in what comes, cut anywhere.
@@ -222,32 +143,9 @@ impl Count {
 }
 
 async fn client(at: SocketAddr, talk: Arc<Talk>, ready: Arc<AtomicUsize>, seen: Arc<AtomicU64>) -> Result<(), Fail> {
-    let mut socket = TcpStream::connect(at).await?;
-    socket.set_nodelay(true)?;
-    let hello = format!(
-        "GET {} HTTP/1.1\r\nHost: {at}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-        talk.path
-    );
-    socket.write_all(hello.as_bytes()).await?;
-    let (mut head, mut buffer) = (Vec::new(), vec![0; 64 << 10]);
-    while !head.windows(4).any(|w| w == b"\r\n\r\n") {
-        let n = socket.read(&mut buffer).await?;
-        head.extend_from_slice(&buffer[..n]);
-        if n == 0 || !head.starts_with(&b"HTTP/1.1 101"[..head.len().min(12)]) {
-            return Err(format!("no handshake: {}", String::from_utf8_lossy(&head)).into());
-        }
-    }
-    socket.write_all(&frame(&talk.hello, talk.is_text)).await?;
-    while !talk.ready.is_empty() && !head.windows(talk.ready.len()).any(|w| w == talk.ready) {
-        let n = socket.read(&mut buffer).await?;
-        head.extend_from_slice(&buffer[..n]);
-        if n == 0 {
-            return Err("closed before it was ready".into());
-        }
-    }
+    let (mut socket, _) = connect(at, &talk).await?;
     ready.fetch_add(1, Ordering::Release);
-    let mut count = Count { needle: MARKER, kept: Vec::new() };
+    let (mut count, mut buffer) = (Count { needle: MARKER, kept: Vec::new() }, vec![0; 64 << 10]);
     loop {
         let n = socket.read(&mut buffer).await?;
         if n == 0 {
@@ -294,12 +192,12 @@ struct Figure {
 
 fn measure(mut server: Server, (clients, rate): (usize, u64), time: Duration) -> Result<Figure, Fail> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let talk = Talk { path: server.talk.path, hello: server.talk.hello.clone(), ..server.talk };
-    let (talk, ready, seen) = (Arc::new(talk), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicU64::new(0)));
+    let (talk, ready, seen) =
+        (Arc::new(server.talk.clone()), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicU64::new(0)));
     runtime.block_on(async {
         let mut all = tokio::task::JoinSet::new();
         for _ in 0..clients {
-            all.spawn(client(server.at, talk.clone(), ready.clone(), seen.clone()));
+            all.spawn(client(server.process.at, talk.clone(), ready.clone(), seen.clone()));
         }
         let end = Instant::now() + Duration::from_secs(30);
         while ready.load(Ordering::Acquire) < clients {
@@ -316,19 +214,19 @@ fn measure(mut server: Server, (clients, rate): (usize, u64), time: Duration) ->
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        match (&mut server.stdin, server.publish) {
+        match (&mut server.process.stdin, server.publish) {
             (Some(stdin), _) => stdin.write_all(b"go\n")?,
             (None, Some(to)) => drop(all.spawn(publish(to, rate))),
             (None, None) => {}
         }
         tokio::time::sleep(WARM).await;
-        let (spent, before) = (server.spent()?, seen.load(Ordering::Relaxed));
+        let (spent, before) = (server.process.spent()?, seen.load(Ordering::Relaxed));
         tokio::time::sleep(time).await;
-        let (spent, delivered) = (server.spent()? - spent, seen.load(Ordering::Relaxed) - before);
+        let (spent, delivered) = (server.process.spent()? - spent, seen.load(Ordering::Relaxed) - before);
         if let Some(ended) = all.try_join_next() {
             ended??;
         }
-        Ok(Figure { name: server.name, delivered, ns: spent, memory: server.memory()? })
+        Ok(Figure { name: server.name, delivered, ns: spent, memory: server.process.memory()? >> 10 })
     })
 }
 

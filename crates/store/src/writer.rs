@@ -77,6 +77,8 @@ pub struct Counts {
 const RETAIN_EVERY: Duration = Duration::from_secs(3_600);
 /// Instruments whose days go at a time: in between, new rows are stored.
 const RETAIN_AT_ONCE: usize = 32;
+/// Tables of days that are over, of one topic each, that are sealed at a time: in between, new rows are taken.
+const SEAL_AT_ONCE: usize = 256;
 
 /// So long the tape may take to come on to the disk.
 const SYNC_WAIT: Duration = Duration::from_secs(30);
@@ -364,7 +366,11 @@ impl Follower {
         let due = now - self.pace.seal_after;
         // Days that begin before it are over where they end by it.
         let days: Vec<_> = self.catalog.state().parts.loose_before(names::day_of(due)).cloned().collect();
+        let before = self.counts.sealed;
         for (day, topic, table) in days {
+            if self.counts.sealed - before >= SEAL_AT_ONCE as u64 {
+                break;
+            }
             let Ok(parsed) = Topic::parse(&topic) else { continue };
             let at = match self.known.get(&parsed) {
                 Some(at) => *at,
