@@ -16,6 +16,14 @@ pub struct GatewayStats {
     pub encoded_total: AtomicU64,
     /// Messages encoded for one connection that was behind the ring.
     pub encoded_behind_total: AtomicU64,
+    /// Views that somebody follows.
+    pub views: AtomicU64,
+    /// Messages encoded for all readers of a view together.
+    pub view_encoded_total: AtomicU64,
+    /// Times that a reader of a view was given its state because it had lost its place.
+    pub view_rejoins_total: AtomicU64,
+    /// Times that the policy `conflate` moved a subscription into a view.
+    pub conflated_total: AtomicU64,
     pub sent_messages_total: AtomicU64,
     pub sent_bytes_total: AtomicU64,
     /// Seqs that clients were told they missed.
@@ -86,6 +94,20 @@ impl GatewayStats {
         one("gateway_subscriptions", g, "Subscriptions of all connections.", &self.subscriptions);
         one("gateway_encoded_messages_total", c, "Messages encoded once for all readers.", &self.encoded_total);
         one("gateway_encoded_behind_messages_total", c, "Messages encoded for one reader.", &self.encoded_behind_total);
+        one("gateway_views", g, "Views (topic, depth, period) that are followed.", &self.views);
+        one(
+            "gateway_view_encoded_messages_total",
+            c,
+            "Messages of views, encoded once each.",
+            &self.view_encoded_total,
+        );
+        one(
+            "gateway_view_rejoins_total",
+            c,
+            "Readers of views that were given the state anew.",
+            &self.view_rejoins_total,
+        );
+        one("gateway_conflated_total", c, "Slow subscriptions moved into a view.", &self.conflated_total);
         one("gateway_sent_messages_total", c, "Messages handed to sockets.", &self.sent_messages_total);
         one("gateway_sent_bytes_total", c, "Bytes of messages handed to sockets.", &self.sent_bytes_total);
         one("gateway_missed_records_total", c, "Seqs that clients were told they missed.", &self.missed_records_total);

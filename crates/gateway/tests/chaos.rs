@@ -14,7 +14,7 @@ use futures_util::{SinkExt, StreamExt};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rig::attic::{Attic, Seam};
-use rig::{BOOK, Rig, TRADE, delta, snapshot, trade};
+use rig::{BOOK, Rig, TRADE, delta, snapshot, trade, validity};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -22,7 +22,7 @@ use tokio::time::{sleep, timeout};
 use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Message;
 use wholetape_gateway::GatewayConfig;
-use wholetape_model::{RowFlags, Ts};
+use wholetape_model::{RowFlags, Ts, ValidityState};
 use wholetape_tape::TapeConfig;
 use wholetape_tape::history::History;
 use wholetape_wire::BookView;
@@ -32,6 +32,9 @@ use wholetape_wire::reply::Limits;
 const ACKED: [&str; 3] = [TRADE, "trade.ETHUSDT.BINANCE", "trade.SOLUSDT.BINANCE"];
 /// Asked for since a time, and followed from there into the present.
 const SINCE: &str = "trade-raw.BTCUSDT.BINANCE";
+/// Followed as a view: ten levels, ten times a second. Every [`MARK_EVERY`]th record is a mark.
+const VIEW: &str = "book.ETHUSDT.BINANCE";
+const MARK_EVERY: u64 = 17;
 /// Messages of each topic before the client first comes.
 const BEFORE: u64 = 400;
 /// The first row of [`SINCE`] was received then; each one a millisecond after the one before.
@@ -75,6 +78,12 @@ struct App {
     /// How far the history came: epoch, P and rows.
     history: Option<(String, u64, u64)>,
     book: BookView,
+    view: BookView,
+    /// Of [`VIEW`]: behind which seq it was first subscribed, and the marks that came since.
+    viewed: Option<u64>,
+    marks: Vec<u64>,
+    /// Stretches of it that a state stands for.
+    conflated: u64,
     /// To be acknowledged: topics with news.
     owed: BTreeMap<String, u64>,
     resumed: u64,
@@ -105,6 +114,13 @@ impl App {
                 Happening::Apply { topic, message, .. } if topic == BOOK => {
                     apply_book(&mut self.book, &message).unwrap()
                 }
+                Happening::Apply { topic, to, message, .. } if topic == VIEW => {
+                    if message["op"] == "mark" {
+                        self.marks.push(to);
+                    } else {
+                        apply_book(&mut self.view, &message).unwrap();
+                    }
+                }
                 Happening::Apply { topic, to, message, .. } => {
                     self.row(&topic, &message);
                     if topic != SINCE {
@@ -112,7 +128,9 @@ impl App {
                     }
                 }
                 Happening::Send(text) => send.push(text),
+                Happening::Missed { topic, why, .. } if topic == VIEW && why == "conflated" => self.conflated += 1,
                 Happening::Missed { topic, from, to, why } => self.missed.push(format!("{topic} {from}..={to} {why}")),
+                Happening::Subscribed { topic, seq } if topic == VIEW => _ = self.viewed.get_or_insert(seq),
                 Happening::Subscribed { .. } => {}
                 Happening::Duplicate { topic, seq } => panic!("{topic} {seq} came twice"),
                 Happening::Malformed(text) => panic!("{text}"),
@@ -171,11 +189,11 @@ impl App {
 
     /// Asks for what does not go on with the session, from where it stands.
     fn subscribe(&mut self, goes_on: impl Fn(&str) -> bool, send: &mut Vec<String>) {
-        for topic in ACKED.into_iter().chain([BOOK, SINCE]) {
+        for topic in ACKED.into_iter().chain([BOOK, VIEW, SINCE]) {
             let from = match self.rule.state(topic) {
                 Some(_) if goes_on(topic) => continue,
                 Some(state) => json!({"epoch": state.epoch, "seq": state.last}),
-                None if topic == BOOK => json!("live"),
+                None if topic == BOOK || topic == VIEW => json!("live"),
                 None if topic == SINCE => match &self.history {
                     Some((epoch, asof, i)) => json!({"ts": BEGIN / 1_000, "asof": asof, "i": i, "epoch": epoch}),
                     None => json!({"ts": BEGIN / 1_000}),
@@ -183,7 +201,11 @@ impl App {
                 None => json!("earliest"),
             };
             let ack = if ACKED.contains(&topic) { "cum" } else { "none" };
-            send.push(json!({"op": "sub", "id": 1, "topic": topic, "from": from, "ack": ack}).to_string());
+            let mut sub = json!({"op": "sub", "id": 1, "topic": topic, "from": from, "ack": ack});
+            if topic == VIEW {
+                (sub["conflate"], sub["depth"]) = (json!("100ms"), json!(10));
+            }
+            send.push(sub.to_string());
         }
     }
 
@@ -218,6 +240,12 @@ impl Market {
             self.book += 1;
             let view = if self.book == 1 { snapshot(1) } else { delta(self.book) };
             rig.append_only(BOOK, view, RowFlags::default());
+            let view = match self.book {
+                1 => snapshot(1),
+                n if n % MARK_EVERY == 0 => validity(ValidityState::Live),
+                n => delta(n),
+            };
+            rig.append_only(VIEW, view, RowFlags::default());
         }
         rig.lane.commit().unwrap();
     }
@@ -240,6 +268,8 @@ async fn connection(at: SocketAddr, app: &mut App, rig: &mut Rig, market: &mut M
         return;
     };
     let mut quiet = 0;
+    // Trades go first: behind a backlog of them the books would never have their turn.
+    let busy = [30, 600][rng.random_range(0..2)];
     loop {
         tokio::select! {
             frame = socket.next() => match frame {
@@ -258,10 +288,11 @@ async fn connection(at: SocketAddr, app: &mut App, rig: &mut Rig, market: &mut M
             () = sleep(Duration::from_millis(1)) => {
                 quiet += 1;
                 assert!(quiet < 10_000, "nothing for ten seconds, {} behind", app.behind(market));
-                if last && app.behind(market) == 0 && app.rule.state(BOOK).is_some_and(|s| s.last >= market.book) {
+                let whole = |topic: &str| app.rule.state(topic).is_some_and(|s| s.last >= market.book);
+                if last && app.behind(market) == 0 && whole(BOOK) && whole(VIEW) {
                     return;
                 }
-                if !last && app.behind(market) < 600 {
+                if !last && app.behind(market) < busy {
                     market.publish(rig, rng.random_range(0..12), rng.random_range(0..4), rng.random_range(0..8));
                 }
             }
@@ -287,7 +318,7 @@ async fn nothing_is_lost_repeated_or_out_of_order_however_often_the_line_breaks(
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
         // Within the handshake, the first messages, or some time later.
-        let most = [400, 3_000, 20_000, 60_000][rng.random_range(0..4)];
+        let most = [400, 3_000, 20_000, 60_000, 400_000][rng.random_range(0..5)];
         let (down, up) = (rng.random_range(0..most), rng.random_range(0..6_000));
         let broken = tokio::spawn(proxy(rig.at, listener, down, up));
         connection(at, &mut app, &mut rig, &mut market, &mut rng, false).await;
@@ -302,9 +333,25 @@ async fn nothing_is_lost_repeated_or_out_of_order_however_often_the_line_breaks(
     let mut whole = BookView::new();
     apply_book(&mut whole, &other.apply(1).await[0]).unwrap();
     assert_eq!((app.book.crc(), &app.book), (whole.crc(), &whole));
+    let mut other = rig.client().await;
+    other.send(json!({"op": "sub", "topic": VIEW, "depth": 10})).await;
+    other.said("subd").await;
+    let mut cut = BookView::new();
+    apply_book(&mut cut, &other.said("snap").await).unwrap();
+    assert_eq!((app.view.crc(), &app.view), (cut.crc(), &cut), "the view of ten levels");
+    let viewed = app.viewed.unwrap();
+    let marks: Vec<u64> = (viewed + 1..=market.book).filter(|n| n % MARK_EVERY == 0).collect();
+    assert_eq!(app.marks, marks, "each mark once and in order");
+    assert!(marks.len() > 20 && app.conflated > 0, "{} marks since {viewed} of {}", marks.len(), market.book);
     println!(
-        "{cuts} cuts, {deaths} deaths, {} of 3 topics and {} since a time, {} updates of a book, {} resumes, {} refused",
-        market.trades, market.raw, market.book, app.resumed, app.refused
+        "{cuts} cuts, {deaths} deaths, {} of 3 topics and {} since a time, {} updates of a book, {} marks of a view, {} stretches of it conflated, {} resumes, {} refused",
+        market.trades,
+        market.raw,
+        market.book,
+        marks.len(),
+        app.conflated,
+        app.resumed,
+        app.refused
     );
     assert!(
         app.resumed > cuts / 10 && (deaths == 0 || app.refused > 0),

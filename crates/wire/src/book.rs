@@ -116,6 +116,28 @@ impl BookView {
         (Decimal { raw: price, scale: self.scales.price }, Decimal { raw: size, scale: self.scales.size })
     }
 
+    /// Of the held integers.
+    pub(crate) const fn scales(&self) -> Scales {
+        self.scales
+    }
+
+    /// Prices and sizes of one side, best first.
+    pub(crate) fn raw(&self, side: BookSide) -> Box<dyn Iterator<Item = (i64, i64)> + '_> {
+        match side {
+            BookSide::Bid => Box::new(self.bids.iter().map(|(p, s)| (p.0, *s))),
+            BookSide::Ask => Box::new(self.asks.iter().map(|(p, s)| (*p, *s))),
+        }
+    }
+
+    /// The size at `price`, 0 where there is no level.
+    pub(crate) fn size_raw(&self, side: BookSide, price: i64) -> i64 {
+        let size = match side {
+            BookSide::Bid => self.bids.get(&Reverse(price)),
+            BookSide::Ask => self.asks.get(&price),
+        };
+        size.copied().unwrap_or(0)
+    }
+
     /// Levels of both sides.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -146,17 +168,25 @@ impl BookView {
         text
     }
 
-    /// Writes `"b":[…],"a":[…]`.
-    pub(crate) fn write(&self, j: &mut Json<'_>) {
-        j.raw("\"b\":[");
-        write_levels(j, self.bids());
-        j.raw("],\"a\":[");
-        write_levels(j, self.asks());
-        j.raw("]");
+    /// Writes `"b":[…],"a":[…]`, the `depth` best of each side.
+    pub(crate) fn write(&self, j: &mut Json<'_>, depth: usize) {
+        write_sides(j, self.bids().take(depth), self.asks().take(depth));
     }
 }
 
-pub(crate) fn write_levels(j: &mut Json<'_>, levels: impl Iterator<Item = (Decimal, Decimal)>) {
+pub(crate) fn write_sides(
+    j: &mut Json<'_>,
+    bids: impl Iterator<Item = (Decimal, Decimal)>,
+    asks: impl Iterator<Item = (Decimal, Decimal)>,
+) {
+    j.raw("\"b\":[");
+    write_levels(j, bids);
+    j.raw("],\"a\":[");
+    write_levels(j, asks);
+    j.raw("]");
+}
+
+fn write_levels(j: &mut Json<'_>, levels: impl Iterator<Item = (Decimal, Decimal)>) {
     for (i, (price, size)) in levels.enumerate() {
         j.raw(if i == 0 { "[" } else { ",[" });
         j.decimal(price).raw(",").decimal(size).raw("]");

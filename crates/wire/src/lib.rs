@@ -6,6 +6,7 @@
 //! - [`reply`]: everything else the server says;
 //! - [`op`]: what clients say, read against a closed schema;
 //! - [`book`]: the book that both ends keep, and its checksum;
+//! - [`conflate`]: a view of a book: its depth, and one change for many updates;
 //! - [`client`]: PROTOCOL §0 without I/O, for tests and for our own clients.
 //!
 //! The contract is `docs/api/websocket.md`; `golden/` holds one message of each kind and is never rewritten
@@ -14,6 +15,7 @@
 pub mod book;
 pub mod client;
 pub mod code;
+pub mod conflate;
 mod json;
 pub mod message;
 pub mod op;

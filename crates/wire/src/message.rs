@@ -11,7 +11,8 @@ use wholetape_model::{
     Ts, ValidityState, View,
 };
 
-use crate::book::{BookView, write_levels};
+use crate::book::{BookView, write_sides};
+use crate::conflate::Change;
 use crate::json::Json;
 
 /// What a message needs beside its record.
@@ -112,20 +113,82 @@ fn write(out: &mut Vec<u8>, cx: &Context<'_>, record: &Record<'_>, place: Place)
 
 /// Appends a `snap` of a book: the full view at `seq`.
 pub fn book_snap(out: &mut Vec<u8>, cx: &Context<'_>, seq: u64, ts: Ts, update_id: u64, book: &BookView) {
-    write_book(out, cx, seq, Place { named: true, ts }, update_id, book);
+    write_book(out, cx, seq, Place { named: true, ts }, update_id, (book, usize::MAX));
 }
 
 /// Appends a row that holds a book's full view at `seq`.
 pub fn book_row(out: &mut Vec<u8>, cx: &Context<'_>, seq: u64, ts_init: Ts, update_id: u64, book: &BookView) {
-    write_book(out, cx, seq, Place { named: false, ts: ts_init }, update_id, book);
+    write_book(out, cx, seq, Place { named: false, ts: ts_init }, update_id, (book, usize::MAX));
 }
 
-fn write_book(out: &mut Vec<u8>, cx: &Context<'_>, seq: u64, place: Place, update_id: u64, book: &BookView) {
+/// Appends a `snap` of a view: the `depth` best levels a side.
+pub fn book_cut_snap(out: &mut Vec<u8>, cx: &Context<'_>, m: &Merged, book: &BookView, depth: Option<u16>) {
+    let depth = depth.map_or(usize::MAX, usize::from);
+    write_book(out, cx, m.seq, Place { named: true, ts: m.ts }, m.update_id, (book, depth));
+}
+
+/// What a message that replaces a sequence of them says of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Merged {
+    /// It covers `(cx.prev, seq]`.
+    pub seq: u64,
+    /// Messages that it replaces; told when it is not one.
+    pub n: u64,
+    /// Receive time and, of a book, venue's id of the last one.
+    pub ts: Ts,
+    pub update_id: u64,
+}
+
+/// Appends the `data` of a book's view: what changed in it.
+pub fn book_change(out: &mut Vec<u8>, cx: &Context<'_>, m: &Merged, change: &Change) {
+    let mut j = Json(out);
+    merged_head(&mut j, cx, m);
+    envelope_of_book(&mut j, cx.state, m.update_id);
+    j.raw(",\"data\":{");
+    write_sides(&mut j, change.bids.iter().copied(), change.asks.iter().copied());
+    if let Some(crc) = cx.crc {
+        j.raw(",\"crc\":").u64(u64::from(crc));
+    }
+    j.raw("}}");
+}
+
+/// Appends the `data` of a topic whose newest record stands for those before it (quote, ticker).
+///
+/// # Errors
+/// As [`Record::view`]; `out` is then as it was.
+pub fn latest(out: &mut Vec<u8>, cx: &Context<'_>, m: &Merged, record: &Record<'_>) -> Result<(), RecordError> {
+    let view = record.view()?;
+    let mut j = Json(out);
+    merged_head(&mut j, cx, m);
+    flags(&mut j, record.flags());
+    j.raw(",\"data\":{");
+    body(&mut j, &view, record.scales(), None);
+    times(&mut j, record.ts_event(), record.ts_recv());
+    j.raw("}}");
+    Ok(())
+}
+
+fn merged_head(j: &mut Json<'_>, cx: &Context<'_>, m: &Merged) {
+    j.raw("{\"op\":\"data\"");
+    position(j, cx, m.seq, Place { named: true, ts: m.ts });
+    if m.n != 1 {
+        j.raw(",\"n\":").u64(m.n);
+    }
+}
+
+fn write_book(
+    out: &mut Vec<u8>,
+    cx: &Context<'_>,
+    seq: u64,
+    place: Place,
+    update_id: u64,
+    (book, depth): (&BookView, usize),
+) {
     let mut j = Json(out);
     snap_head(&mut j, cx, seq, place);
     envelope_of_book(&mut j, cx.state, update_id);
     j.raw(",\"data\":{");
-    book.write(&mut j);
+    book.write(&mut j, depth);
     j.raw(",\"crc\":").u64(u64::from(book.crc())).raw("}}");
 }
 
@@ -230,11 +293,7 @@ fn body(j: &mut Json<'_>, view: &View<'_>, scales: Scales, crc: Option<u32>) {
         }
         View::Book(b) => {
             let level = |l: wholetape_model::Level| (scales.price(l.price), scales.size(l.size));
-            j.raw("\"b\":[");
-            write_levels(j, b.bids.iter().map(level));
-            j.raw("],\"a\":[");
-            write_levels(j, b.asks.iter().map(level));
-            j.raw("]");
+            write_sides(j, b.bids.iter().map(level), b.asks.iter().map(level));
             if let Some(crc) = crc {
                 j.raw(",\"crc\":").u64(u64::from(crc));
             }

@@ -26,7 +26,7 @@ impl Default for Limits {
 pub struct Missed<'a> {
     pub from: u64,
     pub to: u64,
-    /// `retention`, `epoch`, `slow`, `corrupt`.
+    /// `retention`, `epoch`, `slow`, `corrupt`, `conflated`.
     pub why: &'a str,
 }
 
@@ -90,12 +90,30 @@ pub fn welcome(out: &mut Vec<u8>, w: &Welcome<'_>) {
     j.raw(",\"ops_burst\":").u64(w.limits.ops_burst).raw(",\"inflight\":").u64(w.limits.inflight).raw("}}");
 }
 
-/// `seq` is the exclusive start of delivery; with `missed` it is its `to`. `acked`: messages are to be acknowledged (`ack: "cum"`).
+/// What a subscription came to, as `subd` repeats it.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms<'a> {
+    pub ch: u32,
+    /// Messages are to be acknowledged (`ack: "cum"`).
+    pub acked: bool,
+    /// `none`, `100ms`, `1s`.
+    pub conflate: &'a str,
+    /// Levels a side; `None`: full, or no book.
+    pub depth: Option<u16>,
+}
+
+impl Default for Terms<'_> {
+    fn default() -> Self {
+        Self { ch: 0, acked: false, conflate: "none", depth: None }
+    }
+}
+
+/// `seq` is the exclusive start of delivery; with `missed` it is its `to`.
 pub fn subd(
     out: &mut Vec<u8>,
     id: Option<u64>,
     topic: &Topic,
-    (ch, acked): (u32, bool),
+    terms: &Terms<'_>,
     epoch: &str,
     seq: u64,
     missed: Option<Missed<'_>>,
@@ -103,10 +121,14 @@ pub fn subd(
     let mut j = Json(out);
     j.raw("{\"op\":\"subd\"");
     optional_id(&mut j, id);
-    j.raw(",\"topic\":").text(topic.as_str()).raw(",\"ch\":").u64(u64::from(ch));
+    j.raw(",\"topic\":").text(topic.as_str()).raw(",\"ch\":").u64(u64::from(terms.ch));
     j.raw(",\"epoch\":").text(epoch).raw(",\"seq\":").u64(seq);
-    j.raw(",\"class\":\"").raw(topic.class().as_str()).raw("\",\"ack\":\"").raw(if acked { "cum" } else { "none" });
-    j.raw("\",\"conflate\":\"none\"");
+    j.raw(",\"class\":\"").raw(topic.class().as_str());
+    j.raw("\",\"ack\":\"").raw(if terms.acked { "cum" } else { "none" });
+    j.raw("\",\"conflate\":\"").raw(terms.conflate).raw("\"");
+    if let Some(depth) = terms.depth {
+        j.raw(",\"depth\":").u64(u64::from(depth));
+    }
     if let Some(m) = missed {
         j.raw(",\"missed\":{");
         range(&mut j, &m);
@@ -293,6 +315,13 @@ pub fn lagging(out: &mut Vec<u8>, topic: &Topic, behind: u64) {
     let mut j = Json(out);
     j.raw("{\"op\":\"notice\",\"name\":\"lagging\",\"topic\":").text(topic.as_str());
     j.raw(",\"behind\":").u64(behind).raw("}");
+}
+
+/// A subscription of policy `conflate` was `behind` and goes on in the view of `conflate`.
+pub fn conflated(out: &mut Vec<u8>, topic: &Topic, behind: u64, conflate: &str) {
+    let mut j = Json(out);
+    j.raw("{\"op\":\"notice\",\"name\":\"conflated\",\"topic\":").text(topic.as_str());
+    j.raw(",\"behind\":").u64(behind).raw(",\"conflate\":\"").raw(conflate).raw("\"}");
 }
 
 /// The credentials of the connection end in so many seconds: `auth` anew.

@@ -11,12 +11,15 @@ use wholetape_model::{
     Level, Levels, LinkCause, LinkState, Liquidation, Price, Publication, Quote, Row, RowFlags, Scales, Side, Size,
     Status, Ticker, Topic, Trade, TradeCondition, TradingStatus, Ts, ValidityState, View,
 };
-use wholetape_wire::message::{self, Context, Written};
-use wholetape_wire::reply::{self, Limits, Missed, Resumed};
+use wholetape_wire::conflate::Change;
+use wholetape_wire::message::{self, Context, Merged, Written};
+use wholetape_wire::reply::{self, Limits, Missed, Resumed, Terms};
 use wholetape_wire::{BookView, Code};
 
 const BIDS: [Level; 2] =
     [Level { price: Price(6_000_010), size: Size(2_000) }, Level { price: Price(5_999_990), size: Size(0) }];
+
+const SUBD: Terms<'static> = Terms { ch: 7, acked: false, conflate: "none", depth: None };
 
 fn d(text: &str) -> Decimal {
     Decimal::parse(text.as_bytes()).unwrap()
@@ -268,6 +271,24 @@ fn rows(view: &BookView) -> Vec<u8> {
     all
 }
 
+fn latest(out: &mut Vec<u8>, merged: &Merged) {
+    let topic = Topic::parse("quote.BTCUSDT.BINANCE").unwrap();
+    let (bid, ask) = (Price(6_000_010), Price(6_000_020));
+    let row = Row {
+        ts_event: Ts(1_790_000_000_000_000_123),
+        ts_recv: merged.ts,
+        conn: 1,
+        frame: 2,
+        flags: RowFlags::default(),
+        scales: Scales { price: 2, size: 3 },
+        body: View::Quote(Quote { bid, bid_size: Size(1), ask, ask_size: Size(2), update_id: 125 }),
+    };
+    let mut bytes = Vec::new();
+    encode(&row, 0, merged.seq, 1, &mut bytes);
+    let cx = Context { topic: &topic, epoch: "k3f9", prev: 1_042, state: None, crc: None };
+    message::latest(out, &cx, merged, &Record::parse(&bytes, true).unwrap()).unwrap();
+}
+
 fn messages() -> Vec<String> {
     let mut lines = Vec::new();
     let mut push = |f: &mut dyn FnMut(&mut Vec<u8>)| {
@@ -313,8 +334,8 @@ fn messages() -> Vec<String> {
     let limits = Limits::default();
     let hello = reply::Welcome { session: "s_7Qk", resume: None, ttl_s: 0, hb_s: 15, anon: true, limits: &limits };
     push(&mut |out| reply::welcome(out, &hello));
-    push(&mut |out| reply::subd(out, Some(1), &topic, (7, false), "k3f9", 1_041, None));
-    push(&mut |out| reply::subd(out, None, &topic, (7, false), "k3f9", 1_020, Some(missed)));
+    push(&mut |out| reply::subd(out, Some(1), &topic, &SUBD, "k3f9", 1_041, None));
+    push(&mut |out| reply::subd(out, None, &topic, &SUBD, "k3f9", 1_020, Some(missed)));
     push(&mut |out| reply::resumed(out, Some(3), &topic, "k3f9", Resumed::Replay { n: 12, seq: None }));
     push(&mut |out| reply::resumed(out, None, &topic, "k3f9", Resumed::Snap));
     push(&mut |out| reply::resumed(out, None, &topic, "k3f9", Resumed::Missed(missed)));
@@ -340,7 +361,7 @@ fn messages() -> Vec<String> {
     push(&mut |out| reply::drain(out, 10_000, (0, 8_000)));
     push(&mut |out| coverage(out));
     push(&mut |out| reply::hist(out, Some(7), &topic, "k3f9", (5_000, 300), &rows(&view)));
-    push(&mut |out| reply::subd(out, Some(1), &topic, (7, true), "k3f9", 1_041, None));
+    push(&mut |out| reply::subd(out, Some(1), &topic, &Terms { acked: true, ..SUBD }, "k3f9", 1_041, None));
     let hello = reply::Welcome { resume: Some("r_9f2"), ttl_s: 120, ..hello };
     push(&mut |out| reply::welcome(out, &hello));
     let topics = [
@@ -365,6 +386,15 @@ fn messages() -> Vec<String> {
         let error = reply::Error { id, code: Code::Conflict, msg: "another came first", path, topic, retry_ms };
         reply::unpublished(out, &error, &reply::Unpublished { mid: "01JC", cid: Some("c-1"), head: Some(19) });
     });
+    let merged = Merged { seq: 1_057, n: 15, ts: Ts(1_790_000_000_000_000_000), update_id: 125 };
+    let cx = Context { prev: 1_042, crc: Some(7), ..cx };
+    let change = Change { bids: vec![(d("60000.1"), d("0"))], asks: vec![(d("60000.20"), d("1.5"))] };
+    push(&mut |out| message::book_change(out, &cx, &merged, &change));
+    push(&mut |out| message::book_cut_snap(out, &cx, &merged, &view, Some(10)));
+    push(&mut |out| latest(out, &merged));
+    let terms = Terms { conflate: "100ms", depth: Some(50), ..SUBD };
+    push(&mut |out| reply::subd(out, Some(1), &topic, &terms, "k3f9", 1_041, None));
+    push(&mut |out| reply::conflated(out, &topic, 12_000, "100ms"));
     lines
 }
 

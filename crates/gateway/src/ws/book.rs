@@ -10,7 +10,7 @@ pub(crate) struct BookState {
     pub view: BookView,
     pub state: Option<ValidityState>,
     pub vid: u64,
-    ts: Ts,
+    pub ts: Ts,
     updates: u32,
     /// The view could not hold an update: no snapshot until the next full state.
     pub broken: bool,
@@ -65,7 +65,8 @@ impl BookState {
         message::book_row(out, &cx, seq, ts_init, self.vid, &self.view);
     }
 
-    const fn told(&self) -> Option<ValidityState> {
+    /// The state that clients are told.
+    pub const fn told(&self) -> Option<ValidityState> {
         match (self.broken, self.state) {
             (true, _) => Some(ValidityState::Stale),
             (false, None) => Some(ValidityState::Syncing),

@@ -3,7 +3,7 @@
 //! One task, one `poll`: inbound (bounded by what is still to be written), timers, ready subscriptions by class, then one
 //! flush. Nothing is queued beyond one batch: when the socket blocks, cursors simply stay where they are.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message};
 use tokio_tungstenite::tungstenite::{Bytes, Utf8Bytes};
 use tokio_util::sync::CancellationToken;
-use wholetape_model::{Class, Topic, Ts};
+use wholetape_model::{Topic, Ts};
 use wholetape_tape::WakeSet;
 use wholetape_wire::reply::{self, Error, Welcome};
 use wholetape_wire::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, Close, Code};
@@ -30,11 +30,12 @@ use crate::auth::present::Credentials;
 use crate::auth::standing::Standing;
 use crate::publish::Desk;
 use crate::ws::bucket::Bucket;
+use crate::ws::classes::Classes;
 use crate::ws::counted::Counted;
 use crate::ws::hub::Hub;
 use crate::ws::resume::Resuming;
 use crate::ws::sessions::Hold;
-use crate::ws::subscription::{Asked, Ending, Outbox, Subscription, Turn};
+use crate::ws::subscription::{Asked, Ending, Outbox, Slow, Subscription, Turn};
 
 pub(crate) type Socket = WebSocketStream<Counted<TokioIo<Upgraded>>>;
 
@@ -42,8 +43,6 @@ pub(crate) type Socket = WebSocketStream<Counted<TokioIo<Upgraded>>>;
 const POLL_BYTES: usize = 1 << 20;
 /// Answers that may wait before no more ops are read.
 pub(crate) const ANSWERS_MAX: usize = 64;
-/// Every n-th turn goes to a lower class that waits: its guaranteed share.
-const SHARE: u32 = 20;
 /// How long the goodbye of a connection whose session was taken may keep the new one waiting.
 const FENCE_WAIT: Duration = Duration::from_millis(500);
 /// How long a closing handshake may take.
@@ -76,9 +75,8 @@ pub(crate) struct Session {
     pub publishing: usize,
     /// Who it speaks for.
     pub standing: Standing,
-    /// Subscriptions that have something, by class.
-    queues: [VecDeque<u64>; 4],
-    turns: u32,
+    /// Subscriptions that have something.
+    ready: Classes,
     tokens: Vec<u64>,
 }
 
@@ -115,8 +113,7 @@ impl Session {
             desk,
             publishing: 0,
             standing,
-            queues: Default::default(),
-            turns: 0,
+            ready: Classes::default(),
             tokens: Vec::new(),
         };
         (session, secret)
@@ -150,24 +147,9 @@ impl Session {
         while self.set.poll_ready(cx, &mut self.tokens).is_ready() {}
         for token in self.tokens.drain(..) {
             if let Some(sub) = self.subs.get(&token) {
-                let queue = &mut self.queues[sub.class() as usize];
-                if !queue.contains(&token) {
-                    queue.push_back(token);
-                }
+                self.ready.push(sub.class(), token);
             }
         }
-    }
-
-    /// The next subscription to serve: highest class first, now and then one of a lower class.
-    fn pick(&mut self) -> Option<u64> {
-        self.turns = self.turns.wrapping_add(1);
-        let first = Class::ALL.iter().position(|c| !self.queues[*c as usize].is_empty())?;
-        let lower = (first + 1..4).find(|c| !self.queues[*c].is_empty());
-        let class = match lower {
-            Some(lower) if self.turns.is_multiple_of(SHARE) => lower,
-            _ => first,
-        };
-        self.queues[class].pop_front()
     }
 
     /// Fills the outbox up to a batch. True when something is left.
@@ -177,14 +159,16 @@ impl Session {
             return false;
         }
         while self.out.bytes < budget && self.out.queue.len() < 4 * BATCH_MESSAGES_MAX && self.closing.is_none() {
-            let Some(token) = self.pick() else { return false };
+            let Some(token) = self.ready.pick() else { return false };
+            let allowance = self.allowance(token);
             let Some(sub) = self.subs.get_mut(&token) else { continue };
+            sub.allow(allowance);
             let turn = sub.turn(&mut self.out, budget, &self.hub.stats);
-            let class = sub.class() as usize;
+            let class = sub.class();
             let topic = sub.stream.topic.clone();
             match turn {
                 Turn::Idle => {}
-                Turn::More => self.queues[class].push_back(token),
+                Turn::More => self.ready.push(class, token),
                 Turn::TooSlow => self.closing = Some(Close::TooSlow),
                 Turn::Ends(Ending { asked, code, msg, retry_ms }) => {
                     let id = asked.and_then(Asked::id);
@@ -193,7 +177,17 @@ impl Session {
                 }
             }
         }
-        self.queues.iter().any(|q| !q.is_empty())
+        !self.ready.is_empty()
+    }
+
+    /// What a subscription of policy `drop_lowest` may be behind: what is left of its `lag` when all of that policy in this connection are
+    /// counted that are of its class or a higher one. So the lowest class gives first.
+    fn allowance(&self, token: u64) -> Option<u64> {
+        let sub = self.subs.get(&token).filter(|s| s.terms().slow == Slow::DropLowest)?;
+        let shares =
+            |s: &&Subscription| s.terms().slow == Slow::DropLowest && s.token != token && s.class() <= sub.class();
+        let others: u64 = self.subs.values().filter(shares).map(Subscription::behind).sum();
+        Some(sub.terms().lag.saturating_sub(others))
     }
 
     /// The next frame to send: one message, or a batch of them.

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use tokio::time::sleep;
 use wholetape_model::Topic;
 use wholetape_tape::history::History;
 use wholetape_tape::{Tape, TapeError, WakeSet};
@@ -13,12 +15,16 @@ use crate::config::GatewayConfig;
 use crate::lock;
 use crate::publish::Publisher;
 use crate::stats::GatewayStats;
+use crate::ws::connection::wall_clock;
 use crate::ws::past::Readers;
 use crate::ws::sessions::Sessions;
 use crate::ws::stream::{Rings, Stream};
+use crate::ws::view::Key;
 
 /// Records taken from one topic before the next has its turn.
 const ROUND: usize = 512;
+/// Every period of a view is a multiple of this.
+const TICK_MS: i64 = 100;
 
 #[derive(Default)]
 struct Streams {
@@ -66,17 +72,23 @@ impl Hub {
         self.token.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The stream of `topic`, opened by its first reader. `member` is told there under `token`.
-    pub fn join(&self, topic: &Topic, member: &WakeSet, token: u64) -> Result<Arc<Stream>, TapeError> {
+    /// The stream of `topic`, opened by its first reader. `member` is told there under `token`, of `view` or of the stream itself.
+    pub fn join(
+        &self,
+        topic: &Topic,
+        member: &WakeSet,
+        token: u64,
+        view: Option<Key>,
+    ) -> Result<Arc<Stream>, TapeError> {
         let mut streams = lock(&self.streams);
         if let Some((_, stream)) = streams.by_topic.get(topic) {
-            stream.join(member, token);
+            stream.join(member, token, view);
             return Ok(stream.clone());
         }
         let own = self.next_token();
         let rings = self.rings.clone();
         let stream = Arc::new(Stream::open(&self.tape, topic, self.epoch.clone(), rings, &self.set, own)?);
-        stream.join(member, token);
+        stream.join(member, token, view);
         streams.by_topic.insert(topic.clone(), (own, stream.clone()));
         streams.by_token.insert(own, stream.clone());
         self.rings.shared_by(streams.by_topic.len());
@@ -101,9 +113,13 @@ impl Hub {
 
     /// Runs until dropped. Cancel-safe: a token that was taken is served before the next wait.
     pub async fn run(&self) {
-        let mut tokens = Vec::new();
+        let (mut tokens, mut ticked) = (Vec::new(), 0);
         loop {
-            self.set.ready(&mut tokens).await;
+            let ticking = self.rings.ticking.load(Ordering::Relaxed) > 0;
+            tokio::select! {
+                () = self.set.ready(&mut tokens) => {}
+                () = sleep(until_tick()), if ticking => {}
+            }
             tokens.sort_unstable();
             tokens.dedup();
             for token in tokens.drain(..) {
@@ -112,8 +128,22 @@ impl Hub {
                     self.set.push(token);
                 }
             }
+            let now_ms = wall_clock().0 / 1_000_000;
+            if ticking && now_ms / TICK_MS != ticked {
+                ticked = now_ms / TICK_MS;
+                let streams: Vec<Arc<Stream>> = lock(&self.streams).by_token.values().cloned().collect();
+                streams.iter().for_each(|s| s.tick(now_ms, &self.stats));
+            }
+            let views = self.rings.views.load(Ordering::Relaxed) as u64;
+            self.stats.views.store(views, Ordering::Relaxed);
             // Connections write what they were just given before the next round.
             tokio::task::yield_now().await;
         }
     }
+}
+
+/// Until the wall clock's next multiple of [`TICK_MS`], and no earlier.
+fn until_tick() -> Duration {
+    let into = wall_clock().0.rem_euclid(TICK_MS * 1_000_000);
+    Duration::from_nanos((TICK_MS * 1_000_000 - into).unsigned_abs())
 }

@@ -2,6 +2,7 @@
 //!
 //! - [`hub`]: one task that reads the tape for all subscribed topics;
 //! - [`stream`]: one topic's encoded messages, its book, its readers;
+//! - [`view`]: a depth of its book, or what is left of it at each tick;
 //! - [`book`]: the book after each record;
 //! - [`subscription`]: one client's cursor in one topic;
 //! - [`past`]: what the tape let go, read by workers;
@@ -9,11 +10,13 @@
 //! - [`sessions`]: what a client had subscribed to, kept for a while; [`resume`]: taking it over; [`secret`]: their names and secrets;
 //! - [`publish`]: what it publishes, judged and answered;
 //! - [`upgrade`]: the handshake;
+//! - [`classes`]: whose turn it is;
 //! - [`bucket`]: the rate of ops;
 //! - [`inbound`]: unfinished frames and endless messages.
 
 pub(crate) mod book;
 pub(crate) mod bucket;
+pub(crate) mod classes;
 pub(crate) mod connection;
 pub(crate) mod counted;
 pub(crate) mod hub;
@@ -28,3 +31,4 @@ pub(crate) mod start;
 pub(crate) mod stream;
 pub(crate) mod subscription;
 pub(crate) mod upgrade;
+pub(crate) mod view;

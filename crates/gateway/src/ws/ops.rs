@@ -2,13 +2,14 @@
 
 use std::sync::atomic::Ordering;
 
-use wholetape_model::Topic;
+use wholetape_model::{Kind, Topic};
 use wholetape_wire::op::{self, OpError, Sub};
 use wholetape_wire::reply::{self, Error};
 use wholetape_wire::{Close, Code, From, Op};
 
 use crate::ws::connection::Session;
 use crate::ws::subscription::{Asked, Slow, Subscription, Terms};
+use crate::ws::view::{Key, conflatable};
 
 /// Costs in thousandths of an op.
 const OP: i64 = 1_000;
@@ -82,23 +83,18 @@ impl Session {
         if let Some((path, msg)) = unserved_option(sub, self.hub.past.is_some()) {
             return self.unserved(id, path, msg, Some(&sub.topic));
         }
-        if sub.conflate.as_deref().is_some_and(|c| c != "none") {
-            let state = Topic::parse(&sub.topic).is_ok_and(|t| t.kind().is_state());
-            if state {
-                return self.unserved(id, "conflate", "this build serves only `none`", Some(&sub.topic));
-            }
-            let msg = "only book, quote and ticker can be conflated (and this build serves only `none`)";
-            return self.error_of(id, Code::NotConflatable, msg, &sub.topic);
-        }
         let slow = match sub.policy.as_deref() {
             None | Some("catch_up") => Slow::CatchUp,
+            Some("conflate") => Slow::Conflate,
             Some("drop_oldest") => Slow::DropOldest,
-            Some("disconnect") => Slow::Disconnect,
-            Some(_) => {
-                let msg = "this build serves `catch_up`, `drop_oldest`, `disconnect`";
-                return self.unserved(id, "policy", msg, Some(&sub.topic));
-            }
+            Some("drop_lowest") => Slow::DropLowest,
+            _ => Slow::Disconnect,
         };
+        let view = Key::asked(sub.conflate.as_deref(), sub.depth);
+        let named: Vec<Topic> = Topic::parse(&sub.topic).into_iter().collect();
+        if let Some((code, path, msg)) = unconflatable(sub, &named, slow, view) {
+            return self.error(&Error { id, code, msg, path, topic: Some(&sub.topic), retry_ms: None });
+        }
         let topics = match self.expand(&sub.topic) {
             Ok(topics) => topics,
             Err((code, msg)) => {
@@ -108,6 +104,10 @@ impl Session {
                 return self.error(&Error { id, code, msg, path, topic, retry_ms });
             }
         };
+        // A pattern may name what cannot be seen so.
+        if let Some((code, path, msg)) = unconflatable(sub, &topics, slow, view) {
+            return self.error(&Error { id, code, msg, path, topic: Some(&sub.topic), retry_ms: None });
+        }
         let most = usize::try_from(self.hub.config.limits.subs).unwrap_or(usize::MAX);
         if self.subs.len() + topics.len() > most {
             return self.error_of(id, Code::TooManySubs, "more topics than `limits.subs`", &sub.topic);
@@ -119,10 +119,10 @@ impl Session {
             let slow = if critical { Slow::CatchUp } else { slow };
             let token = self.hub.next_token();
             self.channels += 1;
-            match self.hub.join(&topic, &self.set, token) {
+            match self.hub.join(&topic, &self.set, token, view) {
                 Ok(stream) => {
                     let inflight = (sub.ack.as_deref() == Some("cum")).then_some(inflight);
-                    let terms = Terms { ch: self.channels, slow, lag: sub.lag.unwrap_or(LAG), inflight };
+                    let terms = Terms { ch: self.channels, slow, lag: sub.lag.unwrap_or(LAG), inflight, view };
                     let (past, set) = (self.hub.past.clone(), self.set.clone());
                     let s = Subscription::new(stream, token, terms, past, set, Asked::Sub(id), sub.from.clone());
                     self.keep(topic, token, s);
@@ -250,13 +250,31 @@ fn unserved_option(sub: &Sub, history: bool) -> Option<(&'static str, &'static s
         }
         _ => {}
     }
-    if sub.depth.is_some() {
-        return Some(("depth", "this build serves only `full`"));
-    }
     if sub.view.as_deref() == Some("clean") {
         return Some(("view", "this build serves only `all`"));
     }
     sub.short.then_some(("short", "this build serves only `false`"))
+}
+
+/// Why these topics cannot be seen as the client asked.
+fn unconflatable(
+    sub: &Sub,
+    topics: &[Topic],
+    slow: Slow,
+    view: Option<Key>,
+) -> Option<(Code, Option<&'static str>, &'static str)> {
+    let conflates = view.is_some_and(Key::ticks) || slow == Slow::Conflate;
+    if conflates && topics.iter().any(|t| !conflatable(t.kind())) {
+        return Some((Code::NotConflatable, None, "only book, quote and ticker can be conflated"));
+    }
+    if sub.depth.is_some() && topics.iter().any(|t| t.kind() != Kind::Book) {
+        return Some((Code::Schema, Some("depth"), "only a book has a depth"));
+    }
+    if view.is_some() && !matches!(sub.from, From::Live | From::Position { .. }) {
+        let msg = "with `conflate` or `depth`: \"live\" or a position (history is told message by message)";
+        return Some((Code::Schema, Some("from"), msg));
+    }
+    None
 }
 
 /// `*` stands for any text, also none.

@@ -119,7 +119,7 @@ impl Session {
                 continue;
             }
             let token = self.hub.next_token();
-            match self.hub.join(&topic, &self.set, token) {
+            match self.hub.join(&topic, &self.set, token, terms.view) {
                 Ok(stream) => {
                     self.channels += 1;
                     terms.ch = self.channels;

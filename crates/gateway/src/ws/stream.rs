@@ -12,13 +12,15 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
-use wholetape_model::{Kind, Topic, Ts};
+use wholetape_model::{Kind, Record, RecordError, Topic, Ts};
 use wholetape_tape::{ChunkQueue, Delivery, From, Reader, ReaderOptions, Shared, Tape, TapeError, WakeSet};
 use wholetape_wire::message::{self, Context, Written};
 
 use crate::lock;
 use crate::stats::GatewayStats;
 use crate::ws::book::{BookState, is_checkpoint};
+use crate::ws::connection::wall_clock;
+use crate::ws::view::{Key, Place, View};
 
 /// Records before a book's start that are searched for its last validity mark.
 const LOOK_BACK: u64 = 256;
@@ -42,11 +44,15 @@ pub(crate) struct Rings {
     one: usize,
     all: usize,
     streams: AtomicUsize,
+    /// Views of all streams, and those of them that tick.
+    pub views: AtomicUsize,
+    pub ticking: AtomicUsize,
 }
 
 impl Rings {
     pub const fn new(one: usize, all: usize) -> Self {
-        Self { one, all, streams: AtomicUsize::new(1) }
+        let (streams, views, ticking) = (AtomicUsize::new(1), AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { one, all, streams, views, ticking }
     }
 
     /// So many streams are open now.
@@ -66,7 +72,7 @@ pub(crate) struct Frame {
     pub prev: u64,
     pub seq: u64,
     /// Receive time of the record.
-    ts: Ts,
+    pub ts: Ts,
     pub text: Utf8Bytes,
 }
 
@@ -74,6 +80,8 @@ pub(crate) struct Frame {
 struct Member {
     set: WakeSet,
     token: u64,
+    /// It follows this view; `None`: the stream itself.
+    view: Option<Key>,
     /// It took everything and waits.
     armed: bool,
 }
@@ -95,6 +103,9 @@ pub(crate) struct Inner {
     /// Raised when the stream lost its own place: everyone then needs a snapshot.
     pub generation: u64,
     members: Vec<Member>,
+    /// Members that follow no view: without them nothing is encoded for the ring.
+    whole: usize,
+    views: Vec<View>,
     deliveries: Vec<Delivery>,
     scratch: Vec<u8>,
     /// What is left of the newest piece.
@@ -106,6 +117,8 @@ pub(crate) struct Stream {
     pub epoch: Arc<str>,
     pub tape: Tape,
     rings: Arc<Rings>,
+    /// Whom to wake when a view begins to tick.
+    hub: (WakeSet, u64),
     inner: Mutex<Inner>,
 }
 
@@ -147,28 +160,133 @@ impl Stream {
             last,
             generation: 0,
             members: Vec::new(),
+            whole: 0,
+            views: Vec::new(),
             deliveries: Vec::new(),
             scratch: Vec::new(),
             piece: BytesMut::new(),
         };
         let topic = topic.clone();
-        Ok(Self { topic, epoch, tape: tape.clone(), rings, inner: Mutex::new(inner) })
+        let hub = (set.clone(), token);
+        Ok(Self { topic, epoch, tape: tape.clone(), rings, hub, inner: Mutex::new(inner) })
     }
 
     pub fn lock(&self) -> MutexGuard<'_, Inner> {
         lock(&self.inner)
     }
 
-    pub fn join(&self, set: &WakeSet, token: u64) {
-        self.lock().members.push(Member { set: set.clone(), token, armed: false });
+    /// One more member: of `view`, or of the stream itself.
+    pub fn join(&self, set: &WakeSet, token: u64, view: Option<Key>) {
+        let mut inner = self.lock();
+        inner.members.push(Member { set: set.clone(), token, view, armed: false });
+        self.enter(&mut inner, view);
         set.push(token);
     }
 
     /// Whether nobody is left.
     pub fn leave(&self, token: u64) -> bool {
         let mut inner = self.lock();
-        inner.members.retain(|m| m.token != token);
+        if let Some(i) = inner.members.iter().position(|m| m.token == token) {
+            let view = inner.members.remove(i).view;
+            self.exit(&mut inner, view);
+        }
         inner.members.is_empty()
+    }
+
+    /// The member follows `view` from now on.
+    pub fn follow(&self, token: u64, view: Option<Key>) {
+        let mut inner = self.lock();
+        let Some(member) = inner.members.iter_mut().find(|m| m.token == token) else { return };
+        member.armed = false;
+        let before = std::mem::replace(&mut member.view, view);
+        if before != view {
+            self.enter(&mut inner, view);
+            self.exit(&mut inner, before);
+        }
+    }
+
+    fn enter(&self, inner: &mut Inner, view: Option<Key>) {
+        let Some(key) = view else {
+            inner.whole += 1;
+            return;
+        };
+        if inner.view_of(key).is_none() {
+            let view = View::new(key, inner.at, inner.book.as_ref(), wall_clock().0 / 1_000_000);
+            inner.views.push(view);
+            self.rings.views.fetch_add(1, Ordering::Relaxed);
+            if key.ticks() {
+                self.rings.ticking.fetch_add(1, Ordering::Relaxed);
+                self.hub.0.push(self.hub.1);
+            }
+        }
+        if let Some(view) = inner.view_of(key) {
+            view.members += 1;
+        }
+    }
+
+    fn exit(&self, inner: &mut Inner, view: Option<Key>) {
+        let Some(key) = view else {
+            inner.whole -= 1;
+            if inner.whole == 0 {
+                (inner.ring_start, inner.ring_bytes) = (inner.at, 0);
+                inner.ring.clear();
+            }
+            return;
+        };
+        if let Some(view) = inner.view_of(key) {
+            view.members -= 1;
+            if view.members == 0 {
+                inner.views.retain(|v| v.key != key);
+                self.rings.views.fetch_sub(1, Ordering::Relaxed);
+                self.rings.ticking.fetch_sub(usize::from(key.ticks()), Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Views whose tick has come tell what they have. `now_ms`: wall clock, ms since the Unix epoch.
+    pub fn tick(&self, now_ms: i64, stats: &GatewayStats) {
+        let mut guard = self.lock();
+        let inner = &mut *guard;
+        if !inner.built || inner.views.is_empty() {
+            return;
+        }
+        self.each_view(inner, stats, |view, place| view.tick(now_ms, place));
+        inner.wake(false);
+    }
+
+    /// With the stream's place, for each view.
+    fn each_view(&self, inner: &mut Inner, stats: &GatewayStats, mut f: impl FnMut(&mut View, &Place<'_>)) {
+        let Inner { views, book, last, at, .. } = inner;
+        let place = self.place(*at, book.as_ref(), last.as_ref(), stats);
+        views.iter_mut().for_each(|view| f(view, &place));
+    }
+
+    fn place<'a>(
+        &'a self,
+        at: u64,
+        book: Option<&'a BookState>,
+        last: Option<&'a Shared>,
+        stats: &'a GatewayStats,
+    ) -> Place<'a> {
+        Place { topic: &self.topic, epoch: &self.epoch, at, book, last, ring_bytes: self.rings.each(), stats }
+    }
+
+    /// What is pending in a view, and is not seen in its depth, is told now.
+    pub fn settle(&self, inner: &mut Inner, key: Key, stats: &GatewayStats) {
+        let Inner { views, book, last, at, .. } = inner;
+        let place = self.place(*at, book.as_ref(), last.as_ref(), stats);
+        if let Some(view) = views.iter_mut().find(|v| v.key == key && v.is_pending()) {
+            view.awaited = true;
+            view.flush(&place);
+        }
+        inner.wake(false);
+    }
+
+    /// The view's state at its last tick, for one who enters; `None` while the topic has no state.
+    pub fn view_snap(&self, inner: &mut Inner, key: Key, stats: &GatewayStats) -> Option<Utf8Bytes> {
+        let Inner { views, book, last, at, .. } = inner;
+        let place = self.place(*at, book.as_ref(), last.as_ref(), stats);
+        views.iter_mut().find(|v| v.key == key)?.snap(&place)
     }
 
     /// Takes up to `max` records from the tape and encodes them. True when there may be more.
@@ -182,8 +300,7 @@ impl Stream {
                 Delivery::Record(shared) => self.take(inner, shared, stats),
                 Delivery::Missed { to, .. } if !inner.built => {
                     // Before the book's start nothing is promised.
-                    inner.at = to;
-                    inner.ring_start = to;
+                    inner.begin(to);
                 }
                 Delivery::Missed { to, .. } => Self::lose(inner, to),
                 Delivery::Disconnected { .. } => {}
@@ -192,49 +309,77 @@ impl Stream {
         inner.deliveries = deliveries;
         if !inner.built && (inner.reader.position() >= inner.target || n == 0) {
             inner.built = true;
+            inner.views.iter_mut().for_each(|view| view.fresh = true);
         }
-        for member in inner.members.iter_mut().filter(|m| m.armed) {
-            member.armed = false;
-            member.set.push(member.token);
-        }
+        inner.wake(true);
         n == max
     }
 
     fn take(&self, inner: &mut Inner, shared: Shared, stats: &GatewayStats) {
         let record = shared.record();
+        if inner.built && record.is_mark() {
+            // Nothing is told behind a mark that was before it.
+            self.each_view(inner, stats, View::flush);
+        }
+        let whole = inner.book.as_ref().is_some_and(|b| !b.broken && !b.view.is_empty());
         let crc = inner.book.as_mut().and_then(|b| b.apply(&record));
         let seq = record.seq();
         if !inner.built {
             // A checkpoint is no message: who holds what was before it holds the same state.
             if !is_checkpoint(&record) {
-                (inner.at, inner.ring_start) = (seq, seq);
+                inner.begin(seq);
             }
             return;
         }
-        let state = inner.book.as_ref().and_then(|b| b.state);
-        let cx = Context { topic: &self.topic, epoch: &self.epoch, prev: inner.at, state, crc };
-        inner.scratch.clear();
-        match message::record(&mut inner.scratch, &cx, &record) {
-            Ok(Written::Message) => {
-                let Ok(text) = Utf8Bytes::try_from(keep(&mut inner.piece, inner.ring_bytes, &inner.scratch)) else {
-                    return;
-                };
-                stats.encoded_total.fetch_add(1, Ordering::Relaxed);
-                inner.ring_bytes += text.len() + MESSAGE_COST;
-                inner.ring.push_back(Frame { prev: inner.at, seq, ts: record.ts_recv(), text });
-                inner.at = seq;
-                self.trim(inner);
-            }
-            Ok(Written::Nothing) => {}
+        let written = if inner.whole > 0 { self.encode(inner, &record, crc, stats) } else { written(&record) };
+        match written {
+            Ok(Written::Message) => inner.at = seq,
+            Ok(Written::Nothing) if !whole => return inner.views.iter_mut().for_each(View::replace),
+            Ok(Written::Nothing) => return,
             // Newer than this build reads, or damaged: a receipt instead of silence.
             Err(e) => {
                 tracing::warn!(topic = %self.topic, seq, error = %e, "a record cannot be served");
-                Self::lose(inner, seq);
+                return Self::lose(inner, seq);
             }
         }
-        if self.topic.kind().is_state() && inner.book.is_none() && !record.is_mark() {
-            inner.last = Some(shared);
+        if inner.whole == 0 {
+            inner.ring_start = seq;
         }
+        if self.topic.kind().is_state() && inner.book.is_none() && !record.is_mark() {
+            inner.last = Some(shared.clone());
+        }
+        self.each_view(inner, stats, |view, place| {
+            if record.is_mark() {
+                return view.mark(&record, place);
+            }
+            view.note(&record);
+            if !view.key.ticks() {
+                view.flush(place);
+            }
+        });
+    }
+
+    /// Encodes `record` for all who follow the stream itself.
+    fn encode(
+        &self,
+        inner: &mut Inner,
+        record: &Record<'_>,
+        crc: Option<u32>,
+        stats: &GatewayStats,
+    ) -> Result<Written, RecordError> {
+        let state = inner.book.as_ref().and_then(|b| b.state);
+        let cx = Context { topic: &self.topic, epoch: &self.epoch, prev: inner.at, state, crc };
+        inner.scratch.clear();
+        let written = message::record(&mut inner.scratch, &cx, record)?;
+        if written == Written::Message
+            && let Ok(text) = Utf8Bytes::try_from(keep(&mut inner.piece, inner.ring_bytes, &inner.scratch))
+        {
+            stats.encoded_total.fetch_add(1, Ordering::Relaxed);
+            inner.ring_bytes += text.len() + MESSAGE_COST;
+            inner.ring.push_back(Frame { prev: inner.at, seq: record.seq(), ts: record.ts_recv(), text });
+            self.trim(inner);
+        }
+        Ok(written)
     }
 
     /// The stream itself could not read up to `to`: everyone is told and starts from a new state.
@@ -245,6 +390,8 @@ impl Stream {
         if let Some(book) = &mut inner.book {
             book.broken = true;
         }
+        let Inner { views, book, .. } = inner;
+        views.iter_mut().for_each(|view| view.begin(to, book.as_ref()));
     }
 
     fn trim(&self, inner: &mut Inner) {
@@ -261,6 +408,12 @@ impl Stream {
             }
         }
     }
+}
+
+/// What becomes of a record that nobody follows but in a view.
+fn written(record: &Record<'_>) -> Result<Written, RecordError> {
+    let read = record.view();
+    read.map(|_| if is_checkpoint(record) { Written::Nothing } else { Written::Message })
 }
 
 /// `bytes` in the newest piece, or in one of their own where they are large. A new piece is as large as a ring of `ring_bytes` needs.
@@ -287,12 +440,66 @@ pub(crate) enum Next {
 }
 
 impl Inner {
+    /// Nobody was told anything up to `at`.
+    fn begin(&mut self, at: u64) {
+        (self.at, self.ring_start) = (at, at);
+        let Self { views, book, .. } = self;
+        views.iter_mut().for_each(|view| view.begin(at, book.as_ref()));
+    }
+
+    /// Wakes members that wait: of views that have something, and those of the stream itself.
+    fn wake(&mut self, whole: bool) {
+        let Self { members, views, .. } = self;
+        for member in members.iter_mut().filter(|m| m.armed) {
+            let has = match member.view {
+                None => whole,
+                Some(key) => views.iter().any(|v| v.key == key && v.fresh),
+            };
+            if has {
+                member.armed = false;
+                member.set.push(member.token);
+            }
+        }
+        views.iter_mut().for_each(|view| view.fresh = false);
+    }
+
+    pub fn view_of(&mut self, key: Key) -> Option<&mut View> {
+        self.views.iter_mut().find(|v| v.key == key)
+    }
+
+    /// Everything up to here was told: of a view, or of the stream itself.
+    pub fn at_of(&self, view: Option<Key>) -> u64 {
+        view.and_then(|key| self.views.iter().find(|v| v.key == key)).map_or(self.at, |view| view.at)
+    }
+
+    /// As [`Inner::next`], of a view.
+    pub fn next_of(
+        &mut self,
+        key: Key,
+        position: u64,
+        token: u64,
+        max: usize,
+        out: impl FnMut(&Frame) -> bool,
+    ) -> Next {
+        let Some(view) = self.view_of(key) else { return Next::Behind };
+        let next = view.next(position, max, out);
+        if matches!(next, Next::Idle) {
+            self.arm(token);
+        }
+        next
+    }
+
+    /// `token` is told when there is more.
+    pub fn arm(&mut self, token: u64) {
+        if let Some(m) = self.members.iter_mut().find(|m| m.token == token) {
+            m.armed = true;
+        }
+    }
+
     /// Appends up to `max` messages behind `position` to `out`. Arms `token` when there is nothing.
     pub fn next(&mut self, position: u64, token: u64, max: usize, mut out: impl FnMut(&Frame) -> bool) -> Next {
         if position >= self.at {
-            if let Some(m) = self.members.iter_mut().find(|m| m.token == token) {
-                m.armed = true;
-            }
+            self.arm(token);
             return Next::Idle;
         }
         if position < self.ring_start {
@@ -386,6 +593,7 @@ mod tests {
         let no = lane.topic(&topic).unwrap();
         let rings = Arc::new(Rings::new(4 << 20, 64 << 20));
         let stream = Stream::open(&tape, &topic, "e".into(), rings, &WakeSet::new(), 1).unwrap();
+        stream.join(&WakeSet::new(), 2, None);
         let stats = GatewayStats::default();
         // One a second for ten minutes: far below any bound by bytes.
         for second in 1..=600_i64 {

@@ -7,6 +7,7 @@
 mod acks;
 mod behind;
 mod resume;
+mod view;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,8 +24,10 @@ use crate::stats::GatewayStats;
 use crate::ws::past::{Job, Readers, TimeJob};
 use crate::ws::start::{self, Older, Start};
 use crate::ws::stream::{Inner, Next, Stream};
+use crate::ws::view::Key;
 pub(crate) use acks::Acks;
 use behind::{Before, Behind};
+use view::Viewing;
 
 /// Messages that a subscription may write before another has its turn.
 const TURN: usize = 64;
@@ -36,7 +39,9 @@ const NEEDS_STATE: u64 = u64::MAX;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Slow {
     CatchUp,
+    Conflate,
     DropOldest,
+    DropLowest,
     Disconnect,
 }
 
@@ -63,6 +68,17 @@ pub(crate) struct Terms {
     pub lag: u64,
     /// The topic pauses at so many messages without an acknowledgement; `None`: they are not acknowledged.
     pub inflight: Option<usize>,
+    /// The view that it asked for; `None`: every message.
+    pub view: Option<Key>,
+}
+
+impl Terms {
+    /// As `subd` repeats them.
+    fn told(&self) -> reply::Terms<'static> {
+        let Self { ch, inflight, view, .. } = *self;
+        let (conflate, depth) = view.map_or(("none", None), |v| (v.period.as_str(), v.depth));
+        reply::Terms { ch, acked: inflight.is_some(), conflate, depth }
+    }
 }
 
 enum Phase {
@@ -75,6 +91,8 @@ enum Phase {
     Behind(Box<Behind>),
     /// Is read for by a worker.
     Past(Box<Before>),
+    /// Follows a view of the topic.
+    Viewing(Box<Viewing>),
 }
 
 pub(crate) struct Subscription {
@@ -90,6 +108,8 @@ pub(crate) struct Subscription {
     nowhere: Option<(u64, u64)>,
     /// It was told that it lags, and has not caught up since.
     noticed: bool,
+    /// What `drop_lowest` leaves it of its `lag`.
+    allowance: Option<u64>,
     acks: Option<Acks>,
     /// The state of the stream is to be told before anything else.
     owes_snap: bool,
@@ -179,8 +199,21 @@ impl Subscription {
         phase: Phase,
     ) -> Self {
         let acks = terms.inflight.map(Acks::new);
-        let (position, generation, nowhere, noticed, owes_snap) = (0, 0, None, false, false);
-        Self { stream, token, terms, past, set, phase, position, generation, nowhere, noticed, acks, owes_snap }
+        Self {
+            stream,
+            token,
+            terms,
+            past,
+            set,
+            phase,
+            position: 0,
+            generation: 0,
+            nowhere: None,
+            noticed: false,
+            allowance: None,
+            acks,
+            owes_snap: false,
+        }
     }
 
     pub const fn terms(&self) -> Terms {
@@ -189,6 +222,16 @@ impl Subscription {
 
     pub fn class(&self) -> Class {
         self.stream.topic.class()
+    }
+
+    /// Seqs that it has not been given yet.
+    pub fn behind(&self) -> u64 {
+        if self.is_open() { self.stream.lock().at.saturating_sub(self.position) } else { 0 }
+    }
+
+    /// It may be so far behind now, where it shares a `lag` with others (`drop_lowest`).
+    pub const fn allow(&mut self, allowance: Option<u64>) {
+        self.allowance = allowance;
     }
 
     /// Starts again at `from`; until then nothing of the topic is sent.
@@ -227,7 +270,7 @@ impl Subscription {
 
     /// The seq that a client which has everything holds, for heartbeats.
     pub fn head(&self) -> u64 {
-        let at = self.stream.lock().at;
+        let at = self.stream.lock().at_of(self.viewing());
         if self.position >= at { self.position } else { at }
     }
 
@@ -236,7 +279,7 @@ impl Subscription {
         match &self.phase {
             Phase::Opening(..) | Phase::Resuming(_) => false,
             Phase::Past(past) => past.asked.is_none(),
-            Phase::Live | Phase::Behind(_) => true,
+            Phase::Live | Phase::Behind(_) | Phase::Viewing(_) => true,
         }
     }
 
@@ -244,6 +287,11 @@ impl Subscription {
     pub fn turn(&mut self, out: &mut Outbox, budget: usize, stats: &GatewayStats) -> Turn {
         if let Phase::Opening(asked, from) = &self.phase {
             let (asked, from) = (*asked, from.clone());
+            if let Some(key) = self.terms.view {
+                return self.open_view(asked, &from, key, out, stats);
+            }
+            // The policy may have moved it into a view.
+            self.stream.follow(self.token, None);
             let older = if self.past.is_some() { Older::Ask } else { Older::Nobody };
             return self.open(asked, &from, older, out, stats);
         }
@@ -262,6 +310,9 @@ impl Subscription {
             stats.ack_pauses_total.fetch_add(u64::from(acks.pauses()), Ordering::Relaxed);
             return Turn::Idle;
         }
+        if self.viewing().is_some() {
+            return self.read_view(out, budget, stats);
+        }
         if self.is_open()
             && let Some(turn) = self.apply_policy(out, stats)
         {
@@ -270,7 +321,7 @@ impl Subscription {
         match &self.phase {
             Phase::Behind(_) => self.read_own(out, budget, stats),
             Phase::Past(_) => self.read_past(out, budget, stats),
-            Phase::Opening(..) | Phase::Resuming(_) | Phase::Live => self.read_ring(out, budget, stats),
+            _ => self.read_ring(out, budget, stats),
         }
     }
 
@@ -364,7 +415,7 @@ impl Subscription {
         self.position = seq;
         let (topic, epoch) = (&self.stream.topic, &*self.stream.epoch);
         out.write(|o| match asked {
-            Asked::Sub(id) => reply::subd(o, id, topic, (self.terms.ch, self.acks.is_some()), epoch, seq, missed),
+            Asked::Sub(id) => reply::subd(o, id, topic, &self.terms.told(), epoch, seq, missed),
             Asked::Resync(id) => reply::resumed(o, id, topic, epoch, missed.map_or(how, Resumed::Missed)),
         });
         if let Some(m) = missed {
@@ -433,17 +484,23 @@ impl Subscription {
             return None;
         }
         let stream = self.stream.clone();
-        let head = stream.lock().at;
-        if head.saturating_sub(self.position) <= self.terms.lag {
+        let (head, lag) = (stream.lock().at, self.allowance.unwrap_or(self.terms.lag));
+        if head.saturating_sub(self.position) <= lag {
             return None;
         }
-        let allowed = match allowed(&stream, self.terms.lag) {
+        let allowed = match allowed(&stream, lag) {
             Ok(at) if self.position >= at => return None,
             Ok(at) => at.min(head),
             Err(e) => return Some(self.failed(&e, None)),
         };
-        if self.terms.slow == Slow::Disconnect {
-            return Some(Turn::TooSlow);
+        match self.terms.slow {
+            Slow::Disconnect => return Some(Turn::TooSlow),
+            Slow::Conflate => {
+                let head = stream.tape.head(&stream.topic).unwrap_or(head);
+                self.enter_view(Key::POLICY, head.saturating_sub(self.position), out, stats);
+                return Some(Turn::More);
+            }
+            _ => {}
         }
         if stream.topic.kind() == Kind::Book {
             let inner = stream.lock();

@@ -54,7 +54,7 @@ impl World {
         let sessions = Sessions::new(Duration::from_secs(120), 10);
         let (hold, secret) = sessions.begin(&WakeSet::new());
         let topic = Topic::parse("trade.BTCUSDT.BINANCE").unwrap();
-        let kept = vec![(topic, Terms { ch: 7, slow: Slow::CatchUp, lag: 1, inflight: None })];
+        let kept = vec![(topic, Terms { ch: 7, slow: Slow::CatchUp, lag: 1, inflight: None, view: None })];
         let name = hold.name.to_string();
         let first =
             Connection { hold, secret: secret.clone(), at: At::Has, kept: Some(kept), learnt: true, evicted: false };

@@ -23,6 +23,17 @@ impl Subscription {
             inner.next(u64::MAX, self.token, 0, |_| false);
             return None;
         }
+        if let Some(key) = self.terms.view {
+            let from = from.clone();
+            return Some(match self.begin_view(&mut inner, &from, key) {
+                Ok((_, Some(missed))) => {
+                    stats.missed_records_total.fetch_add(missed.to + 1 - missed.from, Ordering::Relaxed);
+                    Resumed::Missed(missed)
+                }
+                Ok((_, None)) => Resumed::Snap,
+                Err(_) => Resumed::Denied(Code::BadPosition),
+            });
+        }
         let older = if self.past.is_some() { Older::Ask } else { Older::Nobody };
         let start = match start::resolve(&stream.tape, &stream.epoch, &stream.topic, from, older) {
             Ok(start) => start,
