@@ -81,6 +81,29 @@ pub enum Gateway {
     /// The file of keys (gateway.auth.keys).
     #[command(subcommand)]
     Key(GatewayKey),
+    /// Who is connected to the running process, and how they do.
+    Clients(GatewayClients),
+}
+
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = false)]
+pub struct GatewayClients {
+    #[command(flatten)]
+    pub layers: Layers,
+    #[arg(long)]
+    pub json: bool,
+    #[command(subcommand)]
+    pub order: Option<ClientsOrder>,
+}
+
+#[derive(Subcommand)]
+pub enum ClientsOrder {
+    /// Closes a connection (4013): its client may come back, after a pause, and goes on where it was.
+    Kick {
+        /// A session, or an address with or without its port.
+        #[arg(value_name = "SESSION|ADDRESS")]
+        whom: String,
+    },
 }
 
 /// A running gateway follows the file: what is done here holds within a second.
@@ -619,6 +642,9 @@ mod tests {
             "wholetape gateway key revoke -c wholetape.toml k_1",
             "wholetape gateway key revoke --keys k.toml --jti 7f3a",
             "wholetape gateway key ls --keys k.toml --json",
+            "wholetape gateway clients --data d --json",
+            "wholetape gateway clients -c wholetape.toml kick s_7b1f",
+            "wholetape gateway clients --json kick 10.0.0.7",
             "wholetape verify data --public-key certificates.pub --json",
             "wholetape coverage --data d --instrument *.BINANCE --kind trade --hours 48 --fail-on-hole --json",
         ] {

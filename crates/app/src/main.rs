@@ -12,6 +12,7 @@ macro_rules! say {
 
 mod availability;
 mod cli;
+mod clients;
 mod config;
 mod control;
 mod coverage;
@@ -85,6 +86,7 @@ fn dispatch(verb: &Verb) -> anyhow::Result<ExitCode> {
         Verb::Instruments(args) => instruments::run(args),
         Verb::Heal(args) => heal::run(args),
         Verb::Gateway(cli::Gateway::Key(args)) => keys::run(args),
+        Verb::Gateway(cli::Gateway::Clients(args)) => clients::run(args),
         Verb::Inspect { file, json } => {
             let report = inspect::inspect(file)?;
             if *json {

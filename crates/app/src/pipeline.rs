@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use wholetape_feed::feed::{Feed, FeedHandle, FeedPlan};
 use wholetape_feed::metrics::Hub;
 use wholetape_gateway::auth::OwnKey;
+use wholetape_gateway::clients::Clients;
 use wholetape_gateway::{Deps, Gateway, GatewayConfig, GatewayError, Health, Surface};
 use wholetape_model::{Body, Kind, LinkState};
 use wholetape_tape::coverage::Coverage;
@@ -109,7 +110,8 @@ impl Pipeline {
             tokio::task::spawn_blocking(move || Feed::start(plan, &tape, &hub, stop)).await??
         };
         let feed_stopped = feed.stopped().clone();
-        let reach = Reach { tape: tape.clone(), asker: feed.asker() };
+        let clients = Clients::default();
+        let reach = Reach { tape: tape.clone(), asker: feed.asker(), clients: clients.clone() };
         let control = plan.control.and_then(|path| match Control::start(&path, reach) {
             Ok(control) => Some(control),
             Err(error) => {
@@ -124,7 +126,7 @@ impl Pipeline {
         let feed = Mutex::new(Some(feed));
         let surface = Arc::new(Own { tape: tape.clone(), hub, feed, account: account.clone(), keeper, store });
         let history = surface.store.as_ref().map(|store| Arc::new(store.history()) as Arc<dyn History>);
-        let deps = Deps { tape: tape.clone(), history, surface: surface.clone() };
+        let deps = Deps { tape: tape.clone(), history, surface: surface.clone(), clients };
         let gateway = tokio::spawn(Gateway::serve(plan.gateway, deps, listener, gateway_stop.clone()));
         drop(tokio::spawn(crate::memory::keep_small(gateway_stop.clone())));
         let availability_stop = CancellationToken::new();

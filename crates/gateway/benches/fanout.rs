@@ -44,7 +44,7 @@ fn serve(rate: u64) -> Result<(), Fail> {
     let no = lane.topic(&Topic::parse(TOPIC)?)?;
     lane.append(no, &trade(0, 1))?;
     lane.commit()?;
-    let deps = Deps { tape, history: None, surface: Arc::new(Quiet) };
+    let deps = Deps { tape, history: None, surface: Arc::new(Quiet), clients: Default::default() };
     thread::spawn(move || -> Result<(), Fail> {
         std::io::stdin().lock().read_line(&mut String::new())?;
         let (begin, mut sent) = (Instant::now(), 0);

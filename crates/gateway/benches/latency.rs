@@ -258,7 +258,10 @@ fn whole(rate: u64, time: Duration, instruments: usize) -> Result<Histogram<u64>
     let to = inward.local_addr()?;
     let stop = CancellationToken::new();
     let (tell, told): (_, Receiver<SocketAddr>) = channel();
-    let (served, deps) = (stop.clone(), Deps { tape: tape.clone(), history: None, surface: Arc::new(Quiet) });
+    let (served, deps) = (
+        stop.clone(),
+        Deps { tape: tape.clone(), history: None, surface: Arc::new(Quiet), clients: Default::default() },
+    );
     let server = thread::spawn(move || -> Result<(), Fail> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async move {

@@ -195,7 +195,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             stop.cancel();
         });
     }
-    let deps = Deps { tape, history: None, surface: Arc::new(Nothing) };
+    let deps = Deps { tape, history: None, surface: Arc::new(Nothing), clients: Default::default() };
     let served = Gateway::serve(GatewayConfig::default(), deps, listener, stop.clone());
     let (served, played) = tokio::join!(served, play(lane, markets, stop));
     played?;

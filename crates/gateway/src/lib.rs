@@ -18,6 +18,7 @@
 //!
 //! ```no_run
 //! # use std::sync::Arc;
+//! # use wholetape_gateway::clients::Clients;
 //! # use wholetape_gateway::{Deps, Gateway, GatewayConfig, Health, Surface};
 //! # struct App;
 //! # impl Surface for App {
@@ -27,12 +28,13 @@
 //! # async fn run(tape: wholetape_tape::Tape) -> Result<(), Box<dyn std::error::Error>> {
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
 //! let stop = tokio_util::sync::CancellationToken::new();
-//! let deps = Deps { tape, history: None, surface: Arc::new(App) };
+//! let deps = Deps { tape, history: None, surface: Arc::new(App), clients: Clients::default() };
 //! Gateway::serve(GatewayConfig::default(), deps, listener, stop).await?;
 //! # Ok(()) }
 //! ```
 
 pub mod auth;
+pub mod clients;
 mod config;
 pub mod coverage;
 mod http;
@@ -61,6 +63,8 @@ pub struct Deps {
     /// Whoever keeps what the tape lets go; `None`: nobody.
     pub history: Option<Arc<dyn History>>,
     pub surface: Arc<dyn Surface>,
+    /// Where connections are shown; whoever keeps a clone may ask.
+    pub clients: clients::Clients,
 }
 
 /// What the process knows about itself, asked per request.

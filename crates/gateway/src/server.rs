@@ -1,11 +1,12 @@
 //! Accepts connections, speaks HTTP on them, and hands WebSockets to their tasks.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use http::header::USER_AGENT;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -55,7 +56,7 @@ pub(crate) async fn serve(
     let stats = Arc::new(GatewayStats::default());
     let tls = config.tls.as_ref().map(Tls::open).transpose()?.map(Arc::new);
     let auth = Authority::open(&config.auth, stats.clone())?;
-    let hub = Arc::new(Hub::new(deps.tape, deps.history, config, auth, stats));
+    let hub = Arc::new(Hub::new(deps.tape, deps.history, config, auth, stats, deps.clients));
     let server = Arc::new(Server {
         hub: hub.clone(),
         surface: deps.surface,
@@ -116,7 +117,7 @@ async fn accept(server: &Arc<Server>, listener: &TcpListener, requests: &mut Joi
                 Ok((stream, peer)) => {
                     failures = 0;
                     let server = server.clone();
-                    requests.spawn(async move { server.connection(stream, peer.ip()).await });
+                    requests.spawn(async move { server.connection(stream, peer).await });
                 }
                 // Out of descriptors, or a connection that died in the queue: others may still come.
                 Err(e) if failures < 100 => {
@@ -132,16 +133,16 @@ async fn accept(server: &Arc<Server>, listener: &TcpListener, requests: &mut Joi
 }
 
 impl Server {
-    async fn connection(self: Arc<Self>, stream: TcpStream, ip: IpAddr) {
+    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
         if let Err(e) = stream.set_nodelay(true) {
             tracing::debug!(error = %e, "no TCP_NODELAY");
         }
-        let Some(tls) = &self.tls else { return self.speak(stream, ip).await };
+        let Some(tls) = &self.tls else { return self.speak(stream, peer).await };
         let handshake = timeout(HEADERS_WAIT, tls.acceptor().accept(stream));
         tokio::select! {
             () = self.stop.cancelled() => {}
             shaken = handshake => match shaken {
-                Ok(Ok(stream)) => self.speak(stream, ip).await,
+                Ok(Ok(stream)) => self.speak(stream, peer).await,
                 refused => {
                     self.hub.stats.refused_handshakes_total.fetch_add(1, Ordering::Relaxed);
                     let why = refused.map_or_else(|_| "timeout".to_owned(), |r| r.err().map_or_else(String::new, |e| e.to_string()));
@@ -152,10 +153,10 @@ impl Server {
     }
 
     /// HTTP over whatever the bytes come through.
-    async fn speak(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, ip: IpAddr) {
+    async fn speak(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: SocketAddr) {
         let service = service_fn(|request| {
             let server = self.clone();
-            async move { Ok::<_, Infallible>(server.request(request, ip)) }
+            async move { Ok::<_, Infallible>(server.request(request, peer)) }
         });
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -171,7 +172,7 @@ impl Server {
         }
     }
 
-    fn request(self: Arc<Self>, mut request: Request<Incoming>, ip: IpAddr) -> Response<Body> {
+    fn request(self: Arc<Self>, mut request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
         if request.uri().path() != "/v1/ws" {
             return answer(&self, &request);
         }
@@ -191,16 +192,18 @@ impl Server {
             Ok(shown) => shown,
             Err(why) => return refused(StatusCode::BAD_REQUEST, why),
         };
+        let ip = peer.ip();
         if let Err((status, why)) = self.enter(ip) {
             return refused(status, why);
         }
         let batch = request.uri().query().is_some_and(|q| q.split('&').any(|p| p == "batch=1"));
+        let agent = request.headers().get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
         let upgraded = hyper::upgrade::on(&mut request);
         let server = self.clone();
         self.sockets.spawn(async move {
             match timeout(HEADERS_WAIT, upgraded).await {
                 Ok(Ok(io)) => {
-                    if server.socket(io, batch, shown).await == Some(Close::Abuse) {
+                    if server.socket(io, batch, shown, (peer, &agent)).await == Some(Close::Abuse) {
                         server.ban(ip);
                     }
                 }
@@ -212,7 +215,13 @@ impl Server {
         response.map(|()| Body::default())
     }
 
-    async fn socket(&self, io: hyper::upgrade::Upgraded, batch: bool, shown: Option<Credentials>) -> Option<Close> {
+    async fn socket(
+        &self,
+        io: hyper::upgrade::Upgraded,
+        batch: bool,
+        shown: Option<Credentials>,
+        from: (SocketAddr, &str),
+    ) -> Option<Close> {
         let limits = &self.hub.config.limits;
         let max = usize::try_from(limits.max_msg).unwrap_or(usize::MAX);
         let config = WebSocketConfig::default()
@@ -222,7 +231,7 @@ impl Server {
             .max_frame_size(Some(max));
         let io = Counted::new(TokioIo::new(io));
         let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
-        connection::run(self.hub.clone(), socket, batch, shown, self.stop.clone()).await
+        connection::run(self.hub.clone(), socket, batch, shown, from, self.stop.clone()).await
     }
 
     /// Counts a connection of `ip` in, or refuses it.

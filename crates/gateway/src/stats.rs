@@ -4,6 +4,8 @@ use std::fmt::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use wholetape_model::Class;
+
 use crate::lock;
 
 /// Counters since the start. Moved once per batch, never per message.
@@ -26,6 +28,8 @@ pub struct GatewayStats {
     pub conflated_total: AtomicU64,
     pub sent_messages_total: AtomicU64,
     pub sent_bytes_total: AtomicU64,
+    /// Messages of topics handed to connections, by class, highest first.
+    pub sent_by_class: [AtomicU64; 4],
     /// Seqs that clients were told they missed.
     pub missed_records_total: AtomicU64,
     /// Times that a subscription waited for acknowledgements.
@@ -135,6 +139,12 @@ impl GatewayStats {
         one("gateway_publication_groups_total", c, "Groups written, one fsync each.", &self.publication_groups_total);
         one("gateway_publish_failures_total", c, "Groups that the disk did not take.", &self.publish_failures_total);
         one("gateway_publication_names", g, "Publications whose results are kept.", &self.publication_names);
+        let name = "gateway_class_messages_total";
+        let _ = write!(out, "# HELP {name} Messages of topics handed to connections.\n# TYPE {name} counter\n");
+        for class in Class::ALL {
+            let n = self.sent_by_class[class as usize].load(Ordering::Relaxed);
+            let _ = writeln!(out, "{name}{{class=\"{}\"}} {n}", class.as_str());
+        }
         out.push_str("# HELP gateway_closes_total Connections closed, by code.\n# TYPE gateway_closes_total counter\n");
         for (code, n) in lock(&self.closes).iter() {
             let _ = writeln!(out, "gateway_closes_total{{code=\"{code}\"}} {n}");

@@ -486,7 +486,7 @@ async fn without_a_good_file_it_does_not_start() {
     let mut config = GatewayConfig::default();
     config.auth.keys = Some(dir.path().join("keys.toml"));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let deps = Deps { tape, history: None, surface: std::sync::Arc::new(rig::App) };
+    let deps = Deps { tape, history: None, surface: std::sync::Arc::new(rig::App), clients: Default::default() };
     let ended = Gateway::serve(config, deps, listener, CancellationToken::new()).await;
     assert!(ended.unwrap_err().to_string().contains("gateway key new"));
 }

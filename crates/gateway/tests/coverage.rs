@@ -41,7 +41,7 @@ async fn what_is_held_and_what_is_missing() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    let deps = Deps { tape: rig.tape.clone(), history: None, surface: kept };
+    let deps = Deps { tape: rig.tape.clone(), history: None, surface: kept, clients: Default::default() };
     let served = tokio::spawn(Gateway::serve(GatewayConfig::default(), deps, listener, stop.clone()));
     // The rig's own gateway keeps no ledger.
     let (head, body) = rig.get("/v1/coverage").await;

@@ -1,10 +1,10 @@
 //! Error and close codes (PROTOCOL §9). Numbers and names never change meaning.
 
 macro_rules! codes {
-    ($(#[$doc:meta])* $name:ident { $($variant:ident = $code:literal $text:literal,)+ }) => {
+    ($(#[$doc:meta])* $name:ident { $($(#[$about:meta])* $variant:ident = $code:literal $text:literal,)+ }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum $name { $($variant,)+ }
+        pub enum $name { $($(#[$about])* $variant,)+ }
 
         impl $name {
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
@@ -65,6 +65,8 @@ codes!(
         TooSlow = 4008 "too slow",
         TakenOver = 4009 "session taken over",
         Overloaded = 4013 "overloaded",
+        /// An operator sent it away, to make room: as when overloaded.
+        Kicked = 4013 "closed by the operator",
         AuthExpired = 4101 "authentication timed out or expired",
         Refused = 4301 "credentials refused",
         Abuse = 4303 "abuse",

@@ -107,6 +107,8 @@ pub enum Op {
         batch: Option<bool>,
         linger_ms: Option<u64>,
         num: Option<String>,
+        /// What the client says it is.
+        agent: Option<String>,
     },
     Sub(Box<Sub>),
     Unsub {
@@ -201,15 +203,12 @@ fn one(value: Value, text: &str) -> Parsed {
     keys.id = keys.integer("id")?;
     let op = keys.text("op")?.ok_or_else(|| keys.error("op", "missing"))?;
     let parsed = match op.as_str() {
-        "hello" => {
-            let op = Op::Hello {
-                batch: keys.bool("batch")?,
-                linger_ms: keys.bounded("linger_ms", 0, 100)?,
-                num: keys.word("num", &["text", "scaled"])?,
-            };
-            keys.text("agent")?;
-            op
-        }
+        "hello" => Op::Hello {
+            batch: keys.bool("batch")?,
+            linger_ms: keys.bounded("linger_ms", 0, 100)?,
+            num: keys.word("num", &["text", "scaled"])?,
+            agent: keys.text("agent")?,
+        },
         "sub" => Op::Sub(Box::new(Sub {
             topic: keys.topic(true)?,
             from: keys.from()?,

@@ -142,7 +142,7 @@ async fn a_gateway_that_goes_away_lowers_the_figure() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let (gateway_stop, stop) = (CancellationToken::new(), CancellationToken::new());
-    let deps = Deps { tape: tape.clone(), history: None, surface: Arc::new(Nothing) };
+    let deps = Deps { tape: tape.clone(), history: None, surface: Arc::new(Nothing), clients: Default::default() };
     // One that wants credentials and speaks TLS: the probe has the process's own key, and needs no name.
     let (own, keys) = (OwnKey::random(), dir.path().join("keys.toml"));
     new_key(&keys, "", &["trade.*".to_owned()], &[], "").unwrap();

@@ -51,6 +51,11 @@ pub enum Request {
         #[serde(default = "binance")]
         archive: String,
     },
+    #[serde(rename = "gateway.clients")]
+    Clients,
+    /// A session, or an address with or without its port.
+    #[serde(rename = "gateway.kick")]
+    Kick { whom: String },
 }
 
 fn binance() -> String {
@@ -58,7 +63,7 @@ fn binance() -> String {
 }
 
 /// For the message that refuses an unknown one.
-pub const KNOWN: &str = "ping, heal.backfill, heal.import";
+pub const KNOWN: &str = "ping, heal.backfill, heal.import, gateway.clients, gateway.kick";
 
 /// Nanoseconds as text: JSON numbers end at 2^53.
 mod ns {
@@ -103,7 +108,7 @@ mod tests {
         let plain = Request::Import { paths: vec!["/a".into()], market: None, archive: "binance".into() };
         assert_eq!(parse("{\"op\":\"heal.import\",\"paths\":[\"/a\"]}"), Ok(plain), "as it was asked for before");
         for (text, part) in [
-            ("{\"op\":\"fly\"}", "unknown request `fly`; known are ping, heal.backfill, heal.import"),
+            ("{\"op\":\"fly\"}", "unknown request `fly`; known are ping, heal.backfill, heal.import, gateway.clients"),
             ("{}", "unknown request ``"),
             ("x", "not one JSON object"),
             ("{\"op\":\"heal.backfill\",\"instrument\":\"A\"}", "missing field `from`"),

@@ -11,9 +11,11 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use wholetape_feed::worker::Asker;
+use wholetape_gateway::clients::Clients;
 use wholetape_tape::Tape;
 
 use super::{LINE_MAX, Request, heal, parse};
+use crate::clients;
 use crate::import;
 use crate::import::find::Wanted;
 
@@ -25,6 +27,7 @@ const CONVERSATIONS_MAX: usize = 32;
 pub struct Reach {
     pub tape: Tape,
     pub asker: Asker,
+    pub clients: Clients,
 }
 
 /// A socket that is being served; its file goes with it.
@@ -152,6 +155,8 @@ async fn talk(stream: UnixStream, reach: Reach, stop: CancellationToken) {
             }
             Err(why) => error(&why.to_string()),
         },
+        Ok(Request::Clients) => clients::list(&reach.clients).await,
+        Ok(Request::Kick { whom }) => clients::kick(&reach.clients, &whom).await.unwrap_or_else(|why| error(&why)),
         Err(why) => error(&why),
     };
     let _ = say(&mut write, &last).await;

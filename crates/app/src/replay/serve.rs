@@ -83,6 +83,7 @@ impl Served {
             tape: tape.clone(),
             history: None,
             surface: Arc::new(Own { tape: tape.clone(), seen: seen.clone() }),
+            clients: Default::default(),
         };
         let stop = CancellationToken::new();
         let gateway = runtime.spawn(Gateway::serve(GatewayConfig::default(), deps, listener, stop.clone()));

@@ -84,6 +84,11 @@ impl Standing {
         }
     }
 
+    /// Whose credentials were shown.
+    pub fn name(&self) -> Option<&str> {
+        self.held.as_ref().map(|held| &*held.principal.name)
+    }
+
     /// Who publishes to `topic`, if they may.
     pub fn publisher(&self, topic: &Topic, anonymous: &[String]) -> Option<Arc<str>> {
         match &self.held {
@@ -94,7 +99,7 @@ impl Standing {
     }
 
     /// Whether topics may be asked for at all.
-    fn is_known(&self) -> bool {
+    pub fn is_known(&self) -> bool {
         self.held.is_some() || self.authority.as_ref().is_none_or(|a| a.has_anonymous())
     }
 

@@ -41,6 +41,7 @@ pub(crate) fn answer<B>(server: &Server, request: &Request<B>) -> Response<Body>
             let hub = &server.hub;
             hub.stats.sessions_alone.store(hub.sessions.alone() as u64, Ordering::Relaxed);
             hub.stats.write(&mut out);
+            hub.clients.write(&mut out);
             reply(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", out.into())
         }
         "/health/live" => health(server, true),

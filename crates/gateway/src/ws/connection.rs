@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -28,6 +29,7 @@ use wholetape_wire::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, Close, Code};
 
 use crate::auth::present::Credentials;
 use crate::auth::standing::Standing;
+use crate::clients::Place;
 use crate::publish::Desk;
 use crate::ws::bucket::Bucket;
 use crate::ws::classes::Classes;
@@ -73,6 +75,12 @@ pub(crate) struct Session {
     /// Where what it publishes is answered, and how much is not yet.
     pub desk: Arc<Desk>,
     pub publishing: usize,
+    /// Where an operator sees it, and when it last said how it stands.
+    pub place: Place,
+    pub looked: Instant,
+    /// Messages and bytes handed to the socket.
+    pub sent: (u64, u64),
+    pub ops: u64,
     /// Who it speaks for.
     pub standing: Standing,
     /// Subscriptions that have something.
@@ -87,12 +95,13 @@ pub(crate) fn wall_clock() -> Ts {
 
 impl Session {
     /// With the secret of its session.
-    pub fn new(hub: Arc<Hub>, batch: bool) -> (Self, String) {
+    pub fn new(hub: Arc<Hub>, batch: bool, (address, agent): (SocketAddr, &str)) -> (Self, String) {
         let limits = hub.config.limits;
         let set = WakeSet::new();
         let standing = Standing::new(hub.auth.as_ref(), hub.next_token(), &set);
         let (hold, secret) = hub.sessions.begin(&set);
         let desk = Desk::new(&set);
+        let place = hub.clients.enter(&set, address, agent, &hold.name, wall_clock().micros());
         let session = Self {
             hub,
             set,
@@ -112,6 +121,10 @@ impl Session {
             closing: None,
             desk,
             publishing: 0,
+            place,
+            looked: Instant::now(),
+            sent: (0, 0),
+            ops: 0,
             standing,
             ready: Classes::default(),
             tokens: Vec::new(),
@@ -163,8 +176,11 @@ impl Session {
             let allowance = self.allowance(token);
             let Some(sub) = self.subs.get_mut(&token) else { continue };
             sub.allow(allowance);
+            let before = self.out.queue.len();
             let turn = sub.turn(&mut self.out, budget, &self.hub.stats);
             let class = sub.class();
+            let gave = (self.out.queue.len() - before) as u64;
+            self.hub.stats.sent_by_class[class as usize].fetch_add(gave, Ordering::Relaxed);
             let topic = sub.stream.topic.clone();
             match turn {
                 Turn::Idle => {}
@@ -213,6 +229,7 @@ impl Session {
             text.push(']');
             frame = text.into();
         }
+        self.sent = (self.sent.0 + messages as u64, self.sent.1 + frame.len() as u64);
         self.hub.stats.sent_messages_total.fetch_add(messages as u64, Ordering::Relaxed);
         self.hub.stats.sent_bytes_total.fetch_add(frame.len() as u64, Ordering::Relaxed);
         Some(frame)
@@ -256,10 +273,11 @@ pub(crate) async fn run(
     socket: Socket,
     batch: bool,
     shown: Option<Credentials>,
+    from: (SocketAddr, &str),
     stop: CancellationToken,
 ) -> Option<Close> {
     let now = Instant::now();
-    let (mut session, secret) = Session::new(hub.clone(), batch);
+    let (mut session, secret) = Session::new(hub.clone(), batch, from);
     let name = session.hold.name.clone();
     let welcome = Welcome {
         session: &name,
@@ -292,7 +310,7 @@ pub(crate) async fn run(
     };
     let code = end.map_or(1005, Close::code);
     hub.stats.closed(code);
-    tracing::debug!(session = &*connection.session.hold.name, code, "connection ends");
+    connection.session.last_words(end);
     connection.session.leave();
     if let Some(close) = end {
         let _ = timeout(CLOSE_WAIT, connection.goodbye(close)).await;
@@ -312,6 +330,7 @@ impl Connection {
             // For the ops that were not read meanwhile.
             cx.waker().wake_by_ref();
         }
+        self.session.look(Instant::now(), self.clocks.moved);
         if self.session.hold.is_fenced() {
             self.session.closing = Some(Close::TakenOver);
         }

@@ -11,6 +11,7 @@ use wholetape_tape::history::History;
 use wholetape_tape::{Tape, TapeError, WakeSet};
 
 use crate::auth::authority::Authority;
+use crate::clients::Clients;
 use crate::config::GatewayConfig;
 use crate::lock;
 use crate::publish::Publisher;
@@ -44,6 +45,8 @@ pub(crate) struct Hub {
     pub sessions: Sessions,
     /// Writes what clients publish.
     pub publisher: Publisher,
+    /// Who is connected.
+    pub clients: Clients,
     set: WakeSet,
     token: AtomicU64,
     streams: Mutex<Streams>,
@@ -57,6 +60,7 @@ impl Hub {
         config: GatewayConfig,
         auth: Option<Arc<Authority>>,
         stats: Arc<GatewayStats>,
+        clients: Clients,
     ) -> Self {
         let epoch = tape.epoch().into();
         let (set, token, streams) = (WakeSet::new(), AtomicU64::new(0), Mutex::default());
@@ -64,7 +68,7 @@ impl Hub {
         let past = history.map(|h| Arc::new(Readers::new(h, &config, stats.clone())));
         let sessions = Sessions::new(config.session_ttl, config.sessions_max);
         let publisher = Publisher::new(tape.clone(), config.publish.clone(), stats.clone());
-        Self { tape, epoch, config, stats, auth, past, sessions, publisher, set, token, streams, rings }
+        Self { tape, epoch, config, stats, auth, past, sessions, publisher, clients, set, token, streams, rings }
     }
 
     /// A number that names one subscription (or stream) in this process: members of a stream come from many connections.

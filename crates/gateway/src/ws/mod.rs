@@ -8,6 +8,7 @@
 //! - [`past`]: what the tape let go, read by workers;
 //! - [`connection`]: one socket: ops, timers, and what is written when;
 //! - [`sessions`]: what a client had subscribed to, kept for a while; [`resume`]: taking it over; [`secret`]: their names and secrets;
+//! - [`look`]: how it stands, for operators;
 //! - [`publish`]: what it publishes, judged and answered;
 //! - [`upgrade`]: the handshake;
 //! - [`classes`]: whose turn it is;
@@ -21,6 +22,7 @@ pub(crate) mod connection;
 pub(crate) mod counted;
 pub(crate) mod hub;
 pub(crate) mod inbound;
+pub(crate) mod look;
 pub(crate) mod ops;
 pub(crate) mod past;
 pub(crate) mod publish;

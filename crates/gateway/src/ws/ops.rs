@@ -31,6 +31,7 @@ impl Session {
                         return;
                     }
                     self.hub.stats.ops_total.fetch_add(1, Ordering::Relaxed);
+                    self.ops += 1;
                     match parsed {
                         Err(e) => self.refuse(&e),
                         Ok((id, op)) => self.on_op(id, op),
@@ -54,7 +55,10 @@ impl Session {
             return;
         }
         match op {
-            Op::Hello { batch, linger_ms, num } => {
+            Op::Hello { batch, linger_ms, num, agent } => {
+                if let Some(agent) = agent {
+                    self.place.set_agent(&agent);
+                }
                 if num.as_deref() == Some("scaled") {
                     return self.unserved(id, "num", "this build writes numbers as decimal text only", None);
                 }

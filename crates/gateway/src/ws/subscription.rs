@@ -7,6 +7,7 @@
 mod acks;
 mod behind;
 mod resume;
+mod told;
 mod view;
 
 use std::collections::VecDeque;

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use tokio_util::sync::CancellationToken;
+use wholetape_gateway::clients::Clients;
 use wholetape_gateway::{Deps, Gateway, GatewayConfig, GatewayError, Health, Surface};
 use wholetape_model::mark::Validity;
 use wholetape_model::{
@@ -47,6 +48,7 @@ pub struct Rig {
     pub tape: Tape,
     pub lane: Lane,
     pub at: std::net::SocketAddr,
+    pub clients: Clients,
     stop: CancellationToken,
     served: JoinHandle<Result<(), GatewayError>>,
 }
@@ -130,9 +132,11 @@ impl Rig {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let deps = Deps { tape: tape.clone(), history: history(&tape), surface: Arc::new(App) };
+        let clients = Clients::default();
+        let deps =
+            Deps { tape: tape.clone(), history: history(&tape), surface: Arc::new(App), clients: clients.clone() };
         let served = tokio::spawn(Gateway::serve(config, deps, listener, stop.clone()));
-        Self { dir, tape, lane, at, stop, served }
+        Self { dir, tape, lane, at, clients, stop, served }
     }
 
     pub fn append(&mut self, topic: &str, view: View<'_>) -> u64 {

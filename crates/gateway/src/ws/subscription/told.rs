@@ -1,0 +1,23 @@
+//! How a subscription stands, for operators.
+
+use super::{Phase, Subscription};
+
+impl Subscription {
+    /// A word for where it reads, and the seqs from there to the head.
+    pub fn stands(&self) -> (&'static str, u64) {
+        let behind = if self.is_open() { self.head().saturating_sub(self.position) } else { 0 };
+        let word = match &self.phase {
+            Phase::Opening(..) | Phase::Resuming(_) => "opening",
+            _ if self.room() == 0 => "unacknowledged",
+            Phase::Past(_) => "history",
+            Phase::Behind(_) => "behind",
+            Phase::Live => "live",
+        };
+        (word, behind)
+    }
+
+    /// It was told so, and has not caught up since.
+    pub const fn lags(&self) -> bool {
+        self.noticed
+    }
+}
