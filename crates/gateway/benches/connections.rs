@@ -46,7 +46,7 @@ fn serve(dir: &str, port: u16) -> Result<(), Fail> {
     }
     lane.commit()?;
     let config = GatewayConfig { connections_max: 1 << 20, ..GatewayConfig::default() };
-    let deps = Deps { tape, history: None, surface: Arc::new(Quiet) };
+    let deps = Deps { tape, history: None, surface: Arc::new(Quiet), clients: Default::default() };
     let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
     let (asked, over) = (stop.clone(), ended.clone());
     thread::spawn(move || {
