@@ -11,7 +11,8 @@ impl Subscription {
             _ if self.room() == 0 => "unacknowledged",
             Phase::Past(_) => "history",
             Phase::Behind(_) => "behind",
-            Phase::Live => "live",
+            // A view is at its last tick: that is its present.
+            Phase::Live | Phase::Viewing(_) => "live",
         };
         (word, behind)
     }
