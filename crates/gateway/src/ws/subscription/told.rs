@@ -5,7 +5,6 @@ use super::{Phase, Subscription};
 impl Subscription {
     /// A word for where it reads, and the seqs from there to the head.
     pub fn stands(&self) -> (&'static str, u64) {
-        let behind = if self.is_open() { self.head().saturating_sub(self.position) } else { 0 };
         let word = match &self.phase {
             Phase::Opening(..) | Phase::Resuming(_) => "opening",
             _ if self.room() == 0 => "unacknowledged",
@@ -14,7 +13,7 @@ impl Subscription {
             // A view is at its last tick: that is its present.
             Phase::Live | Phase::Viewing(_) => "live",
         };
-        (word, behind)
+        (word, self.behind())
     }
 
     /// It was told so, and has not caught up since.
