@@ -253,7 +253,7 @@ async fn a_topic_that_is_born_later_is_live_then() {
     while !matches!(next(&mut client).await, Event::Topic { state: TopicState::Live, .. }) {}
     assert!(Client::builder("http://x/").start().is_err_and(|e| e.to_string().contains("neither ws:// nor wss://")));
     rig.append(BOOK, rig::book(BookAction::Snapshot, 1, &[], &[]));
-    client.subscribe(Sub::live(BOOK).with("depth", 10.into()));
+    client.subscribe(Sub::live(BOOK).with("depth", 7.into()));
     while !matches!(next(&mut client).await, Event::Error(e) if e["path"] == "depth") {}
     assert_eq!(client.topic_state(BOOK), Some(TopicState::Denied));
 }
