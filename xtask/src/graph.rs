@@ -11,7 +11,7 @@ const LEVELS: &[&[&str]] = &[
     &["app"],
     &["gateway"],
     &["client", "feed", "store", "derive", "sink", "source"],
-    &["quality", "tape", "wire"],
+    &["quality", "tape", "wire", "ws"],
     &["venue", "book"],
     &["model"],
 ];

@@ -3,6 +3,7 @@
 //! `test` proves the tree and is what the README names; `ci` is `test` behind the quick checks (format, lints, levels, purity,
 //! licences). Each chore installs what it needs by itself, into the user's cache, and says aloud what it could not prove.
 
+mod autobahn;
 mod bench;
 mod catalog;
 mod clients;
@@ -77,6 +78,14 @@ enum Chore {
     },
     /// Hold the Python client and the examples against the conformance vectors, mypy and a running gateway.
     Clients,
+    /// Hold the gateway's WebSocket codec against Autobahn's test suite (an hour of one core).
+    Autobahn {
+        /// Groups of cases: 1 to 7, 9, 10, 12.1 to 12.5, 13.1 to 13.7, or 12, 13; all by default.
+        groups: Vec<String>,
+        /// Where reports go and stay; a group that has one there is not run again.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
     /// Run against a real venue for a minute and print the channels seen; the only chore that talks to one.
     Live {
         #[arg(long, value_enum)]
@@ -171,6 +180,10 @@ fn chore(chore: Chore) -> Result<()> {
             catalog::steps(&mut steps, data.as_deref());
         }
         Chore::Clients => clients::step(&mut steps),
+        Chore::Autobahn { groups, out } => {
+            let out = out.map(std::path::absolute).transpose()?;
+            autobahn::step(&mut steps, &groups, out.as_deref());
+        }
         Chore::Live { venue, seconds } => return live::live(venue, seconds),
         Chore::Fanout { seconds } => return fanout::fanout(seconds),
         Chore::Soak(args) => return soak::soak(&args),

@@ -43,6 +43,10 @@ pub struct GatewayConfig {
     pub publish: PublishConfig,
     /// https and wss; `None`: plain.
     pub tls: Option<TlsConfig>,
+    /// permessage-deflate for clients that offer it.
+    pub deflate: bool,
+    /// `GET /echo`: whatever comes goes back, up to 16 MiB. For conformance suites, never for a server that others reach.
+    pub echo: bool,
     /// Encoded messages kept per subscribed topic, at most.
     pub ring_bytes: usize,
     /// Encoded messages kept for all of them together: where there are many topics, each keeps less.
@@ -75,6 +79,8 @@ impl Default for GatewayConfig {
             auth: AuthConfig::default(),
             publish: PublishConfig::default(),
             tls: None,
+            deflate: true,
+            echo: false,
             ring_bytes: 4 << 20,
             rings_bytes: 64 << 20,
             write_bytes: 64 << 10,

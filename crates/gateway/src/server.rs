@@ -11,26 +11,25 @@ use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wholetape_wire::Close;
+use wholetape_ws::{Deflate, Limits, Settings, Socket};
 
 use crate::auth::authority::Authority;
-use crate::auth::present::{self, Credentials};
+use crate::auth::present;
 use crate::http::{Body, answer, text};
 use crate::peers::Peers;
 use crate::stats::GatewayStats;
 use crate::tls::Tls;
-use crate::ws::counted::Counted;
 use crate::ws::hub::Hub;
-use crate::ws::{connection, upgrade};
+use crate::ws::{connection, echo, upgrade};
 use crate::{Deps, GatewayConfig, GatewayError, Surface, lock};
 
 /// PROTOCOL §10: headers of a request within this time and size.
@@ -173,14 +172,16 @@ impl Server {
     }
 
     fn request(self: Arc<Self>, mut request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
-        if request.uri().path() != "/v1/ws" {
-            return answer(&self, &request);
-        }
+        let echo = match request.uri().path() {
+            "/v1/ws" => false,
+            "/echo" if self.hub.config.echo => true,
+            _ => return answer(&self, &request),
+        };
         let refused = |status, why| {
             self.hub.stats.refused_upgrades_total.fetch_add(1, Ordering::Relaxed);
             text(status, why)
         };
-        let response = match upgrade::accept(&request, &self.hub.config.origins) {
+        let mut response = match upgrade::accept(&request, &self.hub.config.origins) {
             Ok(response) => response,
             Err((status, why)) => return refused(status, why),
         };
@@ -196,14 +197,21 @@ impl Server {
         if let Err((status, why)) = self.enter(ip) {
             return refused(status, why);
         }
+        let deflate = if self.hub.config.deflate { upgrade::agree(&request, &mut response) } else { None };
         let batch = request.uri().query().is_some_and(|q| q.split('&').any(|p| p == "batch=1"));
         let agent = request.headers().get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
         let upgraded = hyper::upgrade::on(&mut request);
         let server = self.clone();
         self.sockets.spawn(async move {
             match timeout(HEADERS_WAIT, upgraded).await {
+                Ok(Ok(io)) if echo => {
+                    let socket = server.socket(io, echo::LIMITS, deflate);
+                    echo::run(socket, server.stop.clone()).await;
+                }
                 Ok(Ok(io)) => {
-                    if server.socket(io, batch, shown, (peer, &agent)).await == Some(Close::Abuse) {
+                    let socket = server.socket(io, server.limits(), deflate);
+                    let (hub, stop) = (server.hub.clone(), server.stop.clone());
+                    if connection::run(hub, socket, batch, shown, (peer, &agent), stop).await == Some(Close::Abuse) {
                         server.ban(ip);
                     }
                 }
@@ -215,23 +223,16 @@ impl Server {
         response.map(|()| Body::default())
     }
 
-    async fn socket(
-        &self,
-        io: hyper::upgrade::Upgraded,
-        batch: bool,
-        shown: Option<Credentials>,
-        from: (SocketAddr, &str),
-    ) -> Option<Close> {
-        let limits = &self.hub.config.limits;
-        let max = usize::try_from(limits.max_msg).unwrap_or(usize::MAX);
-        let config = WebSocketConfig::default()
-            .read_buffer_size(16 << 10)
-            .write_buffer_size(self.hub.config.write_bytes)
-            .max_message_size(Some(max))
-            .max_frame_size(Some(max));
-        let io = Counted::new(TokioIo::new(io));
-        let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
-        connection::run(self.hub.clone(), socket, batch, shown, from, self.stop.clone()).await
+    /// Of what clients send.
+    fn limits(&self) -> Limits {
+        let config = &self.hub.config;
+        let message = usize::try_from(config.limits.max_msg).unwrap_or(usize::MAX);
+        Limits { message, fragments: config.fragments_max }
+    }
+
+    fn socket(&self, io: Upgraded, limits: Limits, deflate: Option<Deflate>) -> connection::Socket {
+        let settings = Settings { limits, deflate, write_bytes: self.hub.config.write_bytes };
+        Socket::server(TokioIo::new(io), settings)
     }
 
     /// Counts a connection of `ip` in, or refuses it.

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use wholetape_model::Class;
+use wholetape_ws::Sent;
 
 use crate::lock;
 
@@ -30,6 +31,12 @@ pub struct GatewayStats {
     pub sent_bytes_total: AtomicU64,
     /// Messages of topics handed to connections, by class, highest first.
     pub sent_by_class: [AtomicU64; 4],
+    /// Messages that were compressed: each once, whoever gets it.
+    pub compressed_messages_total: AtomicU64,
+    /// Frames that went compressed, their bytes, and those that this saved.
+    pub compressed_frames_total: AtomicU64,
+    pub compressed_bytes_total: AtomicU64,
+    pub compressed_saved_bytes_total: AtomicU64,
     /// Seqs that clients were told they missed.
     pub missed_records_total: AtomicU64,
     /// Times that a subscription waited for acknowledgements.
@@ -86,6 +93,16 @@ impl GatewayStats {
         }
     }
 
+    /// One frame was handed to a socket.
+    pub(crate) fn sent(&self, sent: Sent) {
+        if let Some(saved) = sent.saved {
+            self.compressed_messages_total.fetch_add(sent.compressed.into(), Ordering::Relaxed);
+            self.compressed_frames_total.fetch_add(1, Ordering::Relaxed);
+            self.compressed_bytes_total.fetch_add(sent.bytes as u64, Ordering::Relaxed);
+            self.compressed_saved_bytes_total.fetch_add(saved as u64, Ordering::Relaxed);
+        }
+    }
+
     /// Appends the figures to `out`.
     pub(crate) fn write(&self, out: &mut String) {
         let mut one = |name: &str, kind: &str, help: &str, value: &AtomicU64| {
@@ -114,6 +131,15 @@ impl GatewayStats {
         one("gateway_conflated_total", c, "Slow subscriptions moved into a view.", &self.conflated_total);
         one("gateway_sent_messages_total", c, "Messages handed to sockets.", &self.sent_messages_total);
         one("gateway_sent_bytes_total", c, "Bytes of messages handed to sockets.", &self.sent_bytes_total);
+        one(
+            "gateway_compressed_messages_total",
+            c,
+            "Messages compressed once for all.",
+            &self.compressed_messages_total,
+        );
+        one("gateway_compressed_frames_total", c, "Frames sent compressed.", &self.compressed_frames_total);
+        one("gateway_compressed_bytes_total", c, "Bytes of frames sent compressed.", &self.compressed_bytes_total);
+        one("gateway_compressed_saved_bytes_total", c, "Bytes saved by that.", &self.compressed_saved_bytes_total);
         one("gateway_missed_records_total", c, "Seqs that clients were told they missed.", &self.missed_records_total);
         one("gateway_ack_pauses_total", c, "Waits for acknowledgements.", &self.ack_pauses_total);
         one("gateway_resumes_total", c, "Sessions that went on over a new connection.", &self.resumes_total);

@@ -2,7 +2,7 @@
 //!
 //! Two looks, since either alone can be fooled: the **manifest** (direct dependencies stand on an allow list, and no runtime
 //! or socket crate is reached through them) and the **sources** (no forbidden name outside tests). Inside `feed`, whose
-//! manifest needs sockets, `line.rs` and the modules that it reaches are held to the same rules by source alone; so is `core.rs` of `client`.
+//! manifest needs sockets, `line.rs` and the modules that it reaches are held to the same rules by source alone; so are `core.rs` of `client` and `decoder.rs` of `ws`.
 //!
 //! The check is of names, not of types: it makes a breach visible where somebody would write it, it is no sandbox.
 

@@ -77,6 +77,8 @@ connections_per_ip = 50      # loopback is exempt
 upgrades_per_s = 10          # new connections per second of one address; loopback is exempt
 ban = "15m"                  # who was closed for abuse stays out so long: address (loopback is exempt) and principal
 origins = []                 # browser origins allowed beside the page's own host; "*" allows all
+deflate = true               # permessage-deflate for clients that offer it: compressed once for all of them
+echo = false                 # GET /echo sends everything back: for conformance suites, never where others can reach it
 ring = "4MiB"                # encoded messages kept per subscribed topic, at most
 rings = "64MiB"              # and for all of them together
 

@@ -34,6 +34,8 @@ pub struct GatewaySection {
     #[serde(with = "humantime_serde")]
     pub ban: Duration,
     pub origins: Vec<String>,
+    pub deflate: bool,
+    pub echo: bool,
     pub ring: Size,
     pub rings: Size,
     pub auth: AuthSection,
@@ -137,6 +139,8 @@ impl Default for GatewaySection {
             upgrades_per_s: own.upgrades_per_s,
             ban: own.ban,
             origins: own.origins,
+            deflate: own.deflate,
+            echo: own.echo,
             ring: Size(own.ring_bytes as u64),
             rings: Size(own.rings_bytes as u64),
             auth: AuthSection::default(),
@@ -197,6 +201,8 @@ impl GatewaySection {
             auth: self.auth.plan(problems),
             publish: self.publish.plan(),
             tls: self.tls.plan(problems),
+            deflate: self.deflate,
+            echo: self.echo,
             ring_bytes: usize::try_from(self.ring.0).unwrap_or(usize::MAX),
             rings_bytes: usize::try_from(self.rings.0).unwrap_or(usize::MAX),
             ..GatewayConfig::default()

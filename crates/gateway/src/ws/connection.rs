@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,20 +13,15 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use futures_util::{Sink, SinkExt, StreamExt};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::error::{CapacityError, Error as WsError};
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message};
-use tokio_tungstenite::tungstenite::{Bytes, Utf8Bytes};
 use tokio_util::sync::CancellationToken;
 use wholetape_model::{Topic, Ts};
 use wholetape_tape::WakeSet;
 use wholetape_wire::reply::{self, Error, Welcome};
-use wholetape_wire::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, Close, Code};
+use wholetape_wire::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, Close};
+use wholetape_ws::{Block, Event, Fault, Opcode, SocketError};
 
 use crate::auth::present::Credentials;
 use crate::auth::standing::Standing;
@@ -33,13 +29,12 @@ use crate::clients::Place;
 use crate::publish::Desk;
 use crate::ws::bucket::Bucket;
 use crate::ws::classes::Classes;
-use crate::ws::counted::Counted;
 use crate::ws::hub::Hub;
 use crate::ws::resume::Resuming;
 use crate::ws::sessions::Hold;
 use crate::ws::subscription::{Asked, Ending, Outbox, Slow, Subscription, Turn};
 
-pub(crate) type Socket = WebSocketStream<Counted<TokioIo<Upgraded>>>;
+pub(crate) type Socket = wholetape_ws::Socket<TokioIo<Upgraded>>;
 
 /// Written in one poll at most, so that one busy client does not hold the thread.
 const POLL_BYTES: usize = 1 << 20;
@@ -207,33 +202,41 @@ impl Session {
     }
 
     /// The next frame to send: one message, or a batch of them.
-    fn next_frame(&mut self) -> Option<Utf8Bytes> {
-        let first = self.out.queue.pop_front()?;
-        self.out.bytes -= first.len();
-        let mut messages = 1;
-        let mut frame = first;
-        if self.batch && !self.out.queue.is_empty() {
-            let mut text = String::with_capacity(BATCH_BYTES_MAX.min(self.out.bytes + frame.len() + 64));
-            text.push('[');
-            text.push_str(&frame);
-            while let Some(next) = self.out.queue.front()
-                && messages < BATCH_MESSAGES_MAX
-                && text.len() + next.len() + 2 <= BATCH_BYTES_MAX
+    fn next_frame(&mut self) -> Option<Block> {
+        let queue = &mut self.out.queue;
+        let first = queue.front()?.len();
+        let (mut messages, mut bytes) = (1, first);
+        if self.batch {
+            let fits = |messages, bytes| messages <= BATCH_MESSAGES_MAX && bytes_of(messages, bytes) <= BATCH_BYTES_MAX;
+            while let Some(next) = queue.get(messages)
+                && fits(messages + 1, bytes + next.len())
             {
-                text.push(',');
-                text.push_str(next);
-                self.out.bytes -= next.len();
-                self.out.queue.pop_front();
                 messages += 1;
+                bytes += next.len();
             }
-            text.push(']');
-            frame = text.into();
         }
+        self.out.bytes -= bytes;
+        let frame = if messages == 1 {
+            queue.pop_front()?
+        } else {
+            Block::build(Opcode::Text, bytes_of(messages, bytes), |text| {
+                for (i, message) in queue.drain(..messages).enumerate() {
+                    text.push(if i == 0 { b'[' } else { b',' });
+                    text.extend_from_slice(message.payload());
+                }
+                text.push(b']');
+            })
+        };
         self.sent = (self.sent.0 + messages as u64, self.sent.1 + frame.len() as u64);
         self.hub.stats.sent_messages_total.fetch_add(messages as u64, Ordering::Relaxed);
         self.hub.stats.sent_bytes_total.fetch_add(frame.len() as u64, Ordering::Relaxed);
         Some(frame)
     }
+}
+
+/// The length of a batch of `messages` that have `bytes` together: a bracket or comma before each, a bracket behind all.
+const fn bytes_of(messages: usize, bytes: usize) -> usize {
+    messages + bytes + 1
 }
 
 impl Drop for Session {
@@ -263,8 +266,6 @@ struct Connection {
     session: Session,
     socket: Socket,
     clocks: Clocks,
-    /// Something was handed to the socket and is not known to be flushed.
-    unflushed: bool,
 }
 
 /// Serves one client until it leaves or must go: how it ended, where we ended it.
@@ -302,7 +303,7 @@ pub(crate) async fn run(
         begun: now,
         linger: None,
     };
-    let mut connection = Connection { session, socket, clocks, unflushed: false };
+    let mut connection = Connection { session, socket, clocks };
     let end = tokio::select! {
         biased;
         () = stop.cancelled() => Some(Close::Restart),
@@ -312,9 +313,7 @@ pub(crate) async fn run(
     hub.stats.closed(code);
     connection.session.last_words(end);
     connection.session.leave();
-    if let Some(close) = end {
-        let _ = timeout(CLOSE_WAIT, connection.goodbye(close)).await;
-    }
+    let _ = timeout(CLOSE_WAIT, connection.goodbye(end)).await;
     end
 }
 
@@ -356,10 +355,9 @@ impl Connection {
                 Poll::Pending => break,
             }
         }
-        if self.unflushed {
-            match Pin::new(&mut self.socket).poll_flush(cx) {
+        if !self.socket.is_flushed() {
+            match self.socket.poll_flush(cx) {
                 Poll::Ready(Ok(())) => {
-                    self.unflushed = false;
                     // Room again: what waited may go on.
                     if !self.session.out.queue.is_empty() && self.clocks.linger.is_none() {
                         cx.waker().wake_by_ref();
@@ -383,33 +381,17 @@ impl Connection {
             && self.session.publishing < ANSWERS_MAX
             && !self.session.hold.is_fenced()
         {
-            let next = self.socket.poll_next_unpin(cx);
-            if self.socket.get_ref().inbound.fragments_seen > self.session.hub.config.fragments_max {
-                self.session.closing = Some(Close::TooLarge);
-                return false;
-            }
-            let Poll::Ready(next) = next else { return false };
+            let Poll::Ready(event) = self.socket.poll_event(cx) else { return false };
             self.clocks.last_in = Instant::now();
             if std::mem::take(&mut self.session.unconfirmed) {
                 self.session.hub.sessions.confirm(&self.session.hold);
             }
-            match next {
-                None => return true,
-                Some(Ok(Message::Text(text))) => self.session.on_text(&text),
-                Some(Ok(Message::Binary(_))) => {
-                    let (code, msg) = (Code::Schema, "this connection speaks JSON: send text frames");
-                    let e = Error { id: None, code, msg, path: None, topic: None, retry_ms: None };
-                    self.session.error(&e);
-                    self.session.closing = Some(Close::Type);
-                }
-                Some(Ok(Message::Close(_))) => return true,
-                Some(Ok(_)) => {}
-                Some(Err(WsError::Capacity(CapacityError::MessageTooLong { .. }))) => {
-                    self.session.closing = Some(Close::TooLarge);
-                }
-                Some(Err(WsError::Utf8(_))) => self.session.closing = Some(Close::Utf8),
-                Some(Err(WsError::Protocol(_))) => self.session.closing = Some(Close::Protocol),
-                Some(Err(_)) => return true,
+            match event {
+                None | Some(Ok(Event::Close(_)) | Err(SocketError::Io(_))) => return true,
+                Some(Ok(Event::Text(text))) => self.session.on_text(&text),
+                Some(Ok(Event::Binary(_))) => self.session.on_binary(),
+                Some(Ok(Event::Ping(_) | Event::Pong(_))) => {}
+                Some(Err(SocketError::Fault(fault))) => self.session.closing = Some(close_of(fault)),
             }
         }
         false
@@ -431,13 +413,13 @@ impl Connection {
     }
 
     /// Hands the outbox to the socket while it takes.
-    fn send(&mut self, cx: &mut Context<'_>, handed: &mut usize) -> Poll<Result<(), WsError>> {
+    fn send(&mut self, cx: &mut Context<'_>, handed: &mut usize) -> Poll<io::Result<()>> {
         while !self.session.out.queue.is_empty() {
-            ready!(Pin::new(&mut self.socket).poll_ready(cx))?;
+            ready!(self.socket.poll_ready(cx))?;
             let Some(frame) = self.session.next_frame() else { break };
             *handed += frame.len();
-            self.unflushed = true;
-            Pin::new(&mut self.socket).start_send(Message::Text(frame))?;
+            let sent = self.socket.send(&frame);
+            self.session.hub.stats.sent(sent);
         }
         Poll::Ready(Ok(()))
     }
@@ -449,18 +431,18 @@ impl Connection {
         loop {
             let now = Instant::now();
             let c = &mut self.clocks;
-            let written = self.socket.get_ref().written;
-            let waiting = self.unflushed || !self.session.out.queue.is_empty();
+            let written = self.socket.written();
+            let waiting = !self.socket.is_flushed() || !self.session.out.queue.is_empty();
             if written != c.written || !waiting {
                 (c.written, c.moved) = (written, now);
             }
             if now >= c.moved + stall {
                 return Poll::Ready(Some(Close::TooSlow));
             }
-            let inbound = &self.socket.get_ref().inbound;
+            let inbound = self.socket.inbound();
             let unread = self.session.out.queue.len() >= ANSWERS_MAX || self.session.publishing >= ANSWERS_MAX;
-            if inbound.frames != c.frames || !inbound.within_frame() || unread {
-                (c.frames, c.begun) = (inbound.frames, now);
+            if inbound.frames() != c.frames || !inbound.within_frame() || unread {
+                (c.frames, c.begun) = (inbound.frames(), now);
             }
             if now >= c.begun + frame {
                 return Poll::Ready(Some(Close::TooSlow));
@@ -468,18 +450,14 @@ impl Connection {
             if now >= c.last_in + 2 * hb {
                 return Poll::Ready(Some(Close::HeartbeatMissed));
             }
-            let mut again = false;
             if now >= c.next_hb {
                 c.next_hb = now + hb;
                 // A blocked socket gets no heartbeats piled up for it.
                 if self.session.out.queue.len() < ANSWERS_MAX {
                     self.session.heartbeat();
-                    again = self.ping(cx).is_err();
+                    self.socket.ping();
                     cx.waker().wake_by_ref();
                 }
-            }
-            if again {
-                return Poll::Ready(None);
             }
             let look = self.session.standing.next();
             if look.is_some_and(|at| now >= at) {
@@ -494,7 +472,7 @@ impl Connection {
             if waiting {
                 next = next.min(c.moved + stall);
             }
-            if self.socket.get_ref().inbound.within_frame() {
+            if self.socket.inbound().within_frame() {
                 next = next.min(c.begun + frame);
             }
             if let Some(linger) = c.linger {
@@ -514,48 +492,50 @@ impl Connection {
         }
     }
 
-    fn ping(&mut self, cx: &mut Context<'_>) -> Result<(), WsError> {
-        match Pin::new(&mut self.socket).poll_ready(cx) {
-            Poll::Ready(Ok(())) => {
-                self.unflushed = true;
-                Pin::new(&mut self.socket).start_send(Message::Ping(Bytes::new()))
-            }
-            Poll::Ready(Err(e)) => Err(e),
-            Poll::Pending => Ok(()),
-        }
-    }
-
-    /// Sends what is queued, then the close frame, and waits for the client's.
-    async fn goodbye(&mut self, close: Close) {
+    /// Sends what is queued, then the close frame, and waits for the client's; `None`: it said goodbye first, or is gone.
+    async fn goodbye(&mut self, close: Option<Close>) {
+        let Some(close) = close else {
+            let _ = self.socket.finish().await;
+            return;
+        };
         if close == Close::TakenOver {
             // Nothing more of it: the new connection goes on where its client says.
             self.session.out = Outbox::default();
-            let sent = timeout(FENCE_WAIT, self.send_close(close)).await;
+            self.socket.close(close.code(), close.name());
+            let sent = timeout(FENCE_WAIT, self.socket.flush()).await;
             self.session.goodbye();
-            if !matches!(sent, Ok(Ok(()))) {
-                return;
+            if matches!(sent, Ok(Ok(()))) {
+                self.part().await;
             }
-            while let Some(Ok(_)) = self.socket.next().await {}
             return;
         }
         if close == Close::Restart {
             let deadline = self.session.hub.config.drain.as_millis() as u64;
             self.session.out.write(|o| reply::drain(o, deadline, (0, 8_000)));
         }
-        while let Some(frame) = self.session.next_frame() {
-            if self.socket.feed(Message::Text(frame)).await.is_err() {
-                return;
-            }
+        while !self.session.out.queue.is_empty() {
+            let Ok(()) = poll_fn(|cx| self.send(cx, &mut 0)).await else { return };
         }
-        if self.send_close(close).await.is_err() {
-            return;
+        self.socket.close(close.code(), close.name());
+        if self.socket.flush().await.is_ok() {
+            self.part().await;
         }
-        // Until the client's close frame, or the caller's patience ends.
-        while let Some(Ok(_)) = self.socket.next().await {}
     }
 
-    async fn send_close(&mut self, close: Close) -> Result<(), WsError> {
-        let frame = CloseFrame { code: CloseCode::from(close.code()), reason: Utf8Bytes::from_static(close.name()) };
-        self.socket.close(Some(frame)).await
+    /// Until the client's close frame, or the end of what can be read; then both directions end. The caller's patience bounds it.
+    async fn part(&mut self) {
+        while let Some(Ok(event)) = self.socket.event().await
+            && !matches!(event, Event::Close(_))
+        {}
+        let _ = self.socket.finish().await;
+    }
+}
+
+/// What a client is told that sent something impossible.
+const fn close_of(fault: Fault) -> Close {
+    match fault {
+        Fault::Protocol(_) => Close::Protocol,
+        Fault::Utf8 | Fault::Deflate => Close::Utf8,
+        Fault::TooLarge | Fault::TooManyFragments => Close::TooLarge,
     }
 }

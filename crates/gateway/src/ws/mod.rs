@@ -13,15 +13,16 @@
 //! - [`upgrade`]: the handshake;
 //! - [`classes`]: whose turn it is;
 //! - [`bucket`]: the rate of ops;
-//! - [`inbound`]: unfinished frames and endless messages.
+//! - [`echo`]: for conformance suites.
+//!
+//! Frames are `wholetape_ws`'s.
 
 pub(crate) mod book;
 pub(crate) mod bucket;
 pub(crate) mod classes;
 pub(crate) mod connection;
-pub(crate) mod counted;
+pub(crate) mod echo;
 pub(crate) mod hub;
-pub(crate) mod inbound;
 pub(crate) mod look;
 pub(crate) mod ops;
 pub(crate) mod past;

@@ -41,6 +41,13 @@ impl Session {
         }
     }
 
+    /// Takes one binary frame: an encoding that this connection did not choose.
+    pub fn on_binary(&mut self) {
+        let (code, msg) = (Code::Schema, "this connection speaks JSON: send text frames");
+        self.error(&Error { id: None, code, msg, path: None, topic: None, retry_ms: None });
+        self.closing = Some(Close::Type);
+    }
+
     fn on_op(&mut self, id: Option<u64>, op: Op) {
         let cost = match op {
             Op::Ping | Op::Ack(_) => LIGHT,

@@ -11,10 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 use wholetape_model::{Kind, Record, RecordError, Topic, Ts};
 use wholetape_tape::{ChunkQueue, Delivery, From, Reader, ReaderOptions, Shared, Tape, TapeError, WakeSet};
 use wholetape_wire::message::{self, Context, Written};
+use wholetape_ws::Block;
 
 use crate::lock;
 use crate::stats::GatewayStats;
@@ -73,7 +73,7 @@ pub(crate) struct Frame {
     pub seq: u64,
     /// Receive time of the record.
     pub ts: Ts,
-    pub text: Utf8Bytes,
+    pub text: Block,
 }
 
 /// Who is told when there is more.
@@ -283,7 +283,7 @@ impl Stream {
     }
 
     /// The view's state at its last tick, for one who enters; `None` while the topic has no state.
-    pub fn view_snap(&self, inner: &mut Inner, key: Key, stats: &GatewayStats) -> Option<Utf8Bytes> {
+    pub fn view_snap(&self, inner: &mut Inner, key: Key, stats: &GatewayStats) -> Option<Block> {
         let Inner { views, book, last, at, .. } = inner;
         let place = self.place(*at, book.as_ref(), last.as_ref(), stats);
         views.iter_mut().find(|v| v.key == key)?.snap(&place)
@@ -371,11 +371,12 @@ impl Stream {
         let cx = Context { topic: &self.topic, epoch: &self.epoch, prev: inner.at, state, crc };
         inner.scratch.clear();
         let written = message::record(&mut inner.scratch, &cx, record)?;
+        let (piece, held) = (&mut inner.piece, inner.ring_bytes);
         if written == Written::Message
-            && let Ok(text) = Utf8Bytes::try_from(keep(&mut inner.piece, inner.ring_bytes, &inner.scratch))
+            && let Some(text) = Block::text_in(&inner.scratch, |header, text| keep(piece, held, &[header, text]))
         {
             stats.encoded_total.fetch_add(1, Ordering::Relaxed);
-            inner.ring_bytes += text.len() + MESSAGE_COST;
+            inner.ring_bytes += text.cost() + MESSAGE_COST;
             inner.ring.push_back(Frame { prev: inner.at, seq: record.seq(), ts: record.ts_recv(), text });
             self.trim(inner);
         }
@@ -403,7 +404,7 @@ impl Stream {
                 || inner.ring.front().is_some_and(|f| newest.since(f.ts) > RING_AGE_MAX))
         {
             if let Some(old) = inner.ring.pop_front() {
-                inner.ring_bytes -= old.text.len() + MESSAGE_COST;
+                inner.ring_bytes -= old.text.cost() + MESSAGE_COST;
                 inner.ring_start = old.seq;
             }
         }
@@ -416,16 +417,17 @@ fn written(record: &Record<'_>) -> Result<Written, RecordError> {
     read.map(|_| if is_checkpoint(record) { Written::Nothing } else { Written::Message })
 }
 
-/// `bytes` in the newest piece, or in one of their own where they are large. A new piece is as large as a ring of `ring_bytes` needs.
-fn keep(piece: &mut BytesMut, ring_bytes: usize, bytes: &[u8]) -> Bytes {
-    if bytes.len() > PIECE / 4 {
-        return Bytes::copy_from_slice(bytes);
+/// `parts`, joined, in the newest piece, or in one of their own where they are large. A new piece is as large as a ring of `ring_bytes` needs.
+fn keep(piece: &mut BytesMut, ring_bytes: usize, parts: &[&[u8]]) -> Bytes {
+    let len = parts.iter().map(|part| part.len()).sum();
+    if len > PIECE / 4 {
+        return parts.concat().into();
     }
-    if piece.capacity() < bytes.len() {
+    if piece.capacity() < len {
         let size = (ring_bytes / 4).next_power_of_two().clamp(PIECE_MIN, PIECE);
-        *piece = BytesMut::with_capacity(size.max(bytes.len()));
+        *piece = BytesMut::with_capacity(size.max(len));
     }
-    piece.extend_from_slice(bytes);
+    parts.iter().for_each(|part| piece.extend_from_slice(part));
     piece.split().freeze()
 }
 
@@ -553,21 +555,21 @@ mod tests {
     #[test]
     fn messages_share_pieces_and_large_ones_stand_alone() {
         let mut piece = BytesMut::new();
-        let all: Vec<Bytes> = (0..200_u8).map(|i| keep(&mut piece, PIECE * 4, &[i; 300])).collect();
+        let all: Vec<Bytes> = (0..200_u8).map(|i| keep(&mut piece, PIECE * 4, &[&[i; 300]])).collect();
         assert!(all.iter().enumerate().all(|(i, b)| b[..] == [i as u8; 300]));
         let starts: Vec<usize> = all.iter().map(|b| b.as_ptr() as usize).collect();
         let neighbours = starts.windows(2).filter(|w| w[1] == w[0] + 300).count();
         assert!(neighbours >= 195, "{neighbours} of 199 follow each other in memory");
-        assert_eq!(keep(&mut piece, 0, &[7; PIECE])[..], [7; PIECE]);
+        assert_eq!(keep(&mut piece, 0, &[&[7; PIECE]])[..], [7; PIECE]);
     }
 
     #[test]
     fn a_topic_that_seldom_speaks_holds_little() {
         let mut piece = BytesMut::new();
-        let first = keep(&mut piece, 0, &[1; 300]);
+        let first = keep(&mut piece, 0, &[&[1; 300]]);
         assert!(first.len() + piece.capacity() <= PIECE_MIN);
-        assert_eq!(keep(&mut piece, 300, &[2; 4_000])[..], [2; 4_000], "longer than its piece");
-        keep(&mut piece, PIECE, &[3; 300]);
+        assert_eq!(keep(&mut piece, 300, &[&[2; 4_000]])[..], [2; 4_000], "longer than its piece");
+        keep(&mut piece, PIECE, &[&[3; 300]]);
         assert_eq!(piece.capacity(), PIECE / 4 - 300, "a quarter of its ring");
     }
 

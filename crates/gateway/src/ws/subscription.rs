@@ -14,12 +14,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 use wholetape_model::{Class, Kind};
 use wholetape_tape::{From as TapeFrom, ReaderOptions, TapeError, WakeSet};
 use wholetape_wire::reply::{self, Missed, Resumed};
 use wholetape_wire::{Code, From};
+use wholetape_ws::Block;
 
 use crate::stats::GatewayStats;
 use crate::ws::past::{Job, Readers, TimeJob};
@@ -140,13 +139,13 @@ pub(crate) struct Ending {
 /// Messages on their way to one socket.
 #[derive(Default)]
 pub(crate) struct Outbox {
-    pub queue: VecDeque<Utf8Bytes>,
+    pub queue: VecDeque<Block>,
     pub bytes: usize,
     pub scratch: Vec<u8>,
 }
 
 impl Outbox {
-    pub fn push(&mut self, text: Utf8Bytes) {
+    pub fn push(&mut self, text: Block) {
         self.bytes += text.len();
         self.queue.push_back(text);
     }
@@ -160,7 +159,7 @@ impl Outbox {
 
     fn push_scratch(&mut self) {
         // Everything that writes here writes UTF-8; were it not so, the message would be dropped, not the process.
-        if let Ok(text) = Utf8Bytes::try_from(Bytes::copy_from_slice(&self.scratch)) {
+        if let Some(text) = Block::text(&self.scratch) {
             self.push(text);
         }
     }

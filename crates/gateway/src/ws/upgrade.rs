@@ -1,12 +1,12 @@
 //! The handshake: who may open a WebSocket, and how.
 
 use http::header::{
-    CONNECTION, HOST, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
-    UPGRADE,
+    CONNECTION, HOST, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use wholetape_wire::SUBPROTOCOL_JSON;
+use wholetape_ws::{Deflate, accept_key};
 
 /// Answers a handshake.
 ///
@@ -34,7 +34,7 @@ pub(crate) fn accept<B>(request: &Request<B>, origins: &[String]) -> Result<Resp
     let out = response.headers_mut();
     out.insert(UPGRADE, HeaderValue::from_static("websocket"));
     out.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    if let Ok(value) = HeaderValue::from_str(&derive_accept_key(key.as_bytes())) {
+    if let Ok(value) = HeaderValue::from_str(&accept_key(key.as_bytes())) {
         out.insert(SEC_WEBSOCKET_ACCEPT, value);
     }
     let offered = headers.get_all(SEC_WEBSOCKET_PROTOCOL);
@@ -44,6 +44,15 @@ pub(crate) fn accept<B>(request: &Request<B>, origins: &[String]) -> Result<Resp
         return Err((StatusCode::BAD_REQUEST, "the subprotocol served is wholetape.v1.json"));
     }
     Ok(response)
+}
+
+/// Agrees on permessage-deflate, where the request offers what can be met, and says so in the response.
+pub(crate) fn agree<B>(request: &Request<B>, response: &mut Response<()>) -> Option<Deflate> {
+    let offers = request.headers().get_all(SEC_WEBSOCKET_EXTENSIONS);
+    let agreed = wholetape_ws::answer(offers.iter().filter_map(|v| v.to_str().ok()))?;
+    let value = HeaderValue::from_str(&agreed.header()).ok()?;
+    response.headers_mut().insert(SEC_WEBSOCKET_EXTENSIONS, value);
+    Some(agreed)
 }
 
 fn has_token(headers: &HeaderMap, name: &http::HeaderName, token: &str) -> bool {
@@ -93,6 +102,16 @@ mod tests {
         let r = accept(&request(&[("sec-websocket-protocol", "x, wholetape.v1.json")]), &[]).unwrap();
         assert_eq!(r.headers()["sec-websocket-protocol"], "wholetape.v1.json");
         assert!(accept(&request(&[("sec-websocket-protocol", "wholetape.v1.msgpack")]), &[]).is_err());
+    }
+
+    #[test]
+    fn compression_is_agreed_on_where_it_is_offered() {
+        let mut r = Response::new(());
+        assert!(agree(&request(&[]), &mut r).is_none() && r.headers().is_empty());
+        let offers = [("sec-websocket-extensions", "x"), ("sec-websocket-extensions", "permessage-deflate")];
+        assert!(agree(&request(&offers), &mut r).is_some());
+        let said = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+        assert_eq!(r.headers()["sec-websocket-extensions"], said);
     }
 
     #[test]

@@ -9,13 +9,12 @@
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 use wholetape_model::{Kind, Record, Topic, Ts, View as Body};
 use wholetape_tape::Shared;
 use wholetape_wire::CRC_EVERY;
 use wholetape_wire::conflate::BookCut;
 use wholetape_wire::message::{self, Context, Merged};
+use wholetape_ws::Block;
 
 use crate::stats::GatewayStats;
 use crate::ws::book::BookState;
@@ -116,7 +115,7 @@ pub(crate) struct View {
     /// The last tick, in multiples of the period.
     ticked: i64,
     /// The state at this seq, encoded once for all who come at the same tick.
-    snap: Option<(u64, Utf8Bytes)>,
+    snap: Option<(u64, Block)>,
     pub members: usize,
     /// Somebody waits for the tick, or for the next message.
     pub awaited: bool,
@@ -237,14 +236,14 @@ impl View {
     }
 
     fn push(&mut self, place: &Place<'_>, ts: Ts, out: Vec<u8>) {
-        let Ok(text) = Utf8Bytes::try_from(Bytes::from(out)) else { return };
+        let Some(text) = Block::text(&out) else { return };
         place.stats.view_encoded_total.fetch_add(1, Ordering::Relaxed);
-        self.ring_bytes += text.len();
+        self.ring_bytes += text.cost();
         self.ring.push_back(Frame { prev: self.at, seq: place.at, ts, text });
         (self.at, self.pending, self.fresh, self.awaited) = (place.at, 0, true, false);
         while self.ring.len() > 1 && (self.ring.len() > FRAMES_MAX || self.ring_bytes > place.ring_bytes) {
             let Some(old) = self.ring.pop_front() else { break };
-            self.ring_bytes -= old.text.len();
+            self.ring_bytes -= old.text.cost();
             self.ring_start = old.seq;
         }
     }
@@ -267,7 +266,7 @@ impl View {
     }
 
     /// The state at `at`, where nothing is pending but what is not seen in this view; `None` while the topic has none.
-    pub fn snap(&mut self, place: &Place<'_>) -> Option<Utf8Bytes> {
+    pub fn snap(&mut self, place: &Place<'_>) -> Option<Block> {
         if let Some((at, text)) = &self.snap
             && *at == self.at
         {
@@ -282,7 +281,7 @@ impl View {
         } else {
             message::state_snap(&mut out, &cx, self.at, &place.last?.record()).ok()?;
         }
-        let text = Utf8Bytes::try_from(Bytes::from(out)).ok()?;
+        let text = Block::text(&out)?;
         place.stats.view_encoded_total.fetch_add(1, Ordering::Relaxed);
         self.snap = Some((self.at, text.clone()));
         Some(text)

@@ -1,10 +1,9 @@
 //! What a worker hands to a subscription.
 
-use bytes::Bytes;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 use wholetape_model::ValidityState;
 use wholetape_wire::Code;
 use wholetape_wire::reply::Missed;
+use wholetape_ws::Block;
 
 /// What an item costs beside its text.
 const ITEM_COST: usize = 80;
@@ -14,11 +13,11 @@ pub(crate) enum Item {
     /// Delivery begins behind `seq`; at least `n` messages follow.
     Begin { seq: u64, missed: Option<Missed<'static>>, n: u64 },
     /// A message that ends at `seq`.
-    Message { seq: u64, text: Utf8Bytes },
+    Message { seq: u64, text: Block },
     /// What lies between the last message and `to` (inclusive) is held nowhere.
     Missed { to: u64, why: &'static str },
     /// A batch of rows.
-    Rows { text: Utf8Bytes, n: u64 },
+    Rows { text: Block, n: u64 },
     /// All rows as of `seq` were given.
     AsOf { seq: u64, state: Option<ValidityState> },
     /// The history has no more: up to `at` everything was given or named. With `broken`, a whole state was still looked for.
@@ -40,9 +39,4 @@ impl Item {
         };
         text + ITEM_COST
     }
-}
-
-/// What was encoded, as text. Whatever encodes here writes UTF-8.
-pub(super) fn text(bytes: Bytes) -> Option<Utf8Bytes> {
-    Utf8Bytes::try_from(bytes).ok()
 }

@@ -8,14 +8,14 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use wholetape_model::{Kind, Record, ValidityState, View};
 use wholetape_tape::history::{History, HistoryError, Past};
 use wholetape_wire::message::{self, Context, Written};
 use wholetape_wire::reply::Missed;
+use wholetape_ws::Block;
 
 use super::cursor::Cursor;
-use super::item::{Item, text};
+use super::item::Item;
 use super::last::Seek;
 use crate::ws::book::{Whole, is_checkpoint};
 use crate::ws::stream::Stream;
@@ -231,7 +231,7 @@ impl Teller {
     }
 
     fn push(&mut self, seq: u64, out: &mut Vec<Item>) {
-        if let Some(text) = text(Bytes::copy_from_slice(&self.scratch)) {
+        if let Some(text) = Block::text(&self.scratch) {
             self.prev = seq;
             out.push(Item::Message { seq, text });
         }

@@ -13,9 +13,10 @@ use wholetape_tape::history::{History, HistoryError, Past};
 use wholetape_wire::message::{self, Context, Written};
 use wholetape_wire::reply::{self, Missed};
 use wholetape_wire::{AsOf, BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, Code};
+use wholetape_ws::Block;
 
 use super::cursor::Cursor;
-use super::item::{Item, text};
+use super::item::Item;
 use crate::ws::book::{Whole, is_checkpoint};
 use crate::ws::stream::Stream;
 
@@ -206,7 +207,7 @@ impl Rows {
         let (topic, epoch) = (&self.stream.topic, &*self.stream.epoch);
         let mut whole = Vec::with_capacity(self.batch.len() + AROUND);
         reply::hist(&mut whole, self.id, topic, epoch, (self.asof, self.i), &self.batch);
-        out.extend(text(whole.into()).map(|text| Item::Rows { text, n: self.n as u64 }));
+        out.extend(Block::text(&whole).map(|text| Item::Rows { text, n: self.n as u64 }));
         self.n = 0;
         self.batch.clear();
     }
