@@ -6,6 +6,9 @@
 //!
 //! Invariant: frames are adjacent (`prev` of each is `seq` of the one before), and the last one ends at `at`.
 
+#[cfg(test)]
+mod model;
+
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 

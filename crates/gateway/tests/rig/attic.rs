@@ -123,9 +123,8 @@ impl History for Seam {
 
     fn by_time(&self, topic: &Topic, from: Ts, asof: Option<u64>) -> Result<(u64, Box<dyn PastReader>), HistoryError> {
         self.0.pause();
-        if asof.is_none() {
-            self.0.store(topic, u64::MAX);
-        }
+        // Also one that came after P was told (a server that died) has what the tape has up to there.
+        self.0.store(topic, asof.unwrap_or(u64::MAX));
         let stored = self.0.look(topic, |shelf| shelf.stored);
         let p = asof.unwrap_or(stored);
         if p > stored {
