@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::{Fail, Process, Quiet, Talk, connect, trade};
+use support::{Fail, Process, Quiet, Talk, connect, number, trade, whole};
 use tokio::io::AsyncReadExt;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -92,23 +92,6 @@ struct Seen {
     told: AtomicU64,
     drained: AtomicU64,
     back: AtomicU64,
-}
-
-/// A number behind `name` in a message of ours.
-fn number(text: &[u8], name: &[u8]) -> Option<u64> {
-    let at = text.windows(name.len()).position(|w| w == name)? + name.len();
-    let digits = text[at..].iter().take_while(|b| b.is_ascii_digit());
-    std::str::from_utf8(&text[at..at + digits.count()]).ok()?.parse().ok()
-}
-
-/// The first whole frame's head and text lengths.
-fn whole(bytes: &[u8]) -> Option<(usize, usize)> {
-    let (head, len) = match bytes.get(1)? & 0x7f {
-        126 => (4, usize::from(u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?]))),
-        127 => return None,
-        n => (2, usize::from(n)),
-    };
-    (bytes.len() >= head + len).then_some((head, len))
 }
 
 /// One client: follows its topic, comes back once.

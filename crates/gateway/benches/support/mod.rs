@@ -128,7 +128,11 @@ pub fn frame(text: &str, is_text: bool) -> Vec<u8> {
 
 /// Connects, shakes hands, says hello and waits until it is ready. Returns the socket and what came behind the handshake.
 pub async fn connect(at: SocketAddr, talk: &Arc<Talk>) -> Result<(TcpStream, Vec<u8>), Fail> {
-    let mut socket = TcpStream::connect(at).await?;
+    speak(TcpStream::connect(at).await?, at, talk).await
+}
+
+/// As [`connect`], on a socket that is there.
+pub async fn speak(mut socket: TcpStream, at: SocketAddr, talk: &Arc<Talk>) -> Result<(TcpStream, Vec<u8>), Fail> {
     socket.set_nodelay(true)?;
     let hello = format!(
         "GET {} HTTP/1.1\r\nHost: {at}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
@@ -153,4 +157,21 @@ pub async fn connect(at: SocketAddr, talk: &Arc<Talk>) -> Result<(TcpStream, Vec
         }
     }
     Ok((socket, came))
+}
+
+/// A number behind `name` in a message of ours.
+pub fn number(text: &[u8], name: &[u8]) -> Option<u64> {
+    let at = text.windows(name.len()).position(|w| w == name)? + name.len();
+    let digits = text[at..].iter().take_while(|b| b.is_ascii_digit());
+    std::str::from_utf8(&text[at..at + digits.count()]).ok()?.parse().ok()
+}
+
+/// The first whole frame's head and text lengths.
+pub fn whole(bytes: &[u8]) -> Option<(usize, usize)> {
+    let (head, len) = match bytes.get(1)? & 0x7f {
+        126 => (4, usize::from(u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?]))),
+        127 => return None,
+        n => (2, usize::from(n)),
+    };
+    (bytes.len() >= head + len).then_some((head, len))
 }
