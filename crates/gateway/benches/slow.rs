@@ -73,7 +73,7 @@ fn serve(dir: &str) -> Result<(), Fail> {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         println!("{}", listener.local_addr()?.port());
         let config = GatewayConfig { connections_max: 1 << 20, ..GatewayConfig::default() };
-        let deps = Deps { tape, history: None, surface: Arc::new(Quiet) };
+        let deps = Deps { tape, history: None, surface: Arc::new(Quiet), clients: Default::default() };
         Ok(Gateway::serve(config, deps, listener, CancellationToken::new()).await?)
     })
 }

@@ -132,7 +132,7 @@ impl World {
             let Self { view, position, down, .. } = self;
             let next = view.next(*position, 1, |frame| {
                 *position = frame.seq;
-                down.push_back(frame.text.to_string());
+                down.push_back(String::from_utf8(frame.text.payload().to_vec()).unwrap());
                 true
             });
             self.entering = matches!(next, Next::Behind);
@@ -159,7 +159,7 @@ impl World {
         }
         if !self.view.is_pending() {
             let text = self.with(View::snap).unwrap();
-            self.down.push_back(text.to_string());
+            self.down.push_back(String::from_utf8(text.payload().to_vec()).unwrap());
             (self.position, self.entering) = (at, false);
         }
         self.down.len() > before
