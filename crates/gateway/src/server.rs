@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use wholetape_wire::Close;
+use wholetape_wire::{Close, Form};
 use wholetape_ws::{Deflate, Limits, Settings, Socket};
 
 use crate::auth::authority::Authority;
@@ -198,6 +198,7 @@ impl Server {
             return refused(status, why);
         }
         let deflate = if self.hub.config.deflate { upgrade::agree(&request, &mut response) } else { None };
+        let form = Form { msgpack: upgrade::speaks_msgpack(&response), ..Form::PLAIN };
         let batch = request.uri().query().is_some_and(|q| q.split('&').any(|p| p == "batch=1"));
         let agent = request.headers().get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
         let upgraded = hyper::upgrade::on(&mut request);
@@ -211,7 +212,9 @@ impl Server {
                 Ok(Ok(io)) => {
                     let socket = server.socket(io, server.limits(), deflate);
                     let (hub, stop) = (server.hub.clone(), server.stop.clone());
-                    if connection::run(hub, socket, batch, shown, (peer, &agent), stop).await == Some(Close::Abuse) {
+                    if connection::run(hub, socket, (form, batch), shown, (peer, &agent), stop).await
+                        == Some(Close::Abuse)
+                    {
                         server.ban(ip);
                     }
                 }

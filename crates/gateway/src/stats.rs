@@ -27,6 +27,8 @@ pub struct GatewayStats {
     pub view_rejoins_total: AtomicU64,
     /// Times that the policy `conflate` moved a subscription into a view.
     pub conflated_total: AtomicU64,
+    /// Messages that were made in another form (MessagePack, integers, numbers for names) for all who share it.
+    pub forms_total: AtomicU64,
     pub sent_messages_total: AtomicU64,
     pub sent_bytes_total: AtomicU64,
     /// Messages of topics handed to connections, by class, highest first.
@@ -129,6 +131,12 @@ impl GatewayStats {
             &self.view_rejoins_total,
         );
         one("gateway_conflated_total", c, "Slow subscriptions moved into a view.", &self.conflated_total);
+        one(
+            "gateway_formed_messages_total",
+            c,
+            "Messages made in another form (MessagePack, integers, numbers for names) for all who share it.",
+            &self.forms_total,
+        );
         one("gateway_sent_messages_total", c, "Messages handed to sockets.", &self.sent_messages_total);
         one("gateway_sent_bytes_total", c, "Bytes of messages handed to sockets.", &self.sent_bytes_total);
         one(

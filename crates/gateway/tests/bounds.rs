@@ -38,7 +38,7 @@ async fn errors_have_their_codes() {
         (r#"{"op":"sub","topic":"trade.BTCUSDT.BINANCE","conflate":"1s"}"#, 2004, Value::Null),
         (r#"{"op":"sub","topic":"book.BTCUSDT.BINANCE","from":{"ts":5}}"#, 1003, json!("from.ts")),
         (r#"{"op":"sub","topic":"book.BTCUSDT.BINANCE","view":"clean"}"#, 1003, json!("view")),
-        (r#"{"op":"sub","topic":"book.BTCUSDT.BINANCE","short":true}"#, 1003, json!("short")),
+        (r#"{"op":"sub","topic":"book.BTCUSDT.BINANCE","short":1}"#, 1003, json!("short")),
         (r#"{"op":"hello","num":"scaled"}"#, 1003, json!("num")),
         (r#"{"op":"unsub","topic":"quote.X.Y"}"#, 2008, Value::Null),
         (r#"{"op":"resume","session":"s","resume":"r","pos":{}}"#, 1003, json!("op")),

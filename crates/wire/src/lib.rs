@@ -7,6 +7,7 @@
 //! - [`op`]: what clients say, read against a closed schema;
 //! - [`book`]: the book that both ends keep, and its checksum;
 //! - [`conflate`]: a view of a book: its depth, and one change for many updates;
+//! - [`form`]: the same in MessagePack, with integers for prices, with numbers for names;
 //! - [`client`]: PROTOCOL §0 without I/O, for tests and for our own clients.
 //!
 //! The contract is `docs/api/websocket.md`; `golden/` holds one message of each kind and is never rewritten
@@ -16,6 +17,7 @@ pub mod book;
 pub mod client;
 pub mod code;
 pub mod conflate;
+pub mod form;
 mod json;
 pub mod message;
 pub mod op;
@@ -24,6 +26,7 @@ pub mod schema;
 
 pub use book::BookView;
 pub use code::{Close, Code};
+pub use form::{Form, Former, Places, Subject};
 pub use message::{Context, Written};
 pub use op::{AsOf, Auth, From, Op, OpError, Position, Pub, Resume};
 
@@ -31,6 +34,8 @@ pub use op::{AsOf, Auth, From, Op, OpError, Position, Pub, Resume};
 pub const VERSION: u32 = 1;
 /// The subprotocol of JSON text frames; also what a client gets that offers none.
 pub const SUBPROTOCOL_JSON: &str = "wholetape.v1.json";
+/// The subprotocol of MessagePack, in binary frames.
+pub const SUBPROTOCOL_MSGPACK: &str = "wholetape.v1.msgpack";
 /// Ids below this are JSON numbers, others are strings: the largest integer that every JSON reader keeps exactly.
 pub const NUMBER_MAX: u64 = 1 << 53;
 /// Deepest nesting believed in a client's message.

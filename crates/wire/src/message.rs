@@ -13,6 +13,7 @@ use wholetape_model::{
 
 use crate::book::{BookView, write_sides};
 use crate::conflate::Change;
+use crate::form::Places;
 use crate::json::Json;
 
 /// What a message needs beside its record.
@@ -50,6 +51,41 @@ pub fn record(out: &mut Vec<u8>, cx: &Context<'_>, record: &Record<'_>) -> Resul
 /// As [`Record::view`]; `out` is then as it was.
 pub fn row(out: &mut Vec<u8>, cx: &Context<'_>, record: &Record<'_>, ts_init: Ts) -> Result<Written, RecordError> {
     write(out, cx, record, Place { named: false, ts: ts_init })
+}
+
+/// Whether messages of `kind` hold prices or sizes, which can come as integers.
+#[must_use]
+pub const fn is_priced(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Trade
+            | Kind::TradeRaw
+            | Kind::Quote
+            | Kind::Book
+            | Kind::Ticker
+            | Kind::Bar(_)
+            | Kind::Mark
+            | Kind::Index
+            | Kind::OpenInterest
+            | Kind::Liquidation
+    )
+}
+
+/// The decimal places of a record's prices and sizes; `None` where it holds none, or cannot be read.
+#[must_use]
+pub fn places(record: &Record<'_>) -> Option<Places> {
+    let scales = record.scales();
+    let most = |all: &[Decimal]| all.iter().map(|d| d.scale).max().unwrap_or(0);
+    let (price, size) = match record.view().ok()? {
+        View::Trade(_) | View::Quote(_) | View::Book(_) => (scales.price, scales.size),
+        View::Ticker(t) => (most(&[t.last, t.open, t.high, t.low]), t.volume.scale),
+        View::Bar(b) => (most(&[b.open, b.high, b.low, b.close]), most(&[b.volume, b.taker_volume])),
+        View::MarkPrice(d) | View::IndexPrice(d) => (d.scale, 0),
+        View::OpenInterest(d) => (0, d.scale),
+        View::Liquidation(l) => (most(&[l.price, l.average_price]), most(&[l.size, l.order_size])),
+        _ => return None,
+    };
+    Some(Places { price, size })
 }
 
 /// What a message says of its place beside its range.

@@ -3,6 +3,7 @@
 use wholetape_model::{Topic, Ts};
 
 use crate::code::Code;
+use crate::form::{Places, Subject};
 use crate::json::Json;
 
 /// The bounds that `welcome` states (PROTOCOL §10).
@@ -93,18 +94,21 @@ pub fn welcome(out: &mut Vec<u8>, w: &Welcome<'_>) {
 /// What a subscription came to, as `subd` repeats it.
 #[derive(Debug, Clone, Copy)]
 pub struct Terms<'a> {
-    pub ch: u32,
+    /// The number that stands for the topic in short messages.
+    pub ch: u64,
     /// Messages are to be acknowledged (`ack: "cum"`).
     pub acked: bool,
     /// `none`, `100ms`, `1s`.
     pub conflate: &'a str,
     /// Levels a side; `None`: full, or no book.
     pub depth: Option<u16>,
+    /// Of prices and sizes that come as integers.
+    pub places: Option<Places>,
 }
 
 impl Default for Terms<'_> {
     fn default() -> Self {
-        Self { ch: 0, acked: false, conflate: "none", depth: None }
+        Self { ch: 0, acked: false, conflate: "none", depth: None, places: None }
     }
 }
 
@@ -121,7 +125,7 @@ pub fn subd(
     let mut j = Json(out);
     j.raw("{\"op\":\"subd\"");
     optional_id(&mut j, id);
-    j.raw(",\"topic\":").text(topic.as_str()).raw(",\"ch\":").u64(u64::from(terms.ch));
+    j.raw(",\"topic\":").text(topic.as_str()).raw(",\"ch\":").u64(terms.ch);
     j.raw(",\"epoch\":").text(epoch).raw(",\"seq\":").u64(seq);
     j.raw(",\"class\":\"").raw(topic.class().as_str());
     j.raw("\",\"ack\":\"").raw(if terms.acked { "cum" } else { "none" });
@@ -129,12 +133,20 @@ pub fn subd(
     if let Some(depth) = terms.depth {
         j.raw(",\"depth\":").u64(u64::from(depth));
     }
+    exps(&mut j, terms.places);
     if let Some(m) = missed {
         j.raw(",\"missed\":{");
         range(&mut j, &m);
         j.raw("}");
     }
     j.raw("}");
+}
+
+/// The powers of ten by which a topic's integers are multiplied.
+fn exps(j: &mut Json<'_>, places: Option<Places>) {
+    if let Some(Places { price, size }) = places {
+        j.raw(",\"px_exp\":").i64(-i64::from(price)).raw(",\"size_exp\":").i64(-i64::from(size));
+    }
 }
 
 /// How one topic goes on after `resync` or `resume`.
@@ -160,29 +172,29 @@ pub fn resumed(out: &mut Vec<u8>, id: Option<u64>, topic: &Topic, epoch: &str, h
     j.raw("}}");
 }
 
-/// The answer to `resume`: the session's generation and new secret, and each topic with its number in this connection, where it has one.
+/// The answer to `resume`: the session's generation and new secret, and each topic with its number and the places of its integers, where it goes on.
 pub fn session<'a>(
     out: &mut Vec<u8>,
     id: Option<u64>,
     (generation, secret): (u64, &str),
     epoch: &str,
-    topics: impl Iterator<Item = (&'a str, Option<u32>, Resumed<'a>)>,
+    topics: impl Iterator<Item = (&'a str, Option<Subject>, Resumed<'a>)>,
 ) {
     let mut j = Json(out);
     j.raw("{\"op\":\"resumed\"");
     optional_id(&mut j, id);
     j.raw(",\"gen\":").u64(generation).raw(",\"resume\":").text(secret);
     j.raw(",\"epoch\":").text(epoch).raw(",\"topics\":{");
-    for (i, (topic, ch, how)) in topics.enumerate() {
+    for (i, (topic, subject, how)) in topics.enumerate() {
         if i > 0 {
             j.raw(",");
         }
-        goes_on(&mut j, topic, ch, epoch, how);
+        goes_on(&mut j, topic, subject, epoch, how);
     }
     j.raw("}}");
 }
 
-fn goes_on(j: &mut Json<'_>, topic: &str, ch: Option<u32>, epoch: &str, how: Resumed<'_>) {
+fn goes_on(j: &mut Json<'_>, topic: &str, subject: Option<Subject>, epoch: &str, how: Resumed<'_>) {
     j.text(topic).raw(":{\"r\":");
     match how {
         Resumed::Replay { n, seq } => {
@@ -200,8 +212,9 @@ fn goes_on(j: &mut Json<'_>, topic: &str, ch: Option<u32>, epoch: &str, how: Res
             j.raw("\"denied\",\"code\":").u64(u64::from(code.code())).raw(",\"name\":").text(code.name());
         }
     }
-    if let Some(ch) = ch {
-        j.raw(",\"ch\":").u64(u64::from(ch));
+    if let Some(Subject { ch, places }) = subject {
+        j.raw(",\"ch\":").u64(ch);
+        exps(j, places);
     }
     j.raw("}");
 }

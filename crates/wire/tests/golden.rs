@@ -14,12 +14,12 @@ use wholetape_model::{
 use wholetape_wire::conflate::Change;
 use wholetape_wire::message::{self, Context, Merged, Written};
 use wholetape_wire::reply::{self, Limits, Missed, Resumed, Terms};
-use wholetape_wire::{BookView, Code};
+use wholetape_wire::{BookView, Code, Places, Subject};
 
 const BIDS: [Level; 2] =
     [Level { price: Price(6_000_010), size: Size(2_000) }, Level { price: Price(5_999_990), size: Size(0) }];
 
-const SUBD: Terms<'static> = Terms { ch: 7, acked: false, conflate: "none", depth: None };
+const SUBD: Terms<'static> = Terms { ch: 7, acked: false, conflate: "none", depth: None, places: None };
 
 fn d(text: &str) -> Decimal {
     Decimal::parse(text.as_bytes()).unwrap()
@@ -364,11 +364,12 @@ fn messages() -> Vec<String> {
     push(&mut |out| reply::subd(out, Some(1), &topic, &Terms { acked: true, ..SUBD }, "k3f9", 1_041, None));
     let hello = reply::Welcome { resume: Some("r_9f2"), ttl_s: 120, ..hello };
     push(&mut |out| reply::welcome(out, &hello));
+    let of = |ch| Some(Subject { ch, places: None });
     let topics = [
-        ("trade.A.B", Some(1), Resumed::Replay { n: 12, seq: None }),
-        ("trade.C.D", Some(2), Resumed::Replay { n: 0, seq: Some(41) }),
-        ("quote.A.B", Some(3), Resumed::Snap),
-        ("book.A.B", Some(4), Resumed::Missed(missed)),
+        ("trade.A.B", of(1), Resumed::Replay { n: 12, seq: None }),
+        ("trade.C.D", of(2), Resumed::Replay { n: 0, seq: Some(41) }),
+        ("quote.A.B", of(3), Resumed::Snap),
+        ("book.A.B", of(4), Resumed::Missed(missed)),
         ("book.C.D", None, Resumed::Denied(Code::Forbidden)),
     ];
     push(&mut |out| reply::session(out, Some(1), (3, "r_41c"), "k3f9", topics.into_iter()));
@@ -395,6 +396,10 @@ fn messages() -> Vec<String> {
     let terms = Terms { conflate: "100ms", depth: Some(50), ..SUBD };
     push(&mut |out| reply::subd(out, Some(1), &topic, &terms, "k3f9", 1_041, None));
     push(&mut |out| reply::conflated(out, &topic, 12_000, "100ms"));
+    let places = Some(Places { price: 2, size: 3 });
+    push(&mut |out| reply::subd(out, Some(1), &topic, &Terms { places, ..SUBD }, "k3f9", 1_041, None));
+    let goes_on = [("book.BTCUSDT.BINANCE", Some(Subject { ch: 7, places }), Resumed::Snap)];
+    push(&mut |out| reply::session(out, Some(1), (3, "r_41c"), "k3f9", goes_on.into_iter()));
     lines
 }
 

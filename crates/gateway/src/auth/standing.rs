@@ -141,9 +141,9 @@ impl Session {
         false
     }
 
-    /// Whether a message may be read at all: somebody unknown has few words.
-    pub fn hears(&mut self, text: &str) -> bool {
-        if text.len() <= UNKNOWN_MSG_MAX || self.standing.is_known() {
+    /// Whether a message of so many bytes may be read at all: somebody unknown has few words.
+    pub fn hears(&mut self, bytes: usize) -> bool {
+        if bytes <= UNKNOWN_MSG_MAX || self.standing.is_known() {
             return true;
         }
         let msg = "at most 4096 bytes before `auth`";

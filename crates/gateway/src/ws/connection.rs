@@ -20,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 use wholetape_model::{Topic, Ts};
 use wholetape_tape::WakeSet;
 use wholetape_wire::reply::{self, Error, Welcome};
-use wholetape_wire::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, Close};
-use wholetape_ws::{Block, Event, Fault, Opcode, SocketError};
+use wholetape_wire::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, Close, Form};
+use wholetape_ws::{Block, Event, Fault, SocketError};
 
 use crate::auth::present::Credentials;
 use crate::auth::standing::Standing;
@@ -30,9 +30,10 @@ use crate::publish::Desk;
 use crate::ws::bucket::Bucket;
 use crate::ws::classes::Classes;
 use crate::ws::hub::Hub;
+use crate::ws::outbox::Outbox;
 use crate::ws::resume::Resuming;
 use crate::ws::sessions::Hold;
-use crate::ws::subscription::{Asked, Ending, Outbox, Slow, Subscription, Turn};
+use crate::ws::subscription::{Asked, Ending, Slow, Subscription, Turn};
 
 pub(crate) type Socket = wholetape_ws::Socket<TokioIo<Upgraded>>;
 
@@ -64,8 +65,8 @@ pub(crate) struct Session {
     pub batch: bool,
     pub linger: Duration,
     pub violations: u32,
-    /// Number of the connection's latest subscription (`ch`).
-    pub channels: u32,
+    /// Something was subscribed to.
+    pub subscribed: bool,
     pub closing: Option<Close>,
     /// Where what it publishes is answered, and how much is not yet.
     pub desk: Arc<Desk>,
@@ -90,7 +91,7 @@ pub(crate) fn wall_clock() -> Ts {
 
 impl Session {
     /// With the secret of its session.
-    pub fn new(hub: Arc<Hub>, batch: bool, (address, agent): (SocketAddr, &str)) -> (Self, String) {
+    pub fn new(hub: Arc<Hub>, (form, batch): (Form, bool), (address, agent): (SocketAddr, &str)) -> (Self, String) {
         let limits = hub.config.limits;
         let set = WakeSet::new();
         let standing = Standing::new(hub.auth.as_ref(), hub.next_token(), &set);
@@ -106,13 +107,13 @@ impl Session {
             unconfirmed: false,
             subs: HashMap::new(),
             by_topic: HashMap::new(),
-            out: Outbox::default(),
+            out: Outbox::new(form),
             bucket: Bucket::new(limits.ops_s, limits.ops_burst),
             started: Instant::now(),
             batch,
             linger: Duration::ZERO,
             violations: 0,
-            channels: 0,
+            subscribed: false,
             closing: None,
             desk,
             publishing: 0,
@@ -172,7 +173,9 @@ impl Session {
             let Some(sub) = self.subs.get_mut(&token) else { continue };
             sub.allow(allowance);
             let before = self.out.queue.len();
+            self.out.of_topic(sub.subject(), sub.terms().short);
             let turn = sub.turn(&mut self.out, budget, &self.hub.stats);
+            self.out.of_connection();
             let class = sub.class();
             let gave = (self.out.queue.len() - before) as u64;
             self.hub.stats.sent_by_class[class as usize].fetch_add(gave, Ordering::Relaxed);
@@ -203,40 +206,12 @@ impl Session {
 
     /// The next frame to send: one message, or a batch of them.
     fn next_frame(&mut self) -> Option<Block> {
-        let queue = &mut self.out.queue;
-        let first = queue.front()?.len();
-        let (mut messages, mut bytes) = (1, first);
-        if self.batch {
-            let fits = |messages, bytes| messages <= BATCH_MESSAGES_MAX && bytes_of(messages, bytes) <= BATCH_BYTES_MAX;
-            while let Some(next) = queue.get(messages)
-                && fits(messages + 1, bytes + next.len())
-            {
-                messages += 1;
-                bytes += next.len();
-            }
-        }
-        self.out.bytes -= bytes;
-        let frame = if messages == 1 {
-            queue.pop_front()?
-        } else {
-            Block::build(Opcode::Text, bytes_of(messages, bytes), |text| {
-                for (i, message) in queue.drain(..messages).enumerate() {
-                    text.push(if i == 0 { b'[' } else { b',' });
-                    text.extend_from_slice(message.payload());
-                }
-                text.push(b']');
-            })
-        };
+        let (frame, messages) = self.out.next_frame(self.batch)?;
         self.sent = (self.sent.0 + messages as u64, self.sent.1 + frame.len() as u64);
         self.hub.stats.sent_messages_total.fetch_add(messages as u64, Ordering::Relaxed);
         self.hub.stats.sent_bytes_total.fetch_add(frame.len() as u64, Ordering::Relaxed);
         Some(frame)
     }
-}
-
-/// The length of a batch of `messages` that have `bytes` together: a bracket or comma before each, a bracket behind all.
-const fn bytes_of(messages: usize, bytes: usize) -> usize {
-    messages + bytes + 1
 }
 
 impl Drop for Session {
@@ -268,17 +243,17 @@ struct Connection {
     clocks: Clocks,
 }
 
-/// Serves one client until it leaves or must go: how it ended, where we ended it.
+/// Serves one client until it leaves or must go: how it ended, where we ended it. `speaks`: its form, and whether it takes batches.
 pub(crate) async fn run(
     hub: Arc<Hub>,
     socket: Socket,
-    batch: bool,
+    speaks: (Form, bool),
     shown: Option<Credentials>,
     from: (SocketAddr, &str),
     stop: CancellationToken,
 ) -> Option<Close> {
     let now = Instant::now();
-    let (mut session, secret) = Session::new(hub.clone(), batch, from);
+    let (mut session, secret) = Session::new(hub.clone(), speaks, from);
     let name = session.hold.name.clone();
     let welcome = Welcome {
         session: &name,
@@ -389,7 +364,7 @@ impl Connection {
             match event {
                 None | Some(Ok(Event::Close(_)) | Err(SocketError::Io(_))) => return true,
                 Some(Ok(Event::Text(text))) => self.session.on_text(&text),
-                Some(Ok(Event::Binary(_))) => self.session.on_binary(),
+                Some(Ok(Event::Binary(bytes))) => self.session.on_binary(&bytes),
                 Some(Ok(Event::Ping(_) | Event::Pong(_))) => {}
                 Some(Err(SocketError::Fault(fault))) => self.session.closing = Some(close_of(fault)),
             }
@@ -500,7 +475,7 @@ impl Connection {
         };
         if close == Close::TakenOver {
             // Nothing more of it: the new connection goes on where its client says.
-            self.session.out = Outbox::default();
+            self.session.out.clear();
             self.socket.close(close.code(), close.name());
             let sent = timeout(FENCE_WAIT, self.socket.flush()).await;
             self.session.goodbye();

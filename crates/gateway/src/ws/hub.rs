@@ -31,6 +31,8 @@ const TICK_MS: i64 = 100;
 struct Streams {
     by_topic: HashMap<Topic, (u64, Arc<Stream>)>,
     by_token: HashMap<u64, Arc<Stream>>,
+    /// So many were opened since the start: the number of each is its place among them.
+    opened: u64,
 }
 
 pub(crate) struct Hub {
@@ -90,8 +92,10 @@ impl Hub {
             return Ok(stream.clone());
         }
         let own = self.next_token();
+        streams.opened += 1;
+        let topic_no = (topic, streams.opened);
         let rings = self.rings.clone();
-        let stream = Arc::new(Stream::open(&self.tape, topic, self.epoch.clone(), rings, &self.set, own)?);
+        let stream = Arc::new(Stream::open(&self.tape, topic_no, self.epoch.clone(), rings, &self.set, own)?);
         stream.join(member, token, view);
         streams.by_topic.insert(topic.clone(), (own, stream.clone()));
         streams.by_token.insert(own, stream.clone());

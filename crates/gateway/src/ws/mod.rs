@@ -13,6 +13,7 @@
 //! - [`upgrade`]: the handshake;
 //! - [`classes`]: whose turn it is;
 //! - [`bucket`]: the rate of ops;
+//! - [`outbox`], [`forms`]: messages on their way to a socket, in the form that was asked for;
 //! - [`echo`]: for conformance suites.
 //!
 //! Frames are `wholetape_ws`'s.
@@ -22,9 +23,11 @@ pub(crate) mod bucket;
 pub(crate) mod classes;
 pub(crate) mod connection;
 pub(crate) mod echo;
+pub(crate) mod forms;
 pub(crate) mod hub;
 pub(crate) mod look;
 pub(crate) mod ops;
+pub(crate) mod outbox;
 pub(crate) mod past;
 pub(crate) mod publish;
 pub(crate) mod resume;

@@ -3,9 +3,10 @@
 use std::sync::atomic::Ordering;
 
 use wholetape_model::{Kind, Topic};
+use wholetape_wire::form::msgpack;
 use wholetape_wire::op::{self, OpError, Sub};
 use wholetape_wire::reply::{self, Error};
-use wholetape_wire::{Close, Code, From, Op};
+use wholetape_wire::{Close, Code, Form, From, Op};
 
 use crate::ws::connection::Session;
 use crate::ws::subscription::{Asked, Slow, Subscription, Terms};
@@ -20,9 +21,38 @@ const LAG: u64 = 10_000;
 impl Session {
     /// Takes one text frame.
     pub fn on_text(&mut self, text: &str) {
-        if !self.hears(text) {
+        if self.out.form.msgpack {
+            return self.on_strange("this connection speaks MessagePack: send binary frames");
+        }
+        if self.hears(text.len()) {
+            self.on_frame(text);
+        }
+    }
+
+    /// Takes one binary frame.
+    pub fn on_binary(&mut self, bytes: &[u8]) {
+        if !self.out.form.msgpack {
+            return self.on_strange("this connection speaks JSON: send text frames");
+        }
+        if !self.hears(bytes.len()) {
             return;
         }
+        match msgpack::to_json(bytes) {
+            Ok(text) => self.on_frame(&text),
+            Err(why) => {
+                let (code, msg) = (Code::BadJson, format!("not the MessagePack of a message: {why}"));
+                self.refuse(&OpError { code, msg, path: None, id: None });
+            }
+        }
+    }
+
+    /// An encoding that this connection did not choose.
+    fn on_strange(&mut self, msg: &str) {
+        self.error(&Error { id: None, code: Code::Schema, msg, path: None, topic: None, retry_ms: None });
+        self.closing = Some(Close::Type);
+    }
+
+    fn on_frame(&mut self, text: &str) {
         match op::parse(text) {
             Err(e) => self.refuse(&e),
             Ok(all) => {
@@ -39,13 +69,6 @@ impl Session {
                 }
             }
         }
-    }
-
-    /// Takes one binary frame: an encoding that this connection did not choose.
-    pub fn on_binary(&mut self) {
-        let (code, msg) = (Code::Schema, "this connection speaks JSON: send text frames");
-        self.error(&Error { id: None, code, msg, path: None, topic: None, retry_ms: None });
-        self.closing = Some(Close::Type);
     }
 
     fn on_op(&mut self, id: Option<u64>, op: Op) {
@@ -66,8 +89,13 @@ impl Session {
                 if let Some(agent) = agent {
                     self.place.set_agent(&agent);
                 }
-                if num.as_deref() == Some("scaled") {
-                    return self.unserved(id, "num", "this build writes numbers as decimal text only", None);
+                if let Some(num) = num {
+                    let scaled = num == "scaled";
+                    if scaled != self.out.form.scaled && self.subscribed {
+                        return self.unserved(id, "num", "only before the first `sub` or `resume`", None);
+                    }
+                    self.out.form.scaled = scaled;
+                    self.out.of_connection();
                 }
                 self.batch = batch.unwrap_or(self.batch);
                 self.linger = std::time::Duration::from_millis(linger_ms.unwrap_or(0));
@@ -129,11 +157,13 @@ impl Session {
             let critical = topic.class() == wholetape_model::Class::Critical;
             let slow = if critical { Slow::CatchUp } else { slow };
             let token = self.hub.next_token();
-            self.channels += 1;
+            self.subscribed = true;
             match self.hub.join(&topic, &self.set, token, view) {
                 Ok(stream) => {
                     let inflight = (sub.ack.as_deref() == Some("cum")).then_some(inflight);
-                    let terms = Terms { ch: self.channels, slow, lag: sub.lag.unwrap_or(LAG), inflight, view };
+                    let (lag, short, scaled) = (sub.lag.unwrap_or(LAG), sub.short, self.out.form.scaled);
+                    stream.wanted.note(Form { short, ..self.out.form });
+                    let terms = Terms { slow, lag, inflight, view, short, scaled };
                     let (past, set) = (self.hub.past.clone(), self.set.clone());
                     let s = Subscription::new(stream, token, terms, past, set, Asked::Sub(id), sub.from.clone());
                     self.keep(topic, token, s);
@@ -261,10 +291,7 @@ fn unserved_option(sub: &Sub, history: bool) -> Option<(&'static str, &'static s
         }
         _ => {}
     }
-    if sub.view.as_deref() == Some("clean") {
-        return Some(("view", "this build serves only `all`"));
-    }
-    sub.short.then_some(("short", "this build serves only `false`"))
+    (sub.view.as_deref() == Some("clean")).then_some(("view", "this build serves only `all`"))
 }
 
 /// Why these topics cannot be seen as the client asked.

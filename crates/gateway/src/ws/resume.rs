@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 
 use wholetape_model::Topic;
 use wholetape_wire::reply::{self, Resumed};
-use wholetape_wire::{Close, Code, From, Position, Resume};
+use wholetape_wire::{Close, Code, Form, From, Position, Resume, Subject};
 
 use crate::ws::connection::Session;
 use crate::ws::sessions::{Claim, Kept};
@@ -28,14 +28,14 @@ pub(crate) struct Resuming {
     pos: Vec<(String, Position)>,
     claimed: bool,
     /// Topics that are answered: by name, with the subscription that goes on.
-    answers: Vec<(String, Option<u32>, Resumed<'static>)>,
+    answers: Vec<(String, Option<Subject>, Resumed<'static>)>,
     /// Subscriptions that wait for their streams.
     open: Vec<u64>,
 }
 
 impl Session {
     pub fn on_resume(&mut self, id: Option<u64>, resume: Resume) {
-        if self.channels > 0 {
+        if self.subscribed {
             let msg = "resume comes before any `sub` of its connection";
             return self.unserved(id, "op", msg, None);
         }
@@ -80,7 +80,7 @@ impl Session {
             let Some(sub) = subs.get_mut(token) else { return false };
             let Some(how) = sub.resume(count, &hub.stats) else { return true };
             let goes_on = !matches!(how, Resumed::Denied(_));
-            answers.push((sub.stream.topic.to_string(), goes_on.then_some(sub.terms().ch), how));
+            answers.push((sub.stream.topic.to_string(), goes_on.then(|| sub.subject()), how));
             false
         });
         if !open.is_empty() {
@@ -90,7 +90,7 @@ impl Session {
         let Resuming { id, secret, answers, .. } = resuming;
         let generation = self.hold.generation;
         let epoch = self.hub.epoch.clone();
-        let topics = answers.iter().map(|(topic, ch, how)| (topic.as_str(), *ch, *how));
+        let topics = answers.iter().map(|(topic, subject, how)| (topic.as_str(), *subject, *how));
         self.out.write(|o| reply::session(o, id, (generation, &secret), &epoch, topics));
         for (topic, ..) in answers.iter().filter(|(.., how)| matches!(how, Resumed::Denied(_))) {
             if let Some(token) = Topic::parse(topic).ok().and_then(|t| self.by_topic.get(&t).copied()) {
@@ -121,8 +121,9 @@ impl Session {
             let token = self.hub.next_token();
             match self.hub.join(&topic, &self.set, token, terms.view) {
                 Ok(stream) => {
-                    self.channels += 1;
-                    terms.ch = self.channels;
+                    self.subscribed = true;
+                    terms.scaled = self.out.form.scaled;
+                    stream.wanted.note(Form { short: terms.short, ..self.out.form });
                     let from = pos.map_or(From::Live, |(epoch, seq)| From::Position { epoch, seq });
                     let (past, set) = (self.hub.past.clone(), self.set.clone());
                     self.keep(topic, token, Subscription::resuming(stream, token, terms, past, set, from));

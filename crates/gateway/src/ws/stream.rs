@@ -7,19 +7,21 @@
 //! `at` is the seq of the last *message*: a checkpoint moves the reader, but not `at`.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use wholetape_model::{Kind, Record, RecordError, Topic, Ts};
 use wholetape_tape::{ChunkQueue, Delivery, From, Reader, ReaderOptions, Shared, Tape, TapeError, WakeSet};
 use wholetape_wire::message::{self, Context, Written};
+use wholetape_wire::{Places, Subject};
 use wholetape_ws::Block;
 
 use crate::lock;
 use crate::stats::GatewayStats;
 use crate::ws::book::{BookState, is_checkpoint};
 use crate::ws::connection::wall_clock;
+use crate::ws::forms::{Forms, Wanted};
 use crate::ws::view::{Key, Place, View};
 
 /// Records before a book's start that are searched for its last validity mark.
@@ -27,6 +29,9 @@ const LOOK_BACK: u64 = 256;
 const RING_MESSAGES_MAX: usize = 16_384;
 /// Older messages go when newer ones come: rings of slow topics would else grow for hours until they are full.
 const RING_AGE_MAX: Duration = Duration::from_secs(60);
+
+/// Records in which the places of a topic's numbers are looked for.
+const PLACES_LOOK: usize = 64;
 
 /// What a message costs beside its text.
 const MESSAGE_COST: usize = 80;
@@ -67,13 +72,23 @@ impl Rings {
 }
 
 /// One encoded message, shared by all who send it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Frame {
     pub prev: u64,
     pub seq: u64,
     /// Receive time of the record.
     pub ts: Ts,
     pub text: Block,
+    pub forms: Forms,
+    /// What the ring reckons it costs.
+    pub cost: usize,
+}
+
+impl Frame {
+    pub fn new((prev, seq): (u64, u64), ts: Ts, text: Block, wanted: &Wanted) -> Self {
+        let cost = text.cost() * wanted.copies() + MESSAGE_COST;
+        Self { prev, seq, ts, text, forms: Forms::default(), cost }
+    }
 }
 
 /// Who is told when there is more.
@@ -116,6 +131,11 @@ pub(crate) struct Stream {
     pub topic: Topic,
     pub epoch: Arc<str>,
     pub tape: Tape,
+    /// Its number, for those who want that instead of its name.
+    ch: u64,
+    /// Places of its integers while it is open; `None`: it has no prices.
+    places: OnceLock<Option<Places>>,
+    pub wanted: Wanted,
     rings: Arc<Rings>,
     /// Whom to wake when a view begins to tick.
     hub: (WakeSet, u64),
@@ -123,10 +143,10 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// Follows `topic` from now on. `set` is told under `token` when the tape has more.
+    /// Follows `topic`, as number `ch`, from now on. `set` is told under `token` when the tape has more.
     pub fn open(
         tape: &Tape,
-        topic: &Topic,
+        (topic, ch): (&Topic, u64),
         epoch: Arc<str>,
         rings: Arc<Rings>,
         set: &WakeSet,
@@ -168,7 +188,18 @@ impl Stream {
         };
         let topic = topic.clone();
         let hub = (set.clone(), token);
-        Ok(Self { topic, epoch, tape: tape.clone(), rings, hub, inner: Mutex::new(inner) })
+        let (tape, places, wanted) = (tape.clone(), OnceLock::new(), Wanted::default());
+        Ok(Self { topic, epoch, tape, ch, places, wanted, rings, hub, inner: Mutex::new(inner) })
+    }
+
+    /// Of what its messages speak; `scaled`: to somebody who wants integers.
+    pub fn subject(&self, scaled: bool) -> Subject {
+        let newest = || {
+            let records = self.tape.last_records(&self.topic, PLACES_LOOK).unwrap_or_default();
+            let told = records.iter().rev().find_map(|r| message::places(&r.record()));
+            told.or_else(|| message::is_priced(self.topic.kind()).then_some(Places { price: 0, size: 0 }))
+        };
+        Subject { ch: self.ch, places: if scaled { *self.places.get_or_init(newest) } else { None } }
     }
 
     pub fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -268,7 +299,8 @@ impl Stream {
         last: Option<&'a Shared>,
         stats: &'a GatewayStats,
     ) -> Place<'a> {
-        Place { topic: &self.topic, epoch: &self.epoch, at, book, last, ring_bytes: self.rings.each(), stats }
+        let (ring_bytes, wanted) = (self.rings.each(), &self.wanted);
+        Place { topic: &self.topic, epoch: &self.epoch, at, book, last, ring_bytes, wanted, stats }
     }
 
     /// What is pending in a view, and is not seen in its depth, is told now.
@@ -283,7 +315,7 @@ impl Stream {
     }
 
     /// The view's state at its last tick, for one who enters; `None` while the topic has no state.
-    pub fn view_snap(&self, inner: &mut Inner, key: Key, stats: &GatewayStats) -> Option<Block> {
+    pub fn view_snap(&self, inner: &mut Inner, key: Key, stats: &GatewayStats) -> Option<Arc<Frame>> {
         let Inner { views, book, last, at, .. } = inner;
         let place = self.place(*at, book.as_ref(), last.as_ref(), stats);
         views.iter_mut().find(|v| v.key == key)?.snap(&place)
@@ -376,8 +408,9 @@ impl Stream {
             && let Some(text) = Block::text_in(&inner.scratch, |header, text| keep(piece, held, &[header, text]))
         {
             stats.encoded_total.fetch_add(1, Ordering::Relaxed);
-            inner.ring_bytes += text.cost() + MESSAGE_COST;
-            inner.ring.push_back(Frame { prev: inner.at, seq: record.seq(), ts: record.ts_recv(), text });
+            let frame = Frame::new((inner.at, record.seq()), record.ts_recv(), text, &self.wanted);
+            inner.ring_bytes += frame.cost;
+            inner.ring.push_back(frame);
             self.trim(inner);
         }
         Ok(written)
@@ -404,7 +437,7 @@ impl Stream {
                 || inner.ring.front().is_some_and(|f| newest.since(f.ts) > RING_AGE_MAX))
         {
             if let Some(old) = inner.ring.pop_front() {
-                inner.ring_bytes -= old.text.cost() + MESSAGE_COST;
+                inner.ring_bytes -= old.cost;
                 inner.ring_start = old.seq;
             }
         }
@@ -594,7 +627,7 @@ mod tests {
         let mut lane = tape.lane("t").unwrap();
         let no = lane.topic(&topic).unwrap();
         let rings = Arc::new(Rings::new(4 << 20, 64 << 20));
-        let stream = Stream::open(&tape, &topic, "e".into(), rings, &WakeSet::new(), 1).unwrap();
+        let stream = Stream::open(&tape, (&topic, 1), "e".into(), rings, &WakeSet::new(), 1).unwrap();
         stream.join(&WakeSet::new(), 2, None);
         let stats = GatewayStats::default();
         // One a second for ten minutes: far below any bound by bytes.

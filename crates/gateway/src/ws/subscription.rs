@@ -10,17 +10,16 @@ mod resume;
 mod told;
 mod view;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use wholetape_model::{Class, Kind};
 use wholetape_tape::{From as TapeFrom, ReaderOptions, TapeError, WakeSet};
 use wholetape_wire::reply::{self, Missed, Resumed};
-use wholetape_wire::{Code, From};
-use wholetape_ws::Block;
+use wholetape_wire::{Code, From, Subject};
 
 use crate::stats::GatewayStats;
+use crate::ws::outbox::Outbox;
 use crate::ws::past::{Job, Readers, TimeJob};
 use crate::ws::start::{self, Older, Start};
 use crate::ws::stream::{Inner, Next, Stream};
@@ -62,22 +61,24 @@ impl Asked {
 /// What a client asked for beside topic and start.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Terms {
-    /// The subscription's number in its connection.
-    pub ch: u32,
     pub slow: Slow,
     pub lag: u64,
     /// The topic pauses at so many messages without an acknowledgement; `None`: they are not acknowledged.
     pub inflight: Option<usize>,
     /// The view that it asked for; `None`: every message.
     pub view: Option<Key>,
+    /// Its messages have `ch` instead of `topic`.
+    pub short: bool,
+    /// Its prices and sizes are integers.
+    pub scaled: bool,
 }
 
 impl Terms {
     /// As `subd` repeats them.
-    fn told(&self) -> reply::Terms<'static> {
-        let Self { ch, inflight, view, .. } = *self;
+    fn told(&self, subject: &Subject) -> reply::Terms<'static> {
+        let Self { inflight, view, .. } = *self;
         let (conflate, depth) = view.map_or(("none", None), |v| (v.period.as_str(), v.depth));
-        reply::Terms { ch, acked: inflight.is_some(), conflate, depth }
+        reply::Terms { ch: subject.ch, acked: inflight.is_some(), conflate, depth, places: subject.places }
     }
 }
 
@@ -136,35 +137,6 @@ pub(crate) struct Ending {
     pub retry_ms: Option<u64>,
 }
 
-/// Messages on their way to one socket.
-#[derive(Default)]
-pub(crate) struct Outbox {
-    pub queue: VecDeque<Block>,
-    pub bytes: usize,
-    pub scratch: Vec<u8>,
-}
-
-impl Outbox {
-    pub fn push(&mut self, text: Block) {
-        self.bytes += text.len();
-        self.queue.push_back(text);
-    }
-
-    /// Writes one message with `f`.
-    pub fn write(&mut self, f: impl FnOnce(&mut Vec<u8>)) {
-        self.scratch.clear();
-        f(&mut self.scratch);
-        self.push_scratch();
-    }
-
-    fn push_scratch(&mut self) {
-        // Everything that writes here writes UTF-8; were it not so, the message would be dropped, not the process.
-        if let Some(text) = Block::text(&self.scratch) {
-            self.push(text);
-        }
-    }
-}
-
 impl Subscription {
     pub fn new(
         stream: Arc<Stream>,
@@ -218,6 +190,11 @@ impl Subscription {
 
     pub const fn terms(&self) -> Terms {
         self.terms
+    }
+
+    /// Of what its messages speak.
+    pub fn subject(&self) -> Subject {
+        self.stream.subject(self.terms.scaled)
     }
 
     pub fn class(&self) -> Class {
@@ -415,7 +392,7 @@ impl Subscription {
         self.position = seq;
         let (topic, epoch) = (&self.stream.topic, &*self.stream.epoch);
         out.write(|o| match asked {
-            Asked::Sub(id) => reply::subd(o, id, topic, &self.terms.told(), epoch, seq, missed),
+            Asked::Sub(id) => reply::subd(o, id, topic, &self.terms.told(&self.subject()), epoch, seq, missed),
             Asked::Resync(id) => reply::resumed(o, id, topic, epoch, missed.map_or(how, Resumed::Missed)),
         });
         if let Some(m) = missed {
@@ -458,7 +435,7 @@ impl Subscription {
             if let Some(acks) = acks {
                 acks.gave(frame.seq);
             }
-            out.push(frame.text.clone());
+            out.share(frame, stats);
             taken < budget
         });
         drop(inner);

@@ -5,7 +5,7 @@ use http::header::{
     SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use wholetape_wire::SUBPROTOCOL_JSON;
+use wholetape_wire::{SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK};
 use wholetape_ws::{Deflate, accept_key};
 
 /// Answers a handshake.
@@ -38,12 +38,23 @@ pub(crate) fn accept<B>(request: &Request<B>, origins: &[String]) -> Result<Resp
         out.insert(SEC_WEBSOCKET_ACCEPT, value);
     }
     let offered = headers.get_all(SEC_WEBSOCKET_PROTOCOL);
-    if offered.iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).any(|p| p.trim() == SUBPROTOCOL_JSON) {
-        out.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL_JSON));
+    let mut names = offered.iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(',')).map(str::trim);
+    // The client's order is its preference.
+    let served = names.find_map(|name| [SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK].into_iter().find(|s| *s == name));
+    if let Some(served) = served {
+        out.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(served));
     } else if offered.iter().next().is_some() {
-        return Err((StatusCode::BAD_REQUEST, "the subprotocol served is wholetape.v1.json"));
+        return Err((
+            StatusCode::BAD_REQUEST,
+            "the subprotocols served are wholetape.v1.json and wholetape.v1.msgpack",
+        ));
     }
     Ok(response)
+}
+
+/// Whether MessagePack was agreed on.
+pub(crate) fn speaks_msgpack(response: &Response<()>) -> bool {
+    response.headers().get(SEC_WEBSOCKET_PROTOCOL).is_some_and(|name| name == SUBPROTOCOL_MSGPACK)
 }
 
 /// Agrees on permessage-deflate, where the request offers what can be met, and says so in the response.
@@ -101,7 +112,11 @@ mod tests {
         assert!(r.headers().get("sec-websocket-protocol").is_none());
         let r = accept(&request(&[("sec-websocket-protocol", "x, wholetape.v1.json")]), &[]).unwrap();
         assert_eq!(r.headers()["sec-websocket-protocol"], "wholetape.v1.json");
-        assert!(accept(&request(&[("sec-websocket-protocol", "wholetape.v1.msgpack")]), &[]).is_err());
+        let r =
+            accept(&request(&[("sec-websocket-protocol", "wholetape.v1.msgpack, wholetape.v1.json")]), &[]).unwrap();
+        assert_eq!(r.headers()["sec-websocket-protocol"], "wholetape.v1.msgpack");
+        assert!(speaks_msgpack(&r));
+        assert!(accept(&request(&[("sec-websocket-protocol", "wholetape.v2.json")]), &[]).is_err());
     }
 
     #[test]

@@ -10,6 +10,7 @@
 mod model;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use wholetape_model::{Kind, Record, Topic, Ts, View as Body};
@@ -21,6 +22,7 @@ use wholetape_ws::Block;
 
 use crate::stats::GatewayStats;
 use crate::ws::book::BookState;
+use crate::ws::forms::Wanted;
 use crate::ws::stream::{Frame, Next};
 
 /// Messages of a view that are kept for those who read it.
@@ -96,6 +98,7 @@ pub(crate) struct Place<'a> {
     /// Quote, ticker: the newest record.
     pub last: Option<&'a Shared>,
     pub ring_bytes: usize,
+    pub wanted: &'a Wanted,
     pub stats: &'a GatewayStats,
 }
 
@@ -118,7 +121,7 @@ pub(crate) struct View {
     /// The last tick, in multiples of the period.
     ticked: i64,
     /// The state at this seq, encoded once for all who come at the same tick.
-    snap: Option<(u64, Block)>,
+    snap: Option<(u64, Arc<Frame>)>,
     pub members: usize,
     /// Somebody waits for the tick, or for the next message.
     pub awaited: bool,
@@ -241,12 +244,13 @@ impl View {
     fn push(&mut self, place: &Place<'_>, ts: Ts, out: Vec<u8>) {
         let Some(text) = Block::text(&out) else { return };
         place.stats.view_encoded_total.fetch_add(1, Ordering::Relaxed);
-        self.ring_bytes += text.cost();
-        self.ring.push_back(Frame { prev: self.at, seq: place.at, ts, text });
+        let frame = Frame::new((self.at, place.at), ts, text, place.wanted);
+        self.ring_bytes += frame.cost;
+        self.ring.push_back(frame);
         (self.at, self.pending, self.fresh, self.awaited) = (place.at, 0, true, false);
         while self.ring.len() > 1 && (self.ring.len() > FRAMES_MAX || self.ring_bytes > place.ring_bytes) {
             let Some(old) = self.ring.pop_front() else { break };
-            self.ring_bytes -= old.text.cost();
+            self.ring_bytes -= old.cost;
             self.ring_start = old.seq;
         }
     }
@@ -269,11 +273,11 @@ impl View {
     }
 
     /// The state at `at`, where nothing is pending but what is not seen in this view; `None` while the topic has none.
-    pub fn snap(&mut self, place: &Place<'_>) -> Option<Block> {
-        if let Some((at, text)) = &self.snap
+    pub fn snap(&mut self, place: &Place<'_>) -> Option<Arc<Frame>> {
+        if let Some((at, frame)) = &self.snap
             && *at == self.at
         {
-            return Some(text.clone());
+            return Some(frame.clone());
         }
         let mut out = Vec::with_capacity(1 << 10);
         let mut cx = Context { topic: place.topic, epoch: place.epoch, prev: 0, state: None, crc: None };
@@ -286,7 +290,8 @@ impl View {
         }
         let text = Block::text(&out)?;
         place.stats.view_encoded_total.fetch_add(1, Ordering::Relaxed);
-        self.snap = Some((self.at, text.clone()));
-        Some(text)
+        let frame = Arc::new(Frame::new((self.at, self.at), Ts::ZERO, text, place.wanted));
+        self.snap = Some((self.at, frame.clone()));
+        Some(frame)
     }
 }

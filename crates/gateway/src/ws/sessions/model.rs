@@ -54,7 +54,10 @@ impl World {
         let sessions = Sessions::new(Duration::from_secs(120), 10);
         let (hold, secret) = sessions.begin(&WakeSet::new());
         let topic = Topic::parse("trade.BTCUSDT.BINANCE").unwrap();
-        let kept = vec![(topic, Terms { ch: 7, slow: Slow::CatchUp, lag: 1, inflight: None, view: None })];
+        let kept = vec![(
+            topic,
+            Terms { slow: Slow::CatchUp, lag: 7, inflight: None, view: None, short: false, scaled: false },
+        )];
         let name = hold.name.to_string();
         let first =
             Connection { hold, secret: secret.clone(), at: At::Has, kept: Some(kept), learnt: true, evicted: false };
@@ -108,7 +111,7 @@ impl World {
                     assert!(self.connections.iter().all(|c| c.at != At::Has), "one holder at a time");
                     let gone = |c: &Connection| !c.evicted || c.at == At::Gone;
                     assert!(self.connections.iter().all(gone), "whoever was evicted has said goodbye before");
-                    assert_eq!((kept.len(), kept[0].1.ch), (1, 7), "what the session had");
+                    assert_eq!((kept.len(), kept[0].1.lag), (1, 7), "what the session had");
                     (self.connections[i].at, self.connections[i].kept) = (At::Has, Some(kept));
                 }
             },

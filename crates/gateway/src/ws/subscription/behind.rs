@@ -13,8 +13,9 @@ use wholetape_wire::message::{self, Context, Written};
 use wholetape_wire::reply::{self, Resumed};
 use wholetape_wire::{Code, From};
 
-use super::{Asked, Ending, NEEDS_STATE, Outbox, Phase, Subscription, TURN, Turn, allowed};
+use super::{Asked, Ending, NEEDS_STATE, Phase, Subscription, TURN, Turn, allowed};
 use crate::stats::GatewayStats;
+use crate::ws::outbox::Outbox;
 use crate::ws::past::{Begin, Item, Job, Reading, SeqJob};
 use crate::ws::start::{self, Older};
 
@@ -184,11 +185,11 @@ impl Subscription {
                 None => break Turn::Idle,
                 Some(Item::Message { seq, text }) => {
                     self.gave(seq);
-                    out.push(text);
+                    out.give(text);
                     given += 1;
                 }
                 Some(Item::Rows { text, n }) => {
-                    out.push(text);
+                    out.give(text);
                     given += n;
                 }
                 Some(Item::Missed { to, why }) => self.skip_to(to, why, out, stats),

@@ -10,8 +10,9 @@ use wholetape_wire::message::{self, Context, Written};
 use wholetape_wire::reply::{self, Missed, Resumed};
 use wholetape_wire::{Code, From};
 
-use super::{Asked, Ending, Outbox, Phase, Slow, Subscription, TURN, Turn};
+use super::{Asked, Ending, Phase, Slow, Subscription, TURN, Turn};
 use crate::stats::GatewayStats;
+use crate::ws::outbox::Outbox;
 use crate::ws::stream::{Inner, Next};
 use crate::ws::view::Key;
 
@@ -134,7 +135,7 @@ impl Subscription {
             if let Some(acks) = acks {
                 acks.gave(frame.seq);
             }
-            out.push(frame.text.clone());
+            out.share(frame, stats);
             taken < budget
         });
         drop(inner);
@@ -173,7 +174,7 @@ impl Subscription {
                     return Turn::Idle;
                 }
                 if let Some(text) = stream.view_snap(&mut inner, key, stats) {
-                    out.push(text);
+                    out.share(&text, stats);
                     if let Some(acks) = &mut self.acks {
                         acks.gave(at);
                     }

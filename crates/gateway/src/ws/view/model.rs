@@ -110,7 +110,19 @@ impl World {
     fn with<R>(&mut self, f: impl FnOnce(&mut View, &Place<'_>) -> R) -> R {
         let Self { topic, log, book, view, stats, .. } = self;
         let at = log.len() as u64;
-        f(view, &Place { topic, epoch: "e", at, book: Some(book), last: None, ring_bytes: 1, stats })
+        f(
+            view,
+            &Place {
+                topic,
+                epoch: "e",
+                at,
+                book: Some(book),
+                last: None,
+                ring_bytes: 1,
+                wanted: &Wanted::default(),
+                stats,
+            },
+        )
     }
 
     /// As `Stream::take`.
@@ -159,7 +171,7 @@ impl World {
         }
         if !self.view.is_pending() {
             let text = self.with(View::snap).unwrap();
-            self.down.push_back(String::from_utf8(text.payload().to_vec()).unwrap());
+            self.down.push_back(String::from_utf8(text.text.payload().to_vec()).unwrap());
             (self.position, self.entering) = (at, false);
         }
         self.down.len() > before
