@@ -88,7 +88,7 @@ mod tests {
     fn the_lock_pins_what_the_client_needs() {
         let lock = fs::read_to_string(root().join("xtask").join("clients").join("python.txt")).expect("lock");
         assert!(lock.lines().all(|line| line.contains("==")), "{lock}");
-        for name in ["websockets", "mypy", "pytest", "flit_core", "polars", "pandas"] {
+        for name in ["websockets", "mypy", "pytest", "flit_core", "msgpack", "polars", "pandas"] {
             assert!(lock.lines().any(|line| line.starts_with(&format!("{name}=="))), "{name}");
         }
     }

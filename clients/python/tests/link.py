@@ -16,6 +16,14 @@ class Link:
         """Cut after 1 to so many bytes; `None`: not any more."""
         self.cuts = 0
         self.url = ""
+        self.ways: set[asyncio.Future[None]] = set()
+        """Of the connections that stand."""
+
+    def cut(self) -> None:
+        """Cuts what stands, if something does."""
+        self.cuts += bool(self.ways)
+        for way in self.ways:
+            way.cancel()
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -38,7 +46,9 @@ class Link:
                     return
 
         ways = [asyncio.ensure_future(copy(reader, up_writer, False)), asyncio.ensure_future(copy(up_reader, writer, True))]
+        self.ways |= set(ways)
         await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        self.ways -= set(ways)
         for way in ways:
             way.cancel()
         await asyncio.gather(*ways, return_exceptions=True)

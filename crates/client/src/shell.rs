@@ -17,6 +17,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tokio_tungstenite::tungstenite::http::{HeaderValue, Request};
 
+use wholetape_wire::Form;
+
 use crate::ladder::Ladder;
 use crate::socket::{self, Happened, Socket};
 use crate::{Action, Config, Core, Cursor, Event, Full, Publication, State, Sub, TopicState};
@@ -42,6 +44,7 @@ pub struct Builder {
     config: Config,
     positions: BTreeMap<String, Cursor>,
     token: Option<Token>,
+    form: Form,
 }
 
 impl Builder {
@@ -67,19 +70,34 @@ impl Builder {
         self
     }
 
+    /// Speaks MessagePack: the same messages, about a third smaller.
+    #[must_use]
+    pub const fn with_msgpack(mut self) -> Self {
+        self.form.msgpack = true;
+        self
+    }
+
     /// Begins to connect, within a tokio runtime.
     ///
     /// # Errors
     /// [`OpenError`]; what goes wrong later is a state.
     pub fn start(self) -> Result<Client, OpenError> {
-        let request = socket::request(&self.url)?;
+        let request = socket::request(&self.url, self.form)?;
         let tls = socket::tls()?;
         let core = Core::new(self.config).with_positions(self.positions);
         let shared = Shared { core: Mutex::new(core), wake: Notify::new(), began: Instant::now() };
         let handle = Handle(Arc::new(shared));
         handle.act(|core, now| core.start(now));
         let (tell, events) = mpsc::channel(EVENTS);
-        let task = Task { shared: handle.clone(), request, tls, token: self.token, socket: Socket::None, tell };
+        let task = Task {
+            shared: handle.clone(),
+            request,
+            tls,
+            token: self.token,
+            form: self.form,
+            socket: Socket::None,
+            tell,
+        };
         Ok(Client { handle, events, taken: None, task: Some(tokio::spawn(task.run())) })
     }
 }
@@ -180,7 +198,7 @@ impl Client {
     #[must_use]
     pub fn builder(url: impl Into<String>) -> Builder {
         let config = Config { agent: concat!("rs/", env!("CARGO_PKG_VERSION")).into(), ..Config::default() };
-        Builder { url: url.into(), config, positions: BTreeMap::new(), token: None }
+        Builder { url: url.into(), config, positions: BTreeMap::new(), token: None, form: Form::PLAIN }
     }
 
     #[must_use]
@@ -240,6 +258,7 @@ struct Task {
     shared: Handle,
     request: Request<()>,
     tls: Arc<ClientConfig>,
+    form: Form,
     token: Option<Token>,
     socket: Socket,
     tell: mpsc::Sender<Event>,
@@ -312,7 +331,7 @@ impl Task {
                     self.socket = Socket::open(request, self.tls.clone());
                 }
                 Action::Send(message) => {
-                    if !self.socket.send(message.to_string()).await {
+                    if !self.socket.send(message.to_string(), self.form).await {
                         self.socket = Socket::None;
                         self.on(Happened::Ended(None));
                     }

@@ -16,6 +16,9 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
+use wholetape_wire::form::msgpack;
+use wholetape_wire::{Form, Former, SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK, Subject};
+
 use crate::shell::OpenError;
 
 /// A frame of ours is small; a server that does not take one for so long is gone.
@@ -34,6 +37,9 @@ pub enum Happened {
     /// The close code, where one came.
     Ended(Option<u16>),
 }
+
+/// Deeper than any message: a publication's data in a row of history in a batch.
+const DEPTH: usize = 32;
 
 pub enum Socket {
     None,
@@ -63,6 +69,11 @@ impl Socket {
             },
             Self::Open(ws) => match ws.next().await {
                 Some(Ok(Message::Text(text))) => Happened::Text(text.as_str().to_owned()),
+                Some(Ok(Message::Binary(bytes))) => match msgpack::to_json(&bytes, DEPTH) {
+                    Ok(text) => Happened::Text(text),
+                    // As a text that is no JSON: the core tells it.
+                    Err(why) => Happened::Text(why),
+                },
                 Some(Ok(Message::Close(frame))) => {
                     let code = frame.map(|frame| frame.code.into());
                     self.ended(code)
@@ -83,9 +94,16 @@ impl Socket {
     }
 
     /// Whether it was taken.
-    pub async fn send(&mut self, text: String) -> bool {
+    pub async fn send(&mut self, text: String, form: Form) -> bool {
         let Self::Open(ws) = self else { return true };
-        matches!(timeout(SEND_MAX, ws.send(Message::text(text))).await, Ok(Ok(())))
+        let mut bytes = Vec::new();
+        let message = match form == Form::PLAIN {
+            false if Former::default().write(&mut bytes, form, &Subject::default(), text.as_bytes()) => {
+                Message::binary(bytes)
+            }
+            _ => Message::text(text),
+        };
+        matches!(timeout(SEND_MAX, ws.send(message)).await, Ok(Ok(())))
     }
 
     pub async fn close(&mut self, code: u16) {
@@ -101,13 +119,14 @@ impl Socket {
 ///
 /// # Errors
 /// [`OpenError::Address`].
-pub fn request(url: &str) -> Result<Request<()>, OpenError> {
+pub fn request(url: &str, form: Form) -> Result<Request<()>, OpenError> {
     let wrong = |why: String| OpenError::Address { url: url.to_owned(), why };
     let mut request = url.into_client_request().map_err(|e| wrong(e.to_string()))?;
     if !matches!(request.uri().scheme_str(), Some("ws" | "wss")) {
         return Err(wrong("it begins with neither ws:// nor wss://".into()));
     }
-    request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static("wholetape.v1.json"));
+    let name = if form.msgpack { SUBPROTOCOL_MSGPACK } else { SUBPROTOCOL_JSON };
+    request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(name));
     Ok(request)
 }
 

@@ -80,6 +80,15 @@ async fn next(client: &mut Client) -> Event {
 
 #[tokio::test]
 async fn cut_again_and_again_nothing_is_lost_doubled_or_out_of_order() {
+    cut_again_and_again(false).await;
+}
+
+#[tokio::test]
+async fn nor_in_msgpack() {
+    cut_again_and_again(true).await;
+}
+
+async fn cut_again_and_again(msgpack: bool) {
     const TRADES: u64 = 4_000;
     let mut rig = Rig::new().await;
     rig.append(BOOK, snapshot(1));
@@ -87,7 +96,11 @@ async fn cut_again_and_again_nothing_is_lost_doubled_or_out_of_order() {
     let link = Link::new(rig.at, 120_000).await;
     // The wait that doubles would make minutes of so many cuts.
     let ladder = Ladder { base_ms: 5, cap_ms: 20 };
-    let mut client = Client::builder(link.url()).with_ladder(ladder).start().unwrap();
+    let mut builder = Client::builder(link.url()).with_ladder(ladder);
+    if msgpack {
+        builder = builder.with_msgpack();
+    }
+    let mut client = builder.start().unwrap();
     client.subscribe(Sub::earliest(TRADE).acked());
     client.subscribe(Sub::live(BOOK));
     let (mut ids, mut view, mut missed) = (Vec::new(), BookView::new(), 0);

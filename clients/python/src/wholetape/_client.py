@@ -8,7 +8,6 @@ from the position.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import random
 import time
@@ -16,13 +15,14 @@ import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
 from ._core import Core
+from ._encoding import Encoding, Json, MsgPack
 from ._words import Close, Connect, Cursor, Event, From, Message, Missed, Rows, Send, State
 
 log = logging.getLogger("wholetape")
@@ -54,14 +54,16 @@ class Client:
         token: Callable[[], str] | None = None,
         agent: str = "py/0.1.0",
         delays_ms: tuple[int, int] = (500, 30_000),
+        encoding: Literal["json", "msgpack"] = "json",
     ) -> None:
         """`positions`: what `positions()` gave, to go on there. `token`: asked for a bearer token at each connection. `delays_ms`: the bounds
-        of the first delay before it comes back, and of every later one."""
+        of the first delay before it comes back, and of every later one. `encoding`: how messages travel; `"msgpack"` needs `wholetape[msgpack]`."""
         if not url.startswith(("ws://", "wss://")):
             raise ValueError(f"{url}: it begins with neither ws:// nor wss://")
         self.url = url
         self._token = token
-        self._core = Core(positions, agent=agent, renewable=token is not None, delays_ms=delays_ms)
+        self._encoding: Encoding = Json() if encoding == "json" else MsgPack()
+        self._core = Core(positions, agent=agent, decode=self._encoding.decode, renewable=token is not None, delays_ms=delays_ms)
         self._events: deque[Event] = deque()
         self._taken: Placed | None = None
         self._news = asyncio.Event()
@@ -208,7 +210,7 @@ class Client:
                     case Connect():
                         self._reader = asyncio.create_task(self._read(), name="wholetape socket")
                     case Send(message):
-                        await self._send(json.dumps(message))
+                        await self._send(self._encoding.encode(message))
                     case Close(code):
                         await self._close(code)
                         self._closed(code)
@@ -219,10 +221,10 @@ class Client:
     def _full(self) -> bool:
         return len(self._events) >= EVENTS
 
-    async def _send(self, text: str) -> None:
+    async def _send(self, frame: str | bytes) -> None:
         if self._socket is not None:
             try:
-                await asyncio.wait_for(self._socket.send(text), 10)
+                await asyncio.wait_for(self._socket.send(frame), 10)
             except (ConnectionClosed, TimeoutError, OSError):
                 log.debug("a frame was not taken; the reader sees the end")
 
@@ -246,7 +248,7 @@ class Client:
             headers = {"Authorization": f"Bearer {self._token()}"} if self._token is not None else {}
             opening = connect(
                 self.url,
-                subprotocols=[Subprotocol("wholetape.v1.json")],
+                subprotocols=[Subprotocol(self._encoding.subprotocol)],
                 additional_headers=headers,
                 max_size=16 << 20,
                 ping_interval=None,
@@ -257,8 +259,8 @@ class Client:
                 self._socket = socket
                 self._core.on_open()
                 self._wake.set()
-                async for text in socket:
-                    self._core.on_text(self._now(), text)
+                async for frame in socket:
+                    self._core.on_text(self._now(), frame)
                     self._wake.set()
                     while self._full():
                         self._room.clear()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fnmatch
 import json
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -85,7 +85,9 @@ class Core:
         publications_max: int = 1_000,
         renewable: bool = False,
         delays_ms: tuple[int, int] = (ladder.BASE_MS, ladder.CAP_MS),
+        decode: Callable[[str | bytes], Any] = json.loads,
     ) -> None:
+        self._decode = decode
         self.agent = agent
         self.publications_max = publications_max
         self.renewable = renewable
@@ -265,12 +267,12 @@ class Core:
             self._pump(now)
 
     def on_text(self, now: int, text: str | bytes) -> None:
-        """One text frame: a message or a batch."""
+        """One frame: a message or a batch."""
         if self._link not in ("opening", "up"):
             return
         self.on_alive(now)
         try:
-            read = json.loads(text)
+            read = self._decode(text)
         except ValueError as error:
             self._tell(Malformed(str(error)))
         else:

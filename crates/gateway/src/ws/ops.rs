@@ -6,7 +6,7 @@ use wholetape_model::{Kind, Topic};
 use wholetape_wire::form::msgpack;
 use wholetape_wire::op::{self, OpError, Sub};
 use wholetape_wire::reply::{self, Error};
-use wholetape_wire::{Close, Code, Form, From, Op};
+use wholetape_wire::{Close, Code, DEPTH_MAX, Form, From, Op};
 
 use crate::ws::connection::Session;
 use crate::ws::subscription::{Asked, Slow, Subscription, Terms};
@@ -37,7 +37,7 @@ impl Session {
         if !self.hears(bytes.len()) {
             return;
         }
-        match msgpack::to_json(bytes) {
+        match msgpack::to_json(bytes, DEPTH_MAX) {
             Ok(text) => self.on_frame(&text),
             Err(why) => {
                 let (code, msg) = (Code::BadJson, format!("not the MessagePack of a message: {why}"));

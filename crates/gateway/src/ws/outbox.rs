@@ -140,7 +140,7 @@ mod tests {
                 let (frame, messages) = out.next_frame(true).unwrap();
                 assert_eq!(messages, n.min(BATCH_MESSAGES_MAX));
                 let json = if msgpack {
-                    wholetape_wire::form::msgpack::to_json(frame.payload()).unwrap()
+                    wholetape_wire::form::msgpack::to_json(frame.payload(), 8).unwrap()
                 } else {
                     String::from_utf8(frame.payload().to_vec()).unwrap()
                 };

@@ -98,13 +98,13 @@ pub(super) const NIL: u8 = 0xc0;
 pub(super) const FALSE: u8 = 0xc2;
 pub(super) const TRUE: u8 = 0xc3;
 
-/// A client's message as JSON text: the same maps with the same keys.
+/// A message as JSON text: the same maps with the same keys, nested to `depth`.
 ///
 /// # Errors
 /// Where and why it is none: not MessagePack, bytes behind it, binary or extension types, keys that are no strings, doubles that are no
-/// numbers, nesting deeper than [`crate::DEPTH_MAX`].
-pub fn to_json(bytes: &[u8]) -> Result<String, String> {
-    let mut reader = Reader { bytes, at: 0, out: String::with_capacity(2 * bytes.len()) };
+/// numbers, nesting deeper than `depth`.
+pub fn to_json(bytes: &[u8], depth: usize) -> Result<String, String> {
+    let mut reader = Reader { bytes, at: 0, out: String::with_capacity(2 * bytes.len()), deepest: depth };
     reader.value(0)?;
     if reader.at != bytes.len() {
         return Err(format!("bytes behind the message, from {}", reader.at));
@@ -116,6 +116,7 @@ struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
     out: String,
+    deepest: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -204,15 +205,15 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn within(depth: usize) -> Result<usize, String> {
-        if depth == crate::DEPTH_MAX {
-            return Err(format!("nested deeper than {}", crate::DEPTH_MAX));
+    fn within(&self, depth: usize) -> Result<usize, String> {
+        if depth == self.deepest {
+            return Err(format!("nested deeper than {}", self.deepest));
         }
         Ok(depth + 1)
     }
 
     fn array(&mut self, len: u64, depth: usize) -> Result<(), String> {
-        let depth = Self::within(depth)?;
+        let depth = self.within(depth)?;
         self.out.push('[');
         for i in 0..len {
             if i > 0 {
@@ -225,7 +226,7 @@ impl<'a> Reader<'a> {
     }
 
     fn map(&mut self, len: u64, depth: usize) -> Result<(), String> {
-        let depth = Self::within(depth)?;
+        let depth = self.within(depth)?;
         self.out.push('{');
         for i in 0..len {
             if i > 0 {

@@ -39,7 +39,7 @@ fn msgpack_says_what_json_says() {
         let bytes = written(form, &Subject::default(), line);
         assert_eq!(read(form, &bytes), serde_json::from_str::<Value>(line).unwrap(), "{line}");
         assert!(bytes.len() < line.len());
-        let back: Value = serde_json::from_str(&msgpack::to_json(&bytes).unwrap()).unwrap();
+        let back: Value = serde_json::from_str(&msgpack::to_json(&bytes, 64).unwrap()).unwrap();
         assert_eq!(back, serde_json::from_str::<Value>(line).unwrap(), "{line}");
         assert_eq!(
             written(Form::PLAIN, &Subject::default(), line),
@@ -140,7 +140,7 @@ fn what_clients_may_not_send_is_refused_by_place() {
         (&[0xdb, 0xff, 0xff, 0xff, 0xff], "ends within a value, at byte 5"),
         (&[0x91; 9], "nested deeper than 8"),
     ] {
-        assert_eq!(msgpack::to_json(bytes).unwrap_err(), why, "{bytes:x?}");
+        assert_eq!(msgpack::to_json(bytes, 8).unwrap_err(), why, "{bytes:x?}");
     }
 }
 
@@ -173,14 +173,14 @@ proptest! {
         prop_assert_eq!(&read(form, &bytes), &value);
         // As another library writes it, too.
         for bytes in [bytes, rmp_serde::to_vec(&value).unwrap()] {
-            let back = serde_json::from_str::<Value>(&msgpack::to_json(&bytes).unwrap()).unwrap();
+            let back = serde_json::from_str::<Value>(&msgpack::to_json(&bytes, 64).unwrap()).unwrap();
             prop_assert_eq!(&back, &value);
         }
     }
 
     #[test]
     fn any_bytes_are_json_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        if let Ok(json) = msgpack::to_json(&bytes) {
+        if let Ok(json) = msgpack::to_json(&bytes, 64) {
             prop_assert!(serde_json::from_str::<Value>(&json).is_ok(), "{}", json);
         }
     }
