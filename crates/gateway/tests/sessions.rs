@@ -6,44 +6,14 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use rig::attic::{fill, rig_with};
+use rig::ticket::{Ticket, client, resume};
 use rig::{BOOK, QUOTE, Rig, TRADE, Ws, delta, ids, quote, snapshot, t, trade};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::{sleep, timeout};
-use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
 use wholetape_gateway::GatewayConfig;
 use wholetape_tape::TapeConfig;
 use wholetape_wire::client::{Client, Happening};
-
-/// What `welcome` (or `resumed`) gave.
-#[derive(Debug, Clone)]
-struct Ticket {
-    session: String,
-    secret: String,
-}
-
-/// A client and its session.
-async fn client(rig: &Rig) -> (Ws, Ticket) {
-    let (socket, _) = connect_async(format!("ws://{}/v1/ws", rig.at)).await.unwrap();
-    let mut ws = Ws { socket, rule: Client::new() };
-    let m = ws.next().await;
-    let text = |key: &str| m[key].as_str().unwrap().to_owned();
-    (ws, Ticket { session: text("session"), secret: text("resume") })
-}
-
-/// The next connection of a client that knows what `rule` says.
-async fn resume(rig: &Rig, rule: Client, ticket: &mut Ticket) -> (Ws, Value) {
-    let (mut ws, _) = client(rig).await;
-    ws.rule = rule;
-    let text = ws.rule.resume(&ticket.session, &ticket.secret);
-    ws.send_text(&text).await;
-    let m = ws.next().await;
-    ws.rule.on_text(&m.to_string(), &mut Vec::new());
-    if let Some(secret) = m["resume"].as_str() {
-        ticket.secret = secret.to_owned();
-    }
-    (ws, m)
-}
 
 async fn metric(rig: &Rig, name: &str) -> u64 {
     let (_, text) = rig.get("/metrics").await;

@@ -20,6 +20,7 @@ pub mod conflate;
 pub mod form;
 mod json;
 pub mod message;
+mod omitted;
 pub mod op;
 pub mod reply;
 pub mod schema;
@@ -28,6 +29,7 @@ pub use book::BookView;
 pub use code::{Close, Code};
 pub use form::{Form, Former, Places, Subject};
 pub use message::{Context, Written};
+pub use omitted::tell_omitted;
 pub use op::{AsOf, Auth, From, Op, OpError, Position, Pub, Resume};
 
 /// The protocol's version, stated by `welcome`.

@@ -102,13 +102,15 @@ pub struct Terms<'a> {
     pub conflate: &'a str,
     /// Levels a side; `None`: full, or no book.
     pub depth: Option<u16>,
+    /// Flagged rows are left out.
+    pub clean: bool,
     /// Of prices and sizes that come as integers.
     pub places: Option<Places>,
 }
 
 impl Default for Terms<'_> {
     fn default() -> Self {
-        Self { ch: 0, acked: false, conflate: "none", depth: None, places: None }
+        Self { ch: 0, acked: false, conflate: "none", depth: None, clean: false, places: None }
     }
 }
 
@@ -132,6 +134,9 @@ pub fn subd(
     j.raw("\",\"conflate\":\"").raw(terms.conflate).raw("\"");
     if let Some(depth) = terms.depth {
         j.raw(",\"depth\":").u64(u64::from(depth));
+    }
+    if terms.clean {
+        j.raw(",\"view\":\"clean\"");
     }
     exps(&mut j, terms.places);
     if let Some(m) = missed {
@@ -226,13 +231,27 @@ pub fn missed(out: &mut Vec<u8>, topic: &Topic, m: Missed<'_>) {
     j.raw("}");
 }
 
-/// A batch of history: `rows` are whole rows of [`crate::message`], joined by commas; `i` = rows given so far, these included.
-pub fn hist(out: &mut Vec<u8>, id: Option<u64>, topic: &Topic, epoch: &str, (asof, i): (u64, u64), rows: &[u8]) {
+/// How far a batch of history goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Upto {
+    pub asof: u64,
+    /// Rows given so far, those of the batch included.
+    pub i: u64,
+    /// Rows left out of the batch, by the view `clean`.
+    pub omitted: u64,
+}
+
+/// A batch of history: `rows` are whole rows of [`crate::message`], joined by commas.
+pub fn hist(out: &mut Vec<u8>, id: Option<u64>, topic: &Topic, epoch: &str, upto: Upto, rows: &[u8]) {
     let mut j = Json(out);
     j.raw("{\"op\":\"hist\"");
     optional_id(&mut j, id);
     j.raw(",\"topic\":").text(topic.as_str()).raw(",\"epoch\":").text(epoch);
-    j.raw(",\"asof\":").u64(asof).raw(",\"i\":").u64(i).raw(",\"data\":[");
+    j.raw(",\"asof\":").u64(upto.asof).raw(",\"i\":").u64(upto.i);
+    if upto.omitted > 0 {
+        j.raw(",\"omitted\":").u64(upto.omitted);
+    }
+    j.raw(",\"data\":[");
     out.extend_from_slice(rows);
     out.extend_from_slice(b"]}");
 }

@@ -13,13 +13,13 @@ use wholetape_model::{
 };
 use wholetape_wire::conflate::Change;
 use wholetape_wire::message::{self, Context, Merged, Written};
-use wholetape_wire::reply::{self, Limits, Missed, Resumed, Terms};
-use wholetape_wire::{BookView, Code, Places, Subject};
+use wholetape_wire::reply::{self, Limits, Missed, Resumed, Terms, Upto};
+use wholetape_wire::{BookView, Code, Places, Subject, tell_omitted};
 
 const BIDS: [Level; 2] =
     [Level { price: Price(6_000_010), size: Size(2_000) }, Level { price: Price(5_999_990), size: Size(0) }];
 
-const SUBD: Terms<'static> = Terms { ch: 7, acked: false, conflate: "none", depth: None, places: None };
+const SUBD: Terms<'static> = Terms { ch: 7, acked: false, conflate: "none", depth: None, clean: false, places: None };
 
 fn d(text: &str) -> Decimal {
     Decimal::parse(text.as_bytes()).unwrap()
@@ -360,7 +360,8 @@ fn messages() -> Vec<String> {
     push(&mut |out| reply::lagging(out, &topic, 5_120));
     push(&mut |out| reply::drain(out, 10_000, (0, 8_000)));
     push(&mut |out| coverage(out));
-    push(&mut |out| reply::hist(out, Some(7), &topic, "k3f9", (5_000, 300), &rows(&view)));
+    let upto = Upto { asof: 5_000, i: 300, omitted: 0 };
+    push(&mut |out| reply::hist(out, Some(7), &topic, "k3f9", upto, &rows(&view)));
     push(&mut |out| reply::subd(out, Some(1), &topic, &Terms { acked: true, ..SUBD }, "k3f9", 1_041, None));
     let hello = reply::Welcome { resume: Some("r_9f2"), ttl_s: 120, ..hello };
     push(&mut |out| reply::welcome(out, &hello));
@@ -400,7 +401,28 @@ fn messages() -> Vec<String> {
     push(&mut |out| reply::subd(out, Some(1), &topic, &Terms { places, ..SUBD }, "k3f9", 1_041, None));
     let goes_on = [("book.BTCUSDT.BINANCE", Some(Subject { ch: 7, places }), Resumed::Snap)];
     push(&mut |out| reply::session(out, Some(1), (3, "r_41c"), "k3f9", goes_on.into_iter()));
+    left_out(&mut lines);
     lines
+}
+
+/// What the view `clean` says.
+fn left_out(lines: &mut Vec<String>) {
+    let topic = Topic::parse("trade.BTCUSDT.BINANCE").unwrap();
+    let mark = lines.iter().position(|line| line.starts_with("{\"op\":\"mark\"")).unwrap();
+    let plain = [0, mark].map(|i| lines[i].clone());
+    let mut push = |text: Vec<u8>| lines.push(String::from_utf8(text).unwrap());
+    let mut out = Vec::new();
+    reply::subd(&mut out, Some(1), &topic, &Terms { clean: true, ..SUBD }, "k3f9", 1_036, None);
+    push(out);
+    // Marks are never left out, but they may come behind what was.
+    for text in plain {
+        let mut text = text.into_bytes();
+        tell_omitted(&mut text, 1_036, 5);
+        push(text);
+    }
+    let mut out = Vec::new();
+    reply::hist(&mut out, Some(7), &topic, "k3f9", Upto { asof: 5_000, i: 300, omitted: 12 }, b"");
+    push(out);
 }
 
 fn publication(out: &mut Vec<u8>, cid: &str, data: &str) {

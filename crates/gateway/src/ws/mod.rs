@@ -5,6 +5,7 @@
 //! - [`view`]: a depth of its book, or what is left of it at each tick;
 //! - [`book`]: the book after each record;
 //! - [`subscription`]: one client's cursor in one topic;
+//! - [`clean`]: the view without flagged rows;
 //! - [`past`]: what the tape let go, read by workers;
 //! - [`connection`]: one socket: ops, timers, and what is written when;
 //! - [`sessions`]: what a client had subscribed to, kept for a while; [`resume`]: taking it over; [`secret`]: their names and secrets;
@@ -21,6 +22,7 @@
 pub(crate) mod book;
 pub(crate) mod bucket;
 pub(crate) mod classes;
+pub(crate) mod clean;
 pub(crate) mod connection;
 pub(crate) mod echo;
 pub(crate) mod forms;

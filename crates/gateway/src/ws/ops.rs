@@ -160,10 +160,11 @@ impl Session {
             self.subscribed = true;
             match self.hub.join(&topic, &self.set, token, view) {
                 Ok(stream) => {
+                    let clean = sub.view.as_deref() == Some("clean");
                     let inflight = (sub.ack.as_deref() == Some("cum")).then_some(inflight);
                     let (lag, short, scaled) = (sub.lag.unwrap_or(LAG), sub.short, self.out.form.scaled);
                     stream.wanted.note(Form { short, ..self.out.form });
-                    let terms = Terms { slow, lag, inflight, view, short, scaled };
+                    let terms = Terms { slow, lag, inflight, view, clean, short, scaled };
                     let (past, set) = (self.hub.past.clone(), self.set.clone());
                     let s = Subscription::new(stream, token, terms, past, set, Asked::Sub(id), sub.from.clone());
                     self.keep(topic, token, s);
@@ -281,17 +282,13 @@ impl Session {
 fn unserved_option(sub: &Sub, history: bool) -> Option<(&'static str, &'static str)> {
     match &sub.from {
         From::Ts { .. } if !history => {
-            return Some((
-                "from.ts",
-                "no history is kept here (`[store]` is off): use live, earliest, last or a position",
-            ));
+            Some(("from.ts", "no history is kept here (`[store]` is off): use live, earliest, last or a position"))
         }
         From::Ts { asof: Some(_), .. } if sub.topic.contains('*') => {
-            return Some(("from.asof", "speaks of one topic: name it"));
+            Some(("from.asof", "speaks of one topic: name it"))
         }
-        _ => {}
+        _ => None,
     }
-    (sub.view.as_deref() == Some("clean")).then_some(("view", "this build serves only `all`"))
 }
 
 /// Why these topics cannot be seen as the client asked.
@@ -307,6 +304,15 @@ fn unconflatable(
     }
     if sub.depth.is_some() && topics.iter().any(|t| t.kind() != Kind::Book) {
         return Some((Code::Schema, Some("depth"), "only a book has a depth"));
+    }
+    if sub.view.as_deref() == Some("clean") && (view.is_some() || slow == Slow::Conflate) {
+        let msg = "`clean` is told message by message: without `conflate` and `depth`";
+        return Some((Code::Schema, Some("view"), msg));
+    }
+    let of_changes = |t: &Topic| matches!(t.kind(), Kind::Book | Kind::Consolidated);
+    if sub.view.as_deref() == Some("clean") && topics.iter().any(of_changes) {
+        let msg = "a book without some of its changes would be another book";
+        return Some((Code::Schema, Some("view"), msg));
     }
     if view.is_some() && !matches!(sub.from, From::Live | From::Position { .. }) {
         let msg = "with `conflate` or `depth`: \"live\" or a position (history is told message by message)";

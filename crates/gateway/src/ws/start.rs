@@ -1,11 +1,12 @@
 //! Where a subscription begins: `from` (or the position of a `resync`) against what the tape holds, and whether what it holds
 //! no more must be asked for.
 
-use wholetape_model::{Kind, Topic};
+use wholetape_model::{Kind, Record, Topic};
 use wholetape_tape::{Delivery, From as TapeFrom, ReaderOptions, Tape, TapeError};
 use wholetape_wire::{AsOf, From};
 
 use crate::ws::book::{BookState, Whole, is_checkpoint};
+use crate::ws::clean::is_left_out;
 use crate::ws::past::Begin;
 
 /// A longer replay is announced as this many messages: counting is not worth more.
@@ -103,18 +104,24 @@ fn beyond(head: u64) -> Start {
     Start::Refused(format!("the position is beyond the head {head}"))
 }
 
-/// Messages in the log behind `seq`, counted up to `most` ([`COUNTED_MAX`] at most). Seqs would not do: a mark over a power loss covers a million
+/// Messages in the log behind `seq`, with `clean` those that are not flagged, counted up to `most` ([`COUNTED_MAX`] at most). Seqs would not do: a mark over a power loss covers a million
 /// of them, a checkpoint is no message, and PROTOCOL §6 promises that at least as many follow.
 ///
 /// # Errors
 /// When the tape cannot be read.
-pub(crate) fn messages_behind(tape: &Tape, topic: &Topic, seq: u64, most: u64) -> Result<u64, TapeError> {
+pub(crate) fn messages_behind(
+    tape: &Tape,
+    topic: &Topic,
+    seq: u64,
+    (most, clean): (u64, bool),
+) -> Result<u64, TapeError> {
     let most = most.min(COUNTED_MAX);
     let mut reader = tape.reader(topic, TapeFrom::Seq(seq), ReaderOptions::default())?;
     let (mut n, mut batch) = (0, Vec::new());
     while n < most && reader.poll_next(&mut batch, 256) > 0 {
         let all_read = batch.iter().all(|d| matches!(d, Delivery::Record(_)));
-        n += batch.drain(..).filter(|d| matches!(d, Delivery::Record(r) if !is_checkpoint(&r.record()))).count() as u64;
+        let counts = |r: &Record<'_>| !(is_checkpoint(r) || clean && is_left_out(r));
+        n += batch.drain(..).filter(|d| matches!(d, Delivery::Record(r) if counts(&r.record()))).count() as u64;
         if !all_read {
             break; // What follows a hole may be a snapshot instead.
         }

@@ -6,6 +6,8 @@
 //! Invariants: ring messages are adjacent (`prev` of each is `seq` of the one before), and the last one ends at `at`.
 //! `at` is the seq of the last *message*: a checkpoint moves the reader, but not `at`.
 
+mod left_out;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
@@ -23,6 +25,7 @@ use crate::ws::book::{BookState, is_checkpoint};
 use crate::ws::connection::wall_clock;
 use crate::ws::forms::{Forms, Wanted};
 use crate::ws::view::{Key, Place, View};
+use left_out::LeftOut;
 
 /// Records before a book's start that are searched for its last validity mark.
 const LOOK_BACK: u64 = 256;
@@ -115,6 +118,8 @@ pub(crate) struct Inner {
     book: Option<BookState>,
     /// Quote, ticker: the newest record, which is the whole state.
     last: Option<Shared>,
+    /// What the view `clean` leaves out.
+    left_out: LeftOut,
     /// Raised when the stream lost its own place: everyone then needs a snapshot.
     pub generation: u64,
     members: Vec<Member>,
@@ -178,6 +183,7 @@ impl Stream {
             target: head,
             book: is_book.then(BookState::default),
             last,
+            left_out: LeftOut::default(),
             generation: 0,
             members: Vec::new(),
             whole: 0,
@@ -377,7 +383,9 @@ impl Stream {
         if inner.whole == 0 {
             inner.ring_start = seq;
         }
-        if self.topic.kind().is_state() && inner.book.is_none() && !record.is_mark() {
+        let stateful = self.topic.kind().is_state() && inner.book.is_none();
+        inner.note(&shared, stateful);
+        if stateful && !record.is_mark() {
             inner.last = Some(shared.clone());
         }
         self.each_view(inner, stats, |view, place| {

@@ -7,6 +7,7 @@
 mod acks;
 mod behind;
 mod resume;
+mod ring;
 mod told;
 mod view;
 
@@ -19,10 +20,11 @@ use wholetape_wire::reply::{self, Missed, Resumed};
 use wholetape_wire::{Code, From, Subject};
 
 use crate::stats::GatewayStats;
+use crate::ws::clean::Omission;
 use crate::ws::outbox::Outbox;
 use crate::ws::past::{Job, Readers, TimeJob};
 use crate::ws::start::{self, Older, Start};
-use crate::ws::stream::{Inner, Next, Stream};
+use crate::ws::stream::{Inner, Stream};
 use crate::ws::view::Key;
 pub(crate) use acks::Acks;
 use behind::{Before, Behind};
@@ -67,6 +69,8 @@ pub(crate) struct Terms {
     pub inflight: Option<usize>,
     /// The view that it asked for; `None`: every message.
     pub view: Option<Key>,
+    /// Flagged rows are left out.
+    pub clean: bool,
     /// Its messages have `ch` instead of `topic`.
     pub short: bool,
     /// Its prices and sizes are integers.
@@ -76,9 +80,9 @@ pub(crate) struct Terms {
 impl Terms {
     /// As `subd` repeats them.
     fn told(&self, subject: &Subject) -> reply::Terms<'static> {
-        let Self { inflight, view, .. } = *self;
+        let Self { inflight, view, clean, .. } = *self;
         let (conflate, depth) = view.map_or(("none", None), |v| (v.period.as_str(), v.depth));
-        reply::Terms { ch: subject.ch, acked: inflight.is_some(), conflate, depth, places: subject.places }
+        reply::Terms { ch: subject.ch, acked: inflight.is_some(), conflate, depth, clean, places: subject.places }
     }
 }
 
@@ -104,6 +108,8 @@ pub(crate) struct Subscription {
     set: WakeSet,
     phase: Phase,
     position: u64,
+    /// What it was not given behind that.
+    left: Omission,
     generation: u64,
     /// Behind the first of these positions, up to the second, there is nothing on the tape, and the history had nothing or failed.
     nowhere: Option<(u64, u64)>,
@@ -170,7 +176,10 @@ impl Subscription {
         set: WakeSet,
         phase: Phase,
     ) -> Self {
-        let acks = terms.inflight.map(Acks::new);
+        if terms.clean {
+            stream.read_clean();
+        }
+        let (acks, left) = (terms.inflight.map(Acks::new), Omission::new(terms.clean));
         Self {
             stream,
             token,
@@ -179,6 +188,7 @@ impl Subscription {
             set,
             phase,
             position: 0,
+            left,
             generation: 0,
             nowhere: None,
             noticed: false,
@@ -203,7 +213,7 @@ impl Subscription {
 
     /// Seqs that it has not been given yet.
     pub fn behind(&self) -> u64 {
-        if self.is_open() { self.stream.lock().at.saturating_sub(self.position) } else { 0 }
+        if self.is_open() { self.stream.lock().at.saturating_sub(self.left.reached(self.position)) } else { 0 }
     }
 
     /// It may be so far behind now, where it shares a `lag` with others (`drop_lowest`).
@@ -215,6 +225,7 @@ impl Subscription {
     pub fn resync(&mut self, id: Option<u64>, from: From) {
         self.phase = Phase::Opening(Asked::Resync(id), from);
         self.owes_snap = false;
+        self.left.forget();
         if let Some(acks) = &mut self.acks {
             acks.forget();
         }
@@ -247,8 +258,14 @@ impl Subscription {
 
     /// The seq that a client which has everything holds, for heartbeats.
     pub fn head(&self) -> u64 {
-        let at = self.stream.lock().at_of(self.viewing());
-        if self.position >= at { self.position } else { at }
+        let inner = self.stream.lock();
+        let at = inner.at_of(self.viewing());
+        match self.left.reached(self.position) >= at {
+            true => self.position,
+            // Nobody who reads it clean comes further until there is more.
+            false if self.left.is_on() => self.position.max(inner.clean_at()),
+            false => at,
+        }
     }
 
     /// Whether the client knows its position, so that a heartbeat may speak of it.
@@ -338,7 +355,8 @@ impl Subscription {
                     (Some(_), _) => Resumed::Snap,
                     (None, Asked::Sub(_)) => Resumed::Replay { n: 0, seq: None },
                     (None, Asked::Resync(_)) => {
-                        match start::messages_behind(&stream.tape, topic, seq, start::COUNTED_MAX) {
+                        let most = (start::COUNTED_MAX, self.terms.clean);
+                        match start::messages_behind(&stream.tape, topic, seq, most) {
                             Ok(n) => Resumed::Replay { n, seq: None },
                             Err(e) => return self.failed(&e, Some(asked)),
                         }
@@ -366,7 +384,13 @@ impl Subscription {
             }
             Start::Rows { ts, asof } => {
                 let Some(past) = &self.past else { return Turn::More };
-                let job = TimeJob::new(past.history.clone(), stream.clone(), asked.id(), ts, asof.as_ref());
+                let job = TimeJob::new(
+                    past.history.clone(),
+                    stream.clone(),
+                    (asked.id(), self.terms.clean),
+                    ts,
+                    asof.as_ref(),
+                );
                 let reading = past.read(&self.set, self.token, Job::Time(Box::new(job)));
                 let asked = Some((asked, from.clone()));
                 self.phase = Phase::Past(Box::new(Before { reading, after: 0, earliest: 0, asked }));
@@ -390,6 +414,7 @@ impl Subscription {
         stats: &GatewayStats,
     ) {
         self.position = seq;
+        self.left.forget();
         let (topic, epoch) = (&self.stream.topic, &*self.stream.epoch);
         out.write(|o| match asked {
             Asked::Sub(id) => reply::subd(o, id, topic, &self.terms.told(&self.subject()), epoch, seq, missed),
@@ -403,46 +428,13 @@ impl Subscription {
     /// The stream's present state, where it has one.
     fn snap(&mut self, inner: &Inner, stream: &Stream, out: &mut Outbox) {
         out.scratch.clear();
-        if inner.snap(stream, &mut out.scratch) {
+        let given = match self.left.is_on() {
+            true => inner.clean_snap(stream, &mut out.scratch),
+            false => inner.snap(stream, &mut out.scratch),
+        };
+        if given {
             out.push_scratch();
             self.gave(inner.at);
-        }
-    }
-
-    fn read_ring(&mut self, out: &mut Outbox, budget: usize, stats: &GatewayStats) -> Turn {
-        let stream = self.stream.clone();
-        let mut inner = stream.lock();
-        if inner.generation != self.generation && self.generation != NEEDS_STATE {
-            // The stream lost its own place. Whoever reads the log loses no more than that has lost.
-            self.generation = inner.generation;
-            drop(inner);
-            return self.fall_behind(self.position, None);
-        }
-        if inner.generation != self.generation {
-            self.generation = inner.generation;
-            self.skip_to(inner.at, "corrupt", out, stats);
-            if stream.topic.kind().is_state() {
-                self.snap(&inner, &stream, out);
-            }
-            self.position = inner.at;
-            return Turn::More;
-        }
-        let (mut taken, most) = (0, TURN.min(self.room()));
-        let (position, acks) = (&mut self.position, &mut self.acks);
-        let next = inner.next(*position, self.token, most, |frame| {
-            taken += frame.text.len();
-            *position = frame.seq;
-            if let Some(acks) = acks {
-                acks.gave(frame.seq);
-            }
-            out.share(frame, stats);
-            taken < budget
-        });
-        drop(inner);
-        match next {
-            Next::Idle => Turn::Idle,
-            Next::Took => Turn::More,
-            Next::Behind => self.fall_behind(self.position, None),
         }
     }
 
@@ -462,11 +454,12 @@ impl Subscription {
         }
         let stream = self.stream.clone();
         let (head, lag) = (stream.lock().at, self.allowance.unwrap_or(self.terms.lag));
-        if head.saturating_sub(self.position) <= lag {
+        let reached = self.left.reached(self.position);
+        if head.saturating_sub(reached) <= lag {
             return None;
         }
         let allowed = match allowed(&stream, lag) {
-            Ok(at) if self.position >= at => return None,
+            Ok(at) if reached >= at => return None,
             Ok(at) => at.min(head),
             Err(e) => return Some(self.failed(&e, None)),
         };

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use wholetape_gateway::GatewayConfig;
-use wholetape_model::{Record, Topic, Ts};
+use wholetape_model::{Record, RowFlags, Topic, Ts, View};
 use wholetape_tape::history::{Held, History, HistoryError, PastBatch, PastReader};
 use wholetape_tape::{Delivery, From, ReaderOptions, Retention, Tape, TapeConfig};
 
@@ -232,6 +232,23 @@ pub async fn rig_with(config: GatewayConfig) -> (Rig, Arc<Attic>) {
     })
     .await;
     (rig, attic.unwrap())
+}
+
+/// Rows of the trades' topic in small batches: a segment ends between two.
+pub fn fill_with(
+    rig: &mut Rig,
+    ids: std::ops::RangeInclusive<u64>,
+    mut row: impl FnMut(u64) -> (View<'static>, RowFlags),
+) {
+    let first = *ids.start();
+    for id in ids {
+        let (view, flags) = row(id);
+        rig.append_only(TRADE, view, flags);
+        if (id - first) % 50 == 49 {
+            rig.lane.commit().unwrap();
+        }
+    }
+    rig.lane.commit().unwrap();
 }
 
 /// Trades in small batches: a segment ends between two.

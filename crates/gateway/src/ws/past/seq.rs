@@ -12,12 +12,14 @@ use wholetape_model::{Kind, Record, ValidityState, View};
 use wholetape_tape::history::{History, HistoryError, Past};
 use wholetape_wire::message::{self, Context, Written};
 use wholetape_wire::reply::Missed;
+use wholetape_wire::tell_omitted;
 use wholetape_ws::Block;
 
 use super::cursor::Cursor;
 use super::item::Item;
 use super::last::Seek;
 use crate::ws::book::{Whole, is_checkpoint};
+use crate::ws::clean::Omission;
 use crate::ws::stream::Stream;
 
 const RETENTION: &str = "retention";
@@ -45,7 +47,8 @@ pub(crate) struct SeqJob {
 }
 
 impl SeqJob {
-    pub fn new(history: Arc<dyn History>, stream: Arc<Stream>, begin: Begin, until: u64) -> Self {
+    /// `left`: what the reader was not given behind where it stands.
+    pub fn new(history: Arc<dyn History>, stream: Arc<Stream>, begin: Begin, until: u64, left: Omission) -> Self {
         let is_book = stream.topic.kind() == Kind::Book;
         let (at, prev, begun, tell) = match begin {
             Begin::Behind { after, prev, answer } => (after, prev, !answer, true),
@@ -54,7 +57,8 @@ impl SeqJob {
         // Who has a state goes on with it; who has none needs a whole one.
         let whole = (is_book && !tell).then(Whole::default);
         let state = is_book.then_some(ValidityState::Live);
-        let teller = Teller { stream, at, prev, begun, tell, skip: 0, hole: None, whole, state, scratch: Vec::new() };
+        let (skip, hole, scratch) = (0, None, Vec::new());
+        let teller = Teller { stream, at, prev, left, begun, tell, skip, hole, whole, state, scratch };
         Self { history, begin, until, seek: None, cursor: None, teller }
     }
 
@@ -142,10 +146,11 @@ fn count(items: &mut [Item]) {
 /// Makes items of records.
 struct Teller {
     stream: Arc<Stream>,
-    /// Up to here everything is given, named, or no message.
+    /// Up to here everything is given, named, left out, or no message.
     at: u64,
     /// The seq of the last message, or what the client began with: where the next range begins.
     prev: u64,
+    left: Omission,
     begun: bool,
     /// A hole at the beginning is named: the client said that it stands there.
     tell: bool,
@@ -177,6 +182,9 @@ impl Teller {
             return;
         }
         self.name_hole(out);
+        if self.left.takes(self.prev, record) {
+            return;
+        }
         if let Ok(View::Validity(v)) = record.view() {
             self.state = Some(v.state);
         }
@@ -231,9 +239,13 @@ impl Teller {
     }
 
     fn push(&mut self, seq: u64, out: &mut Vec<Item>) {
+        let omitted = self.left.behind(self.prev);
+        if omitted > 0 {
+            tell_omitted(&mut self.scratch, self.prev, omitted);
+        }
         if let Some(text) = Block::text(&self.scratch) {
             self.prev = seq;
-            out.push(Item::Message { seq, text });
+            out.push(Item::Message { seq, text, omitted });
         }
     }
 
@@ -242,6 +254,6 @@ impl Teller {
         if self.begun && !broken && self.hole.is_some() {
             self.name_hole(out);
         }
-        out.push(Item::End { at: self.at, broken, failed, state: self.state });
+        out.push(Item::End { at: self.at, broken, failed, state: self.state, left: self.left });
     }
 }

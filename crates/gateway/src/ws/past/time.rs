@@ -1,7 +1,8 @@
 //! History since a time: rows in the corrected order as of a seq P, in `hist` batches; `subd` at P follows them.
 //!
-//! A row's number is its place behind `ts` as of P, the same for everyone who asks for these two. So a client whose connection
-//! broke says how many it has, and is given the rest. Rows `missed` stand outside that count.
+//! A row's number is its place behind `ts` as of P, the same for everyone who asks for these two (and for the view `clean`, which
+//! leaves out the same rows for all). So a client whose connection broke says how many it has, and is given the rest. Rows `missed`
+//! stand outside that count, and those left out: the batch of the row behind them says how many they are.
 //!
 //! A book's first row is its whole state at `ts`, made from what lies before; where nothing whole is held there, it is the first
 //! whole state behind `ts`.
@@ -11,13 +12,14 @@ use std::sync::Arc;
 use wholetape_model::{Kind, Record, Topic, Ts, ValidityState, View};
 use wholetape_tape::history::{History, HistoryError, Past};
 use wholetape_wire::message::{self, Context, Written};
-use wholetape_wire::reply::{self, Missed};
+use wholetape_wire::reply::{self, Missed, Upto};
 use wholetape_wire::{AsOf, BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, Code};
 use wholetape_ws::Block;
 
 use super::cursor::Cursor;
 use super::item::Item;
 use crate::ws::book::{Whole, is_checkpoint};
+use crate::ws::clean::is_left_out;
 use crate::ws::stream::Stream;
 
 /// How far before `ts` a book's whole state is looked for, where the history does not begin with one by itself: there is a
@@ -58,12 +60,18 @@ impl Look {
 }
 
 impl TimeJob {
-    /// `id` is the request's; `ts` in microseconds.
-    pub fn new(history: Arc<dyn History>, stream: Arc<Stream>, id: Option<u64>, ts: i64, asof: Option<&AsOf>) -> Self {
+    /// `id` is the request's, with `clean` flagged rows are left out; `ts` in microseconds.
+    pub fn new(
+        history: Arc<dyn History>,
+        stream: Arc<Stream>,
+        (id, clean): (Option<u64>, bool),
+        ts: i64,
+        asof: Option<&AsOf>,
+    ) -> Self {
         let (from, topic) = (Ts(ts.saturating_mul(1_000)), stream.topic.clone());
         let cursor = Cursor::by_time(history.clone(), topic.clone(), from, asof.map(|a| a.seq));
         let look = if topic.kind() == Kind::Book { Look::back(from) } else { Look::No };
-        let rows = Rows::new(stream, id, asof.map_or(0, |a| a.i));
+        let rows = Rows::new(stream, (id, clean), asof.map_or(0, |a| a.i));
         Self { history, topic, from, cursor, look, rows }
     }
 
@@ -147,17 +155,27 @@ struct Rows {
     batch: Vec<u8>,
     /// Rows in it.
     n: usize,
+    clean: bool,
+    /// Rows left out since the last row, and those in front of the batch's rows.
+    left: u64,
+    omitted: u64,
     state: Option<ValidityState>,
     row: Vec<u8>,
 }
 
 impl Rows {
-    fn new(stream: Arc<Stream>, id: Option<u64>, have: u64) -> Self {
+    fn new(stream: Arc<Stream>, (id, clean): (Option<u64>, bool), have: u64) -> Self {
         let state = (stream.topic.kind() == Kind::Book).then_some(ValidityState::Live);
-        Self { stream, id, asof: 0, have, i: 0, batch: Vec::new(), n: 0, state, row: Vec::new() }
+        let (batch, row) = (Vec::new(), Vec::new());
+        Self { stream, id, asof: 0, have, i: 0, batch, n: 0, clean, left: 0, omitted: 0, state, row }
     }
 
     fn record(&mut self, record: &Record<'_>, ts_init: Ts, out: &mut Vec<Item>) {
+        if self.clean && is_left_out(record) {
+            // In front of a row that the client has it was told with that.
+            self.left += u64::from(self.i >= self.have);
+            return;
+        }
         if let Ok(View::Validity(v)) = record.view() {
             self.state = Some(v.state);
         }
@@ -197,22 +215,28 @@ impl Rows {
             }
             self.batch.extend_from_slice(&self.row);
             self.n += 1;
+            self.omitted += std::mem::take(&mut self.left);
         }
     }
 
     fn flush(&mut self, out: &mut Vec<Item>) {
-        if self.n == 0 {
+        if self.n == 0 && self.omitted == 0 {
             return;
         }
         let (topic, epoch) = (&self.stream.topic, &*self.stream.epoch);
         let mut whole = Vec::with_capacity(self.batch.len() + AROUND);
-        reply::hist(&mut whole, self.id, topic, epoch, (self.asof, self.i), &self.batch);
-        out.extend(Block::text(&whole).map(|text| Item::Rows { text, n: self.n as u64 }));
-        self.n = 0;
+        let (n, omitted) = (self.n as u64, self.omitted);
+        let upto = Upto { asof: self.asof, i: self.i, omitted };
+        reply::hist(&mut whole, self.id, topic, epoch, upto, &self.batch);
+        out.extend(Block::text(&whole).map(|text| Item::Rows { text, n, omitted }));
+        (self.n, self.omitted) = (0, 0);
         self.batch.clear();
     }
 
     fn end(&mut self, out: &mut Vec<Item>) {
+        self.flush(out);
+        // Those behind the last row have a batch of their own, without rows.
+        self.omitted = std::mem::take(&mut self.left);
         self.flush(out);
         if self.i < self.have {
             let msg = format!("from.i: there are {} rows since `ts` as of {}", self.i, self.asof);

@@ -56,7 +56,15 @@ impl World {
         let topic = Topic::parse("trade.BTCUSDT.BINANCE").unwrap();
         let kept = vec![(
             topic,
-            Terms { slow: Slow::CatchUp, lag: 7, inflight: None, view: None, short: false, scaled: false },
+            Terms {
+                slow: Slow::CatchUp,
+                lag: 7,
+                inflight: None,
+                view: None,
+                clean: false,
+                short: false,
+                scaled: false,
+            },
         )];
         let name = hold.name.to_string();
         let first =

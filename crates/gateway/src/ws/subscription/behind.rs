@@ -11,7 +11,7 @@ use wholetape_model::{Kind, ValidityState, View};
 use wholetape_tape::{Delivery, From as TapeFrom, MissedWhy, Reader, ReaderOptions};
 use wholetape_wire::message::{self, Context, Written};
 use wholetape_wire::reply::{self, Resumed};
-use wholetape_wire::{Code, From};
+use wholetape_wire::{Code, From, tell_omitted};
 
 use super::{Asked, Ending, NEEDS_STATE, Phase, Subscription, TURN, Turn, allowed};
 use crate::stats::GatewayStats;
@@ -67,7 +67,7 @@ impl Subscription {
     pub(super) fn ask(&mut self, begin: Begin, earliest: u64, asked: Option<(Asked, From)>) -> Turn {
         let Some(past) = &self.past else { return Turn::More };
         let after = if let Begin::Behind { after, .. } = begin { after } else { 0 };
-        let job = SeqJob::new(past.history.clone(), self.stream.clone(), begin, earliest);
+        let job = SeqJob::new(past.history.clone(), self.stream.clone(), begin, earliest, self.left);
         let reading = past.read(&self.set, self.token, Job::Seq(Box::new(job)));
         self.phase = Phase::Past(Box::new(Before { reading, after, earliest, asked }));
         Turn::Idle
@@ -76,9 +76,10 @@ impl Subscription {
     /// Tells a client once that it lags, if it does by more than it allowed.
     fn notice(&mut self, out: &mut Outbox) {
         let stream = &self.stream;
-        let lag = stream.tape.head(&stream.topic).unwrap_or(0).saturating_sub(self.position);
+        let reached = self.left.reached(self.position);
+        let lag = stream.tape.head(&stream.topic).unwrap_or(0).saturating_sub(reached);
         let far = !self.noticed && lag > self.terms.lag;
-        if far && matches!(allowed(stream, self.terms.lag), Ok(at) if self.position < at) {
+        if far && matches!(allowed(stream, self.terms.lag), Ok(at) if reached < at) {
             self.noticed = true;
             out.write(|o| reply::lagging(o, &stream.topic, lag));
         }
@@ -100,6 +101,9 @@ impl Subscription {
             match delivery {
                 Delivery::Record(shared) => {
                     let record = shared.record();
+                    if self.left.takes(self.position, &record) {
+                        continue;
+                    }
                     if let Ok(View::Validity(v)) = record.view() {
                         own.state = Some(v.state);
                     }
@@ -113,6 +117,11 @@ impl Subscription {
                     out.scratch.clear();
                     match message::record(&mut out.scratch, &cx, &record) {
                         Ok(Written::Message) => {
+                            let omitted = self.left.behind(self.position);
+                            if omitted > 0 {
+                                tell_omitted(&mut out.scratch, self.position, omitted);
+                                stats.omitted_total.fetch_add(omitted, Ordering::Relaxed);
+                            }
                             self.position = record.seq();
                             if let Some(acks) = &mut self.acks {
                                 acks.gave(record.seq());
@@ -134,7 +143,7 @@ impl Subscription {
         }
         if own.batch.is_empty() {
             let inner = stream.lock();
-            if inner.can_follow(self.position) {
+            if inner.can_follow(self.left.reached(self.position)) {
                 self.generation = inner.generation;
                 (self.phase, self.noticed) = (Phase::Live, false);
             } else if own.reader.position() >= own.reader.head() {
@@ -175,7 +184,7 @@ impl Subscription {
         if self.is_open() {
             self.notice(out);
         }
-        let (start, mut given) = (out.bytes, 0);
+        let (start, mut given, mut left_out) = (out.bytes, 0, 0);
         let turn = loop {
             if out.bytes - start >= budget || self.room() == 0 {
                 break Turn::More;
@@ -183,14 +192,16 @@ impl Subscription {
             let Phase::Past(past) = &mut self.phase else { break Turn::More };
             match past.reading.take() {
                 None => break Turn::Idle,
-                Some(Item::Message { seq, text }) => {
+                Some(Item::Message { seq, text, omitted }) => {
                     self.gave(seq);
                     out.give(text);
                     given += 1;
+                    left_out += omitted;
                 }
-                Some(Item::Rows { text, n }) => {
+                Some(Item::Rows { text, n, omitted }) => {
                     out.give(text);
                     given += n;
+                    left_out += omitted;
                 }
                 Some(Item::Missed { to, why }) => self.skip_to(to, why, out, stats),
                 Some(Item::Begin { seq, missed, n }) => {
@@ -204,7 +215,13 @@ impl Subscription {
                     }
                     break self.fall_behind(seq, state);
                 }
-                Some(Item::End { at, broken, failed, state }) => {
+                Some(Item::End { at, broken, failed, state, left }) => {
+                    if at == 0 {
+                        // Nothing is known of it: it is read again from where the client stands.
+                        self.left.forget();
+                    } else if left.is_on() {
+                        self.left = left;
+                    }
                     break self.past_ended(at, broken, failed, state, out, stats);
                 }
                 Some(Item::Refused { code, msg }) => {
@@ -214,6 +231,7 @@ impl Subscription {
             }
         };
         stats.history_messages_total.fetch_add(given, Ordering::Relaxed);
+        stats.omitted_total.fetch_add(left_out, Ordering::Relaxed);
         turn
     }
 

@@ -49,10 +49,11 @@ impl Subscription {
             Start::Now => self.begin_now(at, stateful),
             Start::Log { seq, .. } => {
                 self.position = seq;
-                let n = inner.messages_behind(seq);
+                let clean = self.left.is_on();
+                let n = if clean { inner.clean_messages_behind(seq) } else { inner.messages_behind(seq) };
                 drop(inner);
                 // A lower bound: whatever cannot be counted is none.
-                let counted = || start::messages_behind(&stream.tape, &stream.topic, seq, count).unwrap_or(0);
+                let counted = || start::messages_behind(&stream.tape, &stream.topic, seq, (count, clean)).unwrap_or(0);
                 Resumed::Replay { n: n.unwrap_or_else(counted), seq: None }
             }
             Start::Missed { from, why, then_log } => {
