@@ -1,33 +1,32 @@
-//! A client behind a line that breaks at random bytes, and a server that dies now and then: what it asked to be lossless comes
-//! whole, once and in order; whatever else it misses it is told.
+//! A client behind a line that breaks at random bytes, and a server, a process of its own, that is killed with SIGKILL now and then:
+//! what it asked to be lossless comes whole, once and in order; whatever else it misses it is told; what it publishes is in the log
+//! once; and no seq that it was given ever becomes another record's.
 //!
 //! `WHOLETAPE_CUTS=10000 cargo test -p wholetape-gateway --test chaos` for the long one; `WHOLETAPE_SEED` reruns one.
 
+#[path = "chaos/app.rs"]
+mod app;
 mod rig;
+#[path = "chaos/server.rs"]
+mod server;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
+use app::App;
 use futures_util::{SinkExt, StreamExt};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use rig::attic::{Attic, Seam};
-use rig::{BOOK, Rig, TRADE, delta, snapshot, trade, validity};
-use serde_json::{Value, json};
+use rig::{BOOK, TRADE, Ws};
+use serde_json::json;
+use server::{Market, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Message;
-use wholetape_gateway::GatewayConfig;
-use wholetape_model::{RowFlags, Ts, ValidityState};
-use wholetape_tape::TapeConfig;
-use wholetape_tape::history::History;
 use wholetape_wire::BookView;
-use wholetape_wire::client::{Client, Happening, apply_book};
-use wholetape_wire::reply::Limits;
+use wholetape_wire::client::{Happening, apply_book};
 
 const ACKED: [&str; 3] = [TRADE, "trade.ETHUSDT.BINANCE", "trade.SOLUSDT.BINANCE"];
 /// Asked for since a time, and followed from there into the present.
@@ -35,9 +34,13 @@ const SINCE: &str = "trade-raw.BTCUSDT.BINANCE";
 /// Followed as a view: ten levels, ten times a second. Every [`MARK_EVERY`]th record is a mark.
 const VIEW: &str = "book.ETHUSDT.BINANCE";
 const MARK_EVERY: u64 = 17;
+/// One cut of so many kills the server, whichever.
+const KILL_EVERY: u64 = 20;
+/// Where the client publishes.
+const GAME: &str = "c4.game.1";
 /// Messages of each topic before the client first comes.
 const BEFORE: u64 = 400;
-/// The first row of [`SINCE`] was received then; each one a millisecond after the one before.
+/// Row `n` of each topic was received `n` milliseconds later.
 const BEGIN: i64 = 1_790_000_000_000_000_000;
 
 /// Passes bytes on until so many went one way, then breaks off without a word.
@@ -64,299 +67,229 @@ async fn pass(from: &mut (impl AsyncReadExt + Unpin), to: &mut (impl AsyncWriteE
     }
 }
 
-type Ticket = (String, String);
-
-/// What the application behind the client has.
-#[derive(Default)]
-struct App {
-    rule: Client,
-    /// The session that it wants back, and the one that came with this connection.
-    ticket: Option<Ticket>,
-    fresh: Option<Ticket>,
-    /// Newest id of each topic of trades.
-    ids: BTreeMap<String, u64>,
-    /// How far the history came: epoch, P and rows.
-    history: Option<(String, u64, u64)>,
-    book: BookView,
-    view: BookView,
-    /// Of [`VIEW`]: behind which seq it was first subscribed, and the marks that came since.
-    viewed: Option<u64>,
-    marks: Vec<u64>,
-    /// Stretches of it that a state stands for.
-    conflated: u64,
-    /// To be acknowledged: topics with news.
-    owed: BTreeMap<String, u64>,
-    resumed: u64,
-    refused: u64,
-    missed: Vec<String>,
+/// The process that is killed, when it is one; no test by itself.
+#[test]
+fn server_process() {
+    server::run();
 }
 
-fn ticket(m: &Value) -> Ticket {
-    let text = |key: &str| m[key].as_str().unwrap().to_owned();
-    (text("session"), text("resume"))
+/// How one connection ends.
+struct Fate {
+    /// Bytes that pass from the server, and to it.
+    down: usize,
+    up: usize,
+    /// The server is killed so long after it begins.
+    kill: Option<Duration>,
 }
 
-impl App {
-    fn row(&mut self, topic: &str, message: &Value) {
-        let id = message["data"]["id"].as_u64().unwrap();
-        let last = self.ids.entry(topic.to_owned()).or_default();
-        assert_eq!(id, *last + 1, "{topic}: lost, repeated or out of order: {message}");
-        *last = id;
+impl Fate {
+    fn draw(rng: &mut StdRng, kill: bool) -> Self {
+        // Within the handshake, the first messages, or some time later.
+        let most = [400, 3_000, 20_000, 60_000, 400_000][rng.random_range(0..5)];
+        let (down, up) = (rng.random_range(0..most), rng.random_range(0..6_000));
+        if kill {
+            let after = Duration::from_millis(rng.random_range(0..400));
+            return Self { down: usize::MAX, up: usize::MAX, kill: Some(after) };
+        }
+        Self { down, up, kill: None }
+    }
+}
+
+/// Both sides, and what there shall be on the tape.
+struct World {
+    /// Ends before its folder does.
+    server: Server,
+    dir: tempfile::TempDir,
+    lives: u32,
+    market: Market,
+    app: App,
+    rng: StdRng,
+}
+
+impl World {
+    fn publish(&mut self, trades: u64, raw: u64, book: u64) {
+        self.market.trades += trades;
+        self.market.raw += raw;
+        self.market.book += book;
+        self.server.order(self.market);
     }
 
-    /// Takes one frame; what is to be sent then.
-    fn frame(&mut self, text: &str) -> Vec<String> {
-        let (mut out, mut send) = (Vec::new(), Vec::new());
-        self.rule.on_text(text, &mut out);
-        for h in out {
-            match h {
-                // Its checksum says whether it is right.
-                Happening::Apply { topic, message, .. } if topic == BOOK => {
-                    apply_book(&mut self.book, &message).unwrap()
-                }
-                Happening::Apply { topic, to, message, .. } if topic == VIEW => {
-                    if message["op"] == "mark" {
-                        self.marks.push(to);
-                    } else {
-                        apply_book(&mut self.view, &message).unwrap();
+    /// Starts what was killed. All that the client was given is there still.
+    fn revive(&mut self) {
+        self.lives += 1;
+        self.server = Server::start(self.dir.path(), self.lives, self.market);
+        let heads = &self.server.heads;
+        for (topic, state) in self.app.rule.positions() {
+            assert!(heads[topic] >= state.last, "{topic}: {} after it had given {}", heads[topic], state.last);
+        }
+        assert!(self.app.confirmed <= heads.get(GAME).copied().unwrap_or(0), "{heads:?}: confirmed is on the disk");
+    }
+
+    fn is_whole(&self) -> bool {
+        let app = &self.app;
+        let whole = |topic: &str| app.rule.state(topic).is_some_and(|s| s.last >= self.market.book);
+        app.behind(self.market) == 0 && whole(BOOK) && whole(VIEW) && app.confirmed == app.asked
+    }
+
+    /// One connection, until it breaks or, behind a whole line, until all of it came.
+    async fn connection(&mut self, at: SocketAddr, kill: Option<Duration>, last: bool) {
+        self.app.welcome = false;
+        let Ok(stream) = TcpStream::connect(at).await else { return };
+        let Ok(Ok((mut socket, _))) = timeout(Duration::from_secs(5), client_async("ws://gateway/v1/ws", stream)).await
+        else {
+            return;
+        };
+        let killed = sleep(kill.unwrap_or(Duration::MAX));
+        tokio::pin!(killed);
+        let mut quiet = 0;
+        // Trades go first: behind a backlog of them the books would never have their turn.
+        let busy = [30, 600][self.rng.random_range(0..2)];
+        loop {
+            let mut send = Vec::new();
+            tokio::select! {
+                // What it had written to the socket is still read.
+                () = &mut killed, if self.server.is_alive() => self.server.kill(),
+                frame = socket.next() => match frame {
+                    Some(Ok(Message::Text(text))) => {
+                        quiet = 0;
+                        send = self.app.frame(&text);
                     }
-                }
-                Happening::Apply { topic, to, message, .. } => {
-                    self.row(&topic, &message);
-                    if topic != SINCE {
-                        self.owed.insert(topic, to);
-                    }
-                }
-                Happening::Send(text) => send.push(text),
-                Happening::Missed { topic, why, .. } if topic == VIEW && why == "conflated" => self.conflated += 1,
-                Happening::Missed { topic, from, to, why } => self.missed.push(format!("{topic} {from}..={to} {why}")),
-                Happening::Subscribed { topic, seq } if topic == VIEW => _ = self.viewed.get_or_insert(seq),
-                Happening::Subscribed { .. } => {}
-                Happening::Duplicate { topic, seq } => panic!("{topic} {seq} came twice"),
-                Happening::Malformed(text) => panic!("{text}"),
-                Happening::Said(m) => self.said(&m, &mut send),
-            }
-        }
-        if self.owed.values().any(|seq| seq % 50 == 0) {
-            send.push(json!({"op": "ack", "a": std::mem::take(&mut self.owed)}).to_string());
-        }
-        send
-    }
-
-    fn said(&mut self, m: &Value, send: &mut Vec<String>) {
-        match m["op"].as_str().unwrap() {
-            "welcome" => {
-                self.owed.clear();
-                self.fresh = Some(ticket(m));
-                let known = self.rule.positions().next().is_some();
-                match self.ticket.clone().filter(|_| known) {
-                    Some((session, secret)) => send.push(self.rule.resume(&session, &secret)),
-                    None => self.anew(send),
-                }
-            }
-            "resumed" => {
-                self.resumed += 1;
-                // A `sub` that the line swallowed: the session never had that topic.
-                let topics = m["topics"].as_object().unwrap();
-                let goes_on = |topic: &str| topics.get(topic).is_some_and(|how| how["r"] != "denied");
-                assert!(topics.values().all(|how| how["r"] != "denied" || how["code"] == 2008), "{m}");
-                if let (Some((_, secret)), Some(new)) = (&mut self.ticket, m["resume"].as_str()) {
-                    new.clone_into(secret);
-                }
-                self.subscribe(goes_on, send);
-            }
-            "hist" => {
-                for row in m["data"].as_array().unwrap() {
-                    self.row(SINCE, row);
-                }
-                let number = |key: &str| m[key].as_u64().unwrap();
-                self.history = Some((m["epoch"].as_str().unwrap().to_owned(), number("asof"), number("i")));
-            }
-            "err" if m["code"] == 1010 => {
-                // The server died since, and its sessions with it. Positions do as well.
-                self.refused += 1;
-                self.anew(send);
-            }
-            "hb" | "ok" | "pong" | "notice" => {}
-            _ => panic!("{m}"),
-        }
-    }
-
-    fn anew(&mut self, send: &mut Vec<String>) {
-        self.ticket.clone_from(&self.fresh);
-        self.subscribe(|_| false, send);
-    }
-
-    /// Asks for what does not go on with the session, from where it stands.
-    fn subscribe(&mut self, goes_on: impl Fn(&str) -> bool, send: &mut Vec<String>) {
-        for topic in ACKED.into_iter().chain([BOOK, VIEW, SINCE]) {
-            let from = match self.rule.state(topic) {
-                Some(_) if goes_on(topic) => continue,
-                Some(state) => json!({"epoch": state.epoch, "seq": state.last}),
-                None if topic == BOOK || topic == VIEW => json!("live"),
-                None if topic == SINCE => match &self.history {
-                    Some((epoch, asof, i)) => json!({"ts": BEGIN / 1_000, "asof": asof, "i": i, "epoch": epoch}),
-                    None => json!({"ts": BEGIN / 1_000}),
+                    Some(Ok(Message::Close(c))) => panic!("the server had a reason: {c:?}"),
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return,
                 },
-                None => json!("earliest"),
-            };
-            let ack = if ACKED.contains(&topic) { "cum" } else { "none" };
-            let mut sub = json!({"op": "sub", "id": 1, "topic": topic, "from": from, "ack": ack});
-            if topic == VIEW {
-                (sub["conflate"], sub["depth"]) = (json!("100ms"), json!(10));
-            }
-            send.push(sub.to_string());
-        }
-    }
-
-    fn behind(&self, all: &Market) -> u64 {
-        let of = |topic: &str, n: u64| n - self.ids.get(topic).copied().unwrap_or(0);
-        ACKED.iter().map(|topic| of(topic, all.trades)).chain([of(SINCE, all.raw)]).max().unwrap_or(0)
-    }
-}
-
-/// What was published.
-#[derive(Default)]
-struct Market {
-    trades: u64,
-    raw: u64,
-    book: u64,
-}
-
-impl Market {
-    fn publish(&mut self, rig: &mut Rig, trades: u64, raw: u64, book: u64) {
-        for _ in 0..trades {
-            self.trades += 1;
-            for topic in ACKED {
-                rig.append_only(topic, trade(self.trades), RowFlags::default());
-            }
-        }
-        for _ in 0..raw {
-            self.raw += 1;
-            let at = Ts(BEGIN + self.raw as i64 * 1_000_000);
-            rig.append_at(SINCE, trade(self.raw), RowFlags::default(), at);
-        }
-        for _ in 0..book {
-            self.book += 1;
-            let view = if self.book == 1 { snapshot(1) } else { delta(self.book) };
-            rig.append_only(BOOK, view, RowFlags::default());
-            let view = match self.book {
-                1 => snapshot(1),
-                n if n % MARK_EVERY == 0 => validity(ValidityState::Live),
-                n => delta(n),
-            };
-            rig.append_only(VIEW, view, RowFlags::default());
-        }
-        rig.lane.commit().unwrap();
-    }
-}
-
-fn config() -> GatewayConfig {
-    GatewayConfig { limits: Limits { inflight: 120, ..Limits::default() }, ..GatewayConfig::default() }
-}
-
-async fn server(dir: tempfile::TempDir) -> Rig {
-    let history = |tape: &wholetape_tape::Tape| Some(Arc::new(Seam(Attic::new(tape))) as Arc<dyn History>);
-    Rig::open_with(dir, config(), TapeConfig::default(), history).await
-}
-
-/// One connection, until it breaks or, behind a whole line, until all of it came.
-async fn connection(at: SocketAddr, app: &mut App, rig: &mut Rig, market: &mut Market, rng: &mut StdRng, last: bool) {
-    let Ok(stream) = TcpStream::connect(at).await else { return };
-    let Ok(Ok((mut socket, _))) = timeout(Duration::from_secs(5), client_async("ws://gateway/v1/ws", stream)).await
-    else {
-        return;
-    };
-    let mut quiet = 0;
-    // Trades go first: behind a backlog of them the books would never have their turn.
-    let busy = [30, 600][rng.random_range(0..2)];
-    loop {
-        tokio::select! {
-            frame = socket.next() => match frame {
-                Some(Ok(Message::Text(text))) => {
-                    quiet = 0;
-                    for text in app.frame(&text) {
-                        if socket.send(Message::text(text)).await.is_err() {
-                            return;
-                        }
+                () = sleep(Duration::from_millis(1)) => {
+                    quiet += 1;
+                    assert!(quiet < 15_000, "nothing for fifteen seconds, {} behind", self.app.behind(self.market));
+                    if last && self.is_whole() {
+                        return;
+                    }
+                    if !last && self.app.behind(self.market) < busy {
+                        let (trades, raw) = (self.rng.random_range(0..12), self.rng.random_range(0..4));
+                        let book = self.rng.random_range(0..8);
+                        self.publish(trades, raw, book);
+                        send.extend(self.app.publish());
                     }
                 }
-                Some(Ok(Message::Close(c))) => panic!("the server had a reason: {c:?}"),
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => return,
-            },
-            () = sleep(Duration::from_millis(1)) => {
-                quiet += 1;
-                assert!(quiet < 10_000, "nothing for ten seconds, {} behind", app.behind(market));
-                let whole = |topic: &str| app.rule.state(topic).is_some_and(|s| s.last >= market.book);
-                if last && app.behind(market) == 0 && whole(BOOK) && whole(VIEW) {
+            }
+            for text in send {
+                if socket.send(Message::text(text)).await.is_err() {
                     return;
                 }
-                if !last && app.behind(market) < busy {
-                    market.publish(rig, rng.random_range(0..12), rng.random_range(0..4), rng.random_range(0..8));
-                }
             }
         }
     }
+
+    /// The log, read by somebody else without a cut, is what the client was given and has what it published.
+    async fn compare(&mut self) {
+        let mut other = client(self.server.at).await;
+        other.sub(BOOK, json!("live")).await;
+        let mut whole = BookView::new();
+        apply_book(&mut whole, &other.apply(1).await[0]).unwrap();
+        assert_eq!((self.app.book.crc(), &self.app.book), (whole.crc(), &whole));
+        let mut other = client(self.server.at).await;
+        other.send(json!({"op": "sub", "topic": VIEW, "depth": 10})).await;
+        other.said("subd").await;
+        let mut cut = BookView::new();
+        apply_book(&mut cut, &other.said("snap").await).unwrap();
+        assert_eq!((self.app.view.crc(), &self.app.view), (cut.crc(), &cut), "the view of ten levels");
+        for topic in ACKED.into_iter().chain([SINCE]) {
+            let writers = log(self.server.at, topic, self.app.ids[topic], app::writer).await;
+            assert!(writers == self.app.writers[topic], "{topic}: a row became another one");
+            assert!(writers.is_sorted() && *writers.last().unwrap() > u64::from(self.lives) / 2, "{topic}");
+        }
+        let published = log(self.server.at, GAME, self.app.asked, |m| m["data"]["n"].as_u64().unwrap()).await;
+        assert_eq!(published, (1..=self.app.asked).collect::<Vec<_>>(), "each publication once and in order");
+    }
+}
+
+async fn client(at: SocketAddr) -> Ws {
+    let (socket, _) = tokio_tungstenite::connect_async(format!("ws://{at}/v1/ws")).await.unwrap();
+    let mut ws = Ws { socket, rule: wholetape_wire::client::Client::new() };
+    assert_eq!(ws.next().await["op"], "welcome");
+    ws
+}
+
+/// Something of each of all messages of a topic; their seqs are 1, 2, 3 …
+async fn log(at: SocketAddr, topic: &str, head: u64, of: impl Fn(&serde_json::Value) -> u64) -> Vec<u64> {
+    let (mut ws, mut all) = (client(at).await, Vec::new());
+    ws.sub(topic, json!("earliest")).await;
+    while (all.len() as u64) < head {
+        let (frame, mut out) = (ws.next().await.to_string(), Vec::new());
+        ws.rule.on_text(&frame, &mut out);
+        for happening in out {
+            match happening {
+                Happening::Apply { to, message, .. } => {
+                    all.push(of(&message));
+                    assert_eq!(to, all.len() as u64, "{topic}");
+                }
+                Happening::Said(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    all
 }
 
 #[tokio::test]
 async fn nothing_is_lost_repeated_or_out_of_order_however_often_the_line_breaks() {
     let number = |name: &str| std::env::var(name).ok().map(|n| n.parse::<u64>().expect("a number"));
-    let (cuts, seed) = (number("WHOLETAPE_CUTS").unwrap_or(400), number("WHOLETAPE_SEED").unwrap_or(6));
+    let (cuts, seed) = (number("WHOLETAPE_CUTS").unwrap_or(160), number("WHOLETAPE_SEED").unwrap_or(6));
     println!("WHOLETAPE_CUTS={cuts} WHOLETAPE_SEED={seed}");
-    let mut rng = StdRng::seed_from_u64(seed);
-    let mut rig = server(tempfile::tempdir().unwrap()).await;
-    let (mut market, mut app, mut deaths) = (Market::default(), App::default(), 0_u64);
-    market.publish(&mut rig, BEFORE, BEFORE * 5, BEFORE);
-    for _ in 0..cuts {
-        if rng.random_range(0..20) == 0 {
-            rig = server(rig.crash().await).await;
-            deaths += 1;
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path(), 1, Market::default());
+    let (market, app, rng) = (Market::default(), App::default(), StdRng::seed_from_u64(seed));
+    let mut world = World { server, dir, lives: 1, market, app, rng };
+    world.publish(BEFORE, BEFORE * 5, BEFORE);
+    let (mut fates, mut kills, mut next_kill) = (StdRng::seed_from_u64(seed), 0, 0);
+    for cut in 1..=cuts {
+        assert!(world.server.is_alive(), "the server ended by itself");
+        if cut % KILL_EVERY == 1 {
+            next_kill = cut + fates.random_range(0..KILL_EVERY);
         }
-        market.publish(&mut rig, rng.random_range(0..20), rng.random_range(0..4), rng.random_range(0..20));
+        if cut % (cuts / 3).clamp(1, 250) == 0 {
+            world.app.since_anew();
+        }
+        let (trades, raw, book) = (fates.random_range(0..20), fates.random_range(0..4), fates.random_range(0..20));
+        world.publish(trades, raw, book);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
-        // Within the handshake, the first messages, or some time later.
-        let most = [400, 3_000, 20_000, 60_000, 400_000][rng.random_range(0..5)];
-        let (down, up) = (rng.random_range(0..most), rng.random_range(0..6_000));
-        let broken = tokio::spawn(proxy(rig.at, listener, down, up));
-        connection(at, &mut app, &mut rig, &mut market, &mut rng, false).await;
+        let fate = Fate::draw(&mut fates, cut == next_kill);
+        let broken = tokio::spawn(proxy(world.server.at, listener, fate.down, fate.up));
+        world.connection(at, fate.kill, false).await;
         broken.abort();
+        if fate.kill.is_some() {
+            // Perhaps it was not even connected to by then.
+            world.server.kill();
+            world.revive();
+            kills += 1;
+        }
+        if cut % 500 == 0 {
+            println!("{cut} cuts, {kills} kills, {:?}", world.market);
+        }
     }
-    let at = rig.at;
-    connection(at, &mut app, &mut rig, &mut market, &mut rng, true).await;
-    assert_eq!((app.behind(&market), &app.missed), (0, &Vec::new()), "lost or missed");
-    // Whoever comes anew sees the same book.
-    let mut other = rig.client().await;
-    other.sub(BOOK, json!("live")).await;
-    let mut whole = BookView::new();
-    apply_book(&mut whole, &other.apply(1).await[0]).unwrap();
-    assert_eq!((app.book.crc(), &app.book), (whole.crc(), &whole));
-    let mut other = rig.client().await;
-    other.send(json!({"op": "sub", "topic": VIEW, "depth": 10})).await;
-    other.said("subd").await;
-    let mut cut = BookView::new();
-    apply_book(&mut cut, &other.said("snap").await).unwrap();
-    assert_eq!((app.view.crc(), &app.view), (cut.crc(), &cut), "the view of ten levels");
+    let at = world.server.at;
+    world.connection(at, None, true).await;
+    let (app, market) = (&world.app, world.market);
+    assert_eq!((app.behind(market), &app.missed), (0, &Vec::new()), "lost or missed");
+    world.compare().await;
+    let app = &world.app;
     let viewed = app.viewed.unwrap();
     let marks: Vec<u64> = (viewed + 1..=market.book).filter(|n| n % MARK_EVERY == 0).collect();
     assert_eq!(app.marks, marks, "each mark once and in order");
     assert!(marks.len() > 20 && app.conflated > 0, "{} marks since {viewed} of {}", marks.len(), market.book);
     println!(
-        "{cuts} cuts, {deaths} deaths, {} of 3 topics and {} since a time, {} updates of a book, {} marks of a view, {} stretches of it conflated, {} resumes, {} refused",
+        "{cuts} cuts, {kills} of them kills of the server, {} of 3 topics and {} since a time, read {} times, {} updates of a book, {} marks of a view, {} stretches of it conflated, {} published, {} resumes, {} refused",
         market.trades,
         market.raw,
+        app.histories + 1,
         market.book,
         marks.len(),
         app.conflated,
+        app.confirmed,
         app.resumed,
         app.refused
     );
-    assert!(
-        app.resumed > cuts / 10 && (deaths == 0 || app.refused > 0),
-        "{} resumes, {} refused",
-        app.resumed,
-        app.refused
-    );
+    assert!(app.resumed > cuts / 10 && app.refused > 0, "{} resumes, {} refused", app.resumed, app.refused);
+    assert!(kills >= cuts / KILL_EVERY && app.asked > cuts, "{kills} kills, {} published", app.asked);
 }
