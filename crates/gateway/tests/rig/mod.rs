@@ -236,7 +236,7 @@ impl Ws {
     /// The next text frame.
     pub async fn next(&mut self) -> Value {
         loop {
-            match timeout(Duration::from_secs(5), self.socket.next()).await.expect("a message in 5 s") {
+            match timeout(Duration::from_secs(20), self.socket.next()).await.expect("a message in 20 s") {
                 Some(Ok(Message::Text(text))) => return serde_json::from_str(&text).unwrap(),
                 Some(Ok(Message::Close(c))) => panic!("closed: {c:?}"),
                 Some(Ok(_)) => {}
