@@ -247,7 +247,7 @@ async fn nothing_is_lost_repeated_or_out_of_order_however_often_the_line_breaks(
         if cut % KILL_EVERY == 1 {
             next_kill = cut + fates.random_range(0..KILL_EVERY);
         }
-        if cut % (cuts / 3).clamp(1, 250) == 0 {
+        if cut % (cuts / 3).clamp(1, 1_000) == 0 {
             world.app.since_anew();
         }
         let (trades, raw, book) = (fates.random_range(0..20), fates.random_range(0..4), fates.random_range(0..20));

@@ -290,7 +290,10 @@ impl Reader {
         let batch = reader.next().transpose()?;
         let batch = batch.unwrap_or_else(|| RecordBatch::new_empty(schema));
         if batch.num_rows() == rows {
-            Ok(batch)
+            // The reader strips what the file says of itself: how many digits its numbers are shown with, for one.
+            let said = self.schema().metadata().clone();
+            let schema = batch.schema().as_ref().clone().with_metadata(said);
+            Ok(batch.with_schema(Arc::new(schema))?)
         } else {
             Err(of(ParquetError::General(format!("row group {group} has {} of {rows} rows", batch.num_rows()))))
         }

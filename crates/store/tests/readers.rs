@@ -13,11 +13,13 @@ use std::time::Duration;
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
 use support::{DAY, Dice, T0, body, owned, topic};
-use wholetape_model::{Row, RowFlags, Scales, Ts};
+use wholetape_model::{Price, Row, RowFlags, Scales, Size, Trade, TradeCondition, Ts, View};
 use wholetape_store::StoreError;
 use wholetape_store::catalog::{Catalog, CatalogConfig};
 use wholetape_store::file::Reader;
+use wholetape_store::history::CatalogHistory;
 use wholetape_store::writer::{Follower, Pace};
+use wholetape_tape::history::{Past, PastBatch};
 use wholetape_tape::{Disk, Lane, RealDisk, Tape, TapeConfig};
 
 /// The seqs in a folder's files; `None`: a file went meanwhile.
@@ -114,4 +116,37 @@ fn readers_see_each_row_once_and_all_that_was_committed() {
         println!("{looks} looks, {again} lists anew");
         assert!(looks > 20, "{looks}");
     }
+}
+
+/// What is read of a number does not depend on which other rows lie in its group.
+#[test]
+fn numbers_are_read_with_the_digits_that_are_pinned() {
+    let dir = tempfile::tempdir().unwrap();
+    let tape = Tape::open(&dir.path().join("tape"), TapeConfig::default()).unwrap();
+    let mut lane = tape.lane("t").unwrap();
+    let catalog = Catalog::open(Arc::new(RealDisk), dir.path(), CatalogConfig::default()).unwrap();
+    let mut follower = Follower::new(catalog, Pace::default());
+    let (topic, scales) = (topic("trade"), Scales { price: 2, size: 3 });
+    let no = lane.topic(&topic).unwrap();
+    for (id, price, size) in [(1_u64, 6_000_001, 1), (2, 6_000_000, 130), (3, 6_000_010, 1_000)] {
+        let (price, size) = (Price(price), Size(size));
+        let (aggressor, condition) = (None, TradeCondition::Regular);
+        let trade = Trade { id: id.into(), first_id: id, last_id: id, price, size, aggressor, condition };
+        let (now, flags) = (Ts(T0 + id as i64), RowFlags::default());
+        let row = Row { ts_event: now, ts_recv: now, conn: 1, frame: 1, flags, scales, body: View::Trade(trade) };
+        lane.append(no, &row).unwrap();
+        lane.commit().unwrap();
+        while follower.poll(&tape, now).unwrap() {}
+        follower.flush(now).unwrap();
+    }
+    let history = CatalogHistory::new(Arc::new(RealDisk), dir.path());
+    let (mut reader, mut batch, mut seen) = (history.by_seq(&topic, 0).unwrap(), PastBatch::default(), Vec::new());
+    while reader.read(&mut batch).unwrap() {
+        for i in 0..batch.len() {
+            let Past::Record { record, .. } = batch.get(i).unwrap() else { panic!("nothing is missed") };
+            let View::Trade(trade) = record.view().unwrap() else { panic!("a trade") };
+            seen.push((record.scales(), trade.price.0, trade.size.0));
+        }
+    }
+    assert_eq!(seen, [(scales, 6_000_001, 1), (scales, 6_000_000, 130), (scales, 6_000_010, 1_000)]);
 }

@@ -54,9 +54,10 @@ fn publication(n: u64) -> String {
     json!({"op": "pub", "topic": GAME, "mid": format!("mid-{n}"), "event": "drop", "data": {"n": n}}).to_string()
 }
 
-/// The process that wrote a row.
+/// The process that wrote a row: its size is so many thousandths. How many zeros end it is the file's, where it comes from the catalog.
 pub fn writer(message: &Value) -> u64 {
-    message["data"]["size"].as_str().unwrap().replace('.', "").parse().unwrap()
+    let (whole, part) = message["data"]["size"].as_str().unwrap().split_once('.').unwrap();
+    format!("{whole}{part:0<3}").parse().unwrap()
 }
 
 fn ticket(m: &Value) -> Ticket {
