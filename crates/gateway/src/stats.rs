@@ -45,6 +45,8 @@ pub struct GatewayStats {
     pub ack_pauses_total: AtomicU64,
     /// Flagged rows that readers of the view `clean` were told they were not given.
     pub omitted_total: AtomicU64,
+    /// Times that a subscription waited for credit.
+    pub flow_pauses_total: AtomicU64,
     pub resumes_total: AtomicU64,
     /// For a session that there is not, or with another secret.
     pub resumes_refused_total: AtomicU64,
@@ -152,6 +154,7 @@ impl GatewayStats {
         one("gateway_compressed_saved_bytes_total", c, "Bytes saved by that.", &self.compressed_saved_bytes_total);
         one("gateway_missed_records_total", c, "Seqs that clients were told they missed.", &self.missed_records_total);
         one("gateway_ack_pauses_total", c, "Waits for acknowledgements.", &self.ack_pauses_total);
+        one("gateway_flow_pauses_total", c, "Waits for credit.", &self.flow_pauses_total);
         one("gateway_omitted_total", c, "Flagged rows left out for readers of the view clean.", &self.omitted_total);
         one("gateway_resumes_total", c, "Sessions that went on over a new connection.", &self.resumes_total);
         one("gateway_resumes_refused_total", c, "Resumes refused: unknown, expired.", &self.resumes_refused_total);

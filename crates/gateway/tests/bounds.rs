@@ -47,7 +47,7 @@ async fn errors_have_their_codes() {
         (r#"{"op":"ack","a":{"quote.X.Y":"1"}}"#, 1003, json!("a.quote.X.Y")),
         (r#"{"op":"pub","topic":"c4.game.1","mid":"m"}"#, 1003, json!("event")),
         (r#"{"op":"pub","topic":"trade.X.Y","mid":"m","event":"e"}"#, 3001, Value::Null),
-        (r#"{"op":"flow","topic":"c4.game.1"}"#, 1002, Value::Null),
+        (r#"{"op":"flow","topic":"c4.game.1"}"#, 1003, json!("credit")),
         (r#"{"op":"auth","key":"k"}"#, 1003, json!("ts")),
         (r#"{"op":"auth","key":"k","ts":1,"nonce":"n","sig":"00"}"#, 1008, Value::Null),
         (r#"{"op":"auth","token":"a.b.c"}"#, 1008, Value::Null),

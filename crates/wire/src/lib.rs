@@ -48,5 +48,7 @@ pub const TOPIC_LEN_MAX: usize = 128;
 pub const BATCH_MESSAGES_MAX: usize = 256;
 /// … and about this many bytes (a single larger message travels alone).
 pub const BATCH_BYTES_MAX: usize = 64 * 1024;
+/// A topic's credit that is not used yet is at most this.
+pub const CREDIT_MAX: u64 = 1_000_000;
 /// Every n-th update of a book view carries a checksum.
 pub const CRC_EVERY: u32 = 100;

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::code::Code;
-use crate::{DEPTH_MAX, TOPIC_LEN_MAX};
+use crate::{CREDIT_MAX, DEPTH_MAX, TOPIC_LEN_MAX};
 
 /// Where a subscription starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,8 +125,11 @@ pub enum Op {
     Ping,
     Auth(Auth),
     Pub(Box<Pub>),
-    /// Of the protocol, but not served by this build.
-    Unserved(&'static str),
+    /// So many more messages of the topic are taken.
+    Flow {
+        topic: String,
+        credit: u64,
+    },
 }
 
 /// Why a message was refused.
@@ -238,8 +241,10 @@ fn one(value: Value, text: &str) -> Parsed {
             cid: keys.bytes("cid", NAME_MAX)?,
             data: keys.data(text)?,
         })),
-        // Its keys are checked by the build that serves it.
-        "flow" => return Ok((keys.id, Op::Unserved("flow"))),
+        "flow" => Op::Flow {
+            topic: keys.topic(false)?,
+            credit: keys.bounded("credit", 1, CREDIT_MAX)?.ok_or_else(|| keys.error("credit", "missing"))?,
+        },
         other => {
             let msg = format!("unknown op `{}`", clip(other));
             return Err(OpError { code: Code::UnknownOp, msg, path: Some("op".into()), id: keys.id });

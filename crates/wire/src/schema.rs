@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use crate::op::{NAME_MAX, OURS};
-use crate::{BATCH_MESSAGES_MAX, NUMBER_MAX, TOPIC_LEN_MAX};
+use crate::{BATCH_MESSAGES_MAX, CREDIT_MAX, NUMBER_MAX, TOPIC_LEN_MAX};
 
 /// One message, or a batch of them. Closed: a key that is not named is refused.
 #[must_use]
@@ -47,6 +47,7 @@ pub fn inbound() -> Value {
                 "a": {"type": "object", "minProperties": 1, "maxProperties": BATCH_MESSAGES_MAX, "additionalProperties": number()},
             }),
         ),
+        op("flow", &["topic", "credit"], json!({"topic": topic(""), "credit": integer(1, CREDIT_MAX)})),
         op("ping", &[], json!({})),
         op(
             "pub",

@@ -73,7 +73,7 @@ impl Session {
 
     fn on_op(&mut self, id: Option<u64>, op: Op) {
         let cost = match op {
-            Op::Ping | Op::Ack(_) => LIGHT,
+            Op::Ping | Op::Ack(_) | Op::Flow { .. } => LIGHT,
             _ => OP,
         };
         if let Err(wait) = self.bucket.take(self.started.elapsed(), cost) {
@@ -114,7 +114,7 @@ impl Session {
             Op::Ack(all) => self.on_ack(id, &all),
             Op::Auth(auth) => self.on_auth(id, auth),
             Op::Pub(publication) => self.on_pub(id, *publication),
-            Op::Unserved(op) => self.on_unserved(id, op),
+            Op::Flow { topic, credit } => self.on_flow(id, &topic, credit),
         }
     }
 
@@ -245,9 +245,19 @@ impl Session {
         }
     }
 
-    fn on_unserved(&mut self, id: Option<u64>, op: &'static str) {
-        let msg = format!("this build does not serve `{op}`");
-        self.error(&Error { id, code: Code::UnknownOp, msg: &msg, path: None, topic: None, retry_ms: None });
+    fn on_flow(&mut self, id: Option<u64>, name: &str, credit: u64) {
+        let token = Topic::parse(name).ok().and_then(|t| self.by_topic.get(&t).copied());
+        let Some(sub) = token.and_then(|t| self.subs.get_mut(&t)) else {
+            return self.error_of(id, Code::NotSubscribed, "not subscribed", name);
+        };
+        match sub.grant(credit) {
+            Ok(true) => self.set.push(sub.token),
+            Ok(false) => {}
+            Err(why) => return self.unserved(id, "credit", &why, Some(name)),
+        }
+        if id.is_some() {
+            self.out.write(|o| reply::ok(o, id));
+        }
     }
 
     pub fn error(&mut self, e: &Error<'_>) {

@@ -6,6 +6,7 @@
 
 mod acks;
 mod behind;
+mod pace;
 mod resume;
 mod ring;
 mod told;
@@ -28,6 +29,7 @@ use crate::ws::stream::{Inner, Stream};
 use crate::ws::view::Key;
 pub(crate) use acks::Acks;
 use behind::{Before, Behind};
+use pace::Pace;
 use view::Viewing;
 
 /// Messages that a subscription may write before another has its turn.
@@ -117,7 +119,7 @@ pub(crate) struct Subscription {
     noticed: bool,
     /// What `drop_lowest` leaves it of its `lag`.
     allowance: Option<u64>,
-    acks: Option<Acks>,
+    pace: Pace,
     /// The state of the stream is to be told before anything else.
     owes_snap: bool,
 }
@@ -179,7 +181,7 @@ impl Subscription {
         if terms.clean {
             stream.read_clean();
         }
-        let (acks, left) = (terms.inflight.map(Acks::new), Omission::new(terms.clean));
+        let (pace, left) = (Pace::new(terms.inflight), Omission::new(terms.clean));
         Self {
             stream,
             token,
@@ -193,7 +195,7 @@ impl Subscription {
             nowhere: None,
             noticed: false,
             allowance: None,
-            acks,
+            pace,
             owes_snap: false,
         }
     }
@@ -226,34 +228,12 @@ impl Subscription {
         self.phase = Phase::Opening(Asked::Resync(id), from);
         self.owes_snap = false;
         self.left.forget();
-        if let Some(acks) = &mut self.acks {
-            acks.forget();
-        }
-    }
-
-    /// The client has processed everything up to `seq`. Whether the subscription may go on where it waited for that.
-    ///
-    /// # Errors
-    /// Why it cannot be, for people.
-    pub fn acknowledge(&mut self, seq: u64) -> Result<bool, String> {
-        let Some(acks) = &mut self.acks else { return Err("subscribed without `ack`".to_owned()) };
-        if !matches!(self.phase, Phase::Opening(..) | Phase::Resuming(_)) && seq > self.position {
-            return Err(format!("nothing beyond {} was sent", self.position));
-        }
-        Ok(acks.acknowledge(seq))
+        self.pace.forget();
     }
 
     /// Messages that may still be given.
     fn room(&self) -> usize {
-        self.acks.as_ref().map_or(usize::MAX, Acks::room)
-    }
-
-    /// The message up to `seq` is on its way.
-    fn gave(&mut self, seq: u64) {
-        self.position = seq;
-        if let Some(acks) = &mut self.acks {
-            acks.gave(seq);
-        }
+        self.pace.room()
     }
 
     /// The seq that a client which has everything holds, for heartbeats.
@@ -300,8 +280,8 @@ impl Subscription {
             self.position = inner.at;
             return Turn::More;
         }
-        if let Some(acks) = self.acks.as_mut().filter(|acks| acks.room() == 0) {
-            stats.ack_pauses_total.fetch_add(u64::from(acks.pauses()), Ordering::Relaxed);
+        if self.room() == 0 {
+            self.pace.pause(stats);
             return Turn::Idle;
         }
         if self.viewing().is_some() {

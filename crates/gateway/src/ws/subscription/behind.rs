@@ -96,7 +96,7 @@ impl Subscription {
             own.batch.extend(batch);
         }
         let start = out.bytes;
-        while out.bytes - start < budget && self.acks.as_ref().is_none_or(|acks| acks.room() > 0) {
+        while out.bytes - start < budget && self.pace.room() > 0 {
             let Some(delivery) = own.batch.pop_front() else { break };
             match delivery {
                 Delivery::Record(shared) => {
@@ -123,9 +123,7 @@ impl Subscription {
                                 stats.omitted_total.fetch_add(omitted, Ordering::Relaxed);
                             }
                             self.position = record.seq();
-                            if let Some(acks) = &mut self.acks {
-                                acks.gave(record.seq());
-                            }
+                            self.pace.gave(record.seq());
                             out.push_scratch();
                             stats.encoded_behind_total.fetch_add(1, Ordering::Relaxed);
                         }

@@ -30,7 +30,7 @@ impl Subscription {
         }
         let (mut taken, mut left_out, most) = (0, 0, TURN.min(self.room()));
         let from = self.left.reached(self.position);
-        let Self { position, acks, left, .. } = self;
+        let Self { position, pace, left, .. } = self;
         let next = inner.next_marked(from, self.token, most, |frame, flagged| {
             if flagged && left.is_on() {
                 left.take(*position, frame.seq);
@@ -49,9 +49,7 @@ impl Subscription {
                 }
             }
             *position = frame.seq;
-            if let Some(acks) = acks {
-                acks.gave(frame.seq);
-            }
+            pace.gave(frame.seq);
             taken < budget
         });
         if left_out > 0 {

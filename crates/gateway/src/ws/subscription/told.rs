@@ -7,7 +7,7 @@ impl Subscription {
     pub fn stands(&self) -> (&'static str, u64) {
         let word = match &self.phase {
             Phase::Opening(..) | Phase::Resuming(_) => "opening",
-            _ if self.room() == 0 => "unacknowledged",
+            _ if self.pace.waits().is_some() => self.pace.waits().unwrap_or_default(),
             Phase::Past(_) => "history",
             Phase::Behind(_) => "behind",
             // A view is at its last tick: that is its present.

@@ -128,13 +128,11 @@ impl Subscription {
             return Turn::More;
         }
         let (mut taken, most) = (0, TURN.min(self.room()));
-        let (position, acks) = (&mut self.position, &mut self.acks);
+        let (position, pace) = (&mut self.position, &mut self.pace);
         let next = inner.next_of(key, *position, self.token, most, |frame| {
             taken += frame.text.len();
             *position = frame.seq;
-            if let Some(acks) = acks {
-                acks.gave(frame.seq);
-            }
+            pace.gave(frame.seq);
             out.share(frame, stats);
             taken < budget
         });
@@ -175,9 +173,7 @@ impl Subscription {
                 }
                 if let Some(text) = stream.view_snap(&mut inner, key, stats) {
                     out.share(&text, stats);
-                    if let Some(acks) = &mut self.acks {
-                        acks.gave(at);
-                    }
+                    self.pace.gave(at);
                 }
                 self.position = at;
                 viewing.entering = None;
