@@ -94,7 +94,12 @@ fn table(clients: &[Value]) {
             n("sent_bytes") as f64 / f64::from(1 << 20),
             text(&c["agent"])
         );
-        for t in c["topics"].as_array().into_iter().flatten().filter(|t| t["state"] != "live" || t["behind"] != 0) {
+        for t in c["topics"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|t| (t["state"] != "live" && t["state"] != "viewing") || t["behind"] != 0)
+        {
             say!(
                 "    {:9} {:14} {:>9} behind  {}",
                 text(&t["class"]),

@@ -36,6 +36,8 @@ pub enum ClientState {
     Lagging,
     /// It does not acknowledge, and topics wait for that.
     Unacknowledged,
+    /// It gives no credit, and topics wait for that.
+    Uncredited,
     /// It reads what is older than the present.
     CatchingUp,
     /// It takes a session over.
@@ -46,11 +48,12 @@ pub enum ClientState {
 }
 
 impl ClientState {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Closing,
         Self::Stalled,
         Self::Lagging,
         Self::Unacknowledged,
+        Self::Uncredited,
         Self::CatchingUp,
         Self::Resuming,
         Self::Unknown,
@@ -64,6 +67,7 @@ impl ClientState {
             Self::Stalled => "stalled",
             Self::Lagging => "lagging",
             Self::Unacknowledged => "unacknowledged",
+            Self::Uncredited => "uncredited",
             Self::CatchingUp => "catching_up",
             Self::Resuming => "resuming",
             Self::Unknown => "unknown",
@@ -77,13 +81,50 @@ impl ClientState {
     }
 }
 
+/// How a subscription does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TopicState {
+    /// It waits for its answer.
+    Opening,
+    /// It reads what all read.
+    Live,
+    /// It follows a view: a view's last tick is its present.
+    Viewing,
+    /// It reads the tape for itself.
+    Behind,
+    /// It is read for, from what the tape let go.
+    History,
+    /// It waits for an acknowledgement.
+    Unacknowledged,
+    /// It waits for credit.
+    Uncredited,
+}
+
+impl TopicState {
+    pub const ALL: [Self; 7] =
+        [Self::Opening, Self::Live, Self::Viewing, Self::Behind, Self::History, Self::Unacknowledged, Self::Uncredited];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Opening => "opening",
+            Self::Live => "live",
+            Self::Viewing => "viewing",
+            Self::Behind => "behind",
+            Self::History => "history",
+            Self::Unacknowledged => "unacknowledged",
+            Self::Uncredited => "uncredited",
+        }
+    }
+}
+
 /// One subscription.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ClientTopic {
     pub topic: String,
     pub class: &'static str,
-    /// `opening`, `live`, `behind` (reads the tape), `history` (is read for), `unacknowledged`.
-    pub state: &'static str,
+    pub state: TopicState,
     /// Seqs from where it is to the head.
     pub behind: u64,
 }
@@ -103,6 +144,8 @@ pub struct Client {
     pub topics: Vec<ClientTopic>,
     /// Topics by class, highest first, and the seqs that they are behind.
     pub by_class: [(u64, u64); 4],
+    /// Topics by [`TopicState`].
+    pub by_state: [u64; 7],
     /// Seqs behind the heads, all topics together.
     pub behind: u64,
     /// Messages and bytes that wait for its socket.
@@ -185,6 +228,7 @@ impl Clients {
             state: ClientState::Unknown,
             topics: Vec::new(),
             by_class: Default::default(),
+            by_state: Default::default(),
             behind: 0,
             queued_messages: 0,
             queued_bytes: 0,
@@ -207,11 +251,13 @@ impl Clients {
 
     /// Appends what is known of clients by state and class, as it was last told.
     pub(crate) fn write(&self, out: &mut String) {
-        let (mut states, mut classes, mut queued) = ([0_u64; 8], [(0_u64, 0_u64); 4], 0);
+        let (mut states, mut classes, mut queued) = ([0_u64; 9], [(0_u64, 0_u64); 4], 0);
+        let mut topics_by = [0_u64; 7];
         for seat in lock(&self.0.seats).values() {
             let client = lock(&seat.last);
             states[client.state as usize] += 1;
             queued += client.queued_bytes;
+            topics_by.iter_mut().zip(client.by_state).for_each(|(all, one)| *all += one);
             for (all, one) in classes.iter_mut().zip(client.by_class) {
                 *all = (all.0 + one.0, all.1 + one.1);
             }
@@ -224,6 +270,8 @@ impl Clients {
         };
         let by_state = ClientState::ALL.map(|s| (format!("{{state=\"{}\"}}", s.as_str()), states[s as usize]));
         gauge("gateway_clients", "Connections by how they stand.", &mut by_state.into_iter());
+        let by_topic_state = TopicState::ALL.map(|s| (format!("{{state=\"{}\"}}", s.as_str()), topics_by[s as usize]));
+        gauge("gateway_client_topic_states", "Subscriptions by how they do.", &mut by_topic_state.into_iter());
         let class = |c: Class| format!("{{class=\"{}\"}}", c.as_str());
         let topics = Class::ALL.map(|c| (class(c), classes[c as usize].0));
         gauge("gateway_client_topics", "Subscriptions by class.", &mut topics.into_iter());
@@ -301,6 +349,10 @@ mod tests {
     #[test]
     fn states_are_counted_at_their_names() {
         for (i, state) in ClientState::ALL.iter().enumerate() {
+            assert_eq!(*state as usize, i);
+            assert_eq!(serde_json::to_string(state).unwrap(), format!("\"{}\"", state.as_str()));
+        }
+        for (i, state) in TopicState::ALL.iter().enumerate() {
             assert_eq!(*state as usize, i);
             assert_eq!(serde_json::to_string(state).unwrap(), format!("\"{}\"", state.as_str()));
         }

@@ -247,7 +247,7 @@ impl Server {
     }
 
     fn ban(&self, ip: IpAddr) {
-        tracing::warn!(%ip, "closed for abuse");
+        tracing::warn!(%ip, ban_s = self.hub.config.ban.as_secs(), "closed for abuse");
         lock(&self.peers).ban(ip, Instant::now() + self.hub.config.ban);
     }
 

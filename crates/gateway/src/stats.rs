@@ -8,6 +8,7 @@ use wholetape_model::Class;
 use wholetape_ws::Sent;
 
 use crate::lock;
+use crate::ws::subscription::Slow;
 
 /// Counters since the start. Moved once per batch, never per message.
 #[derive(Debug, Default)]
@@ -33,6 +34,8 @@ pub struct GatewayStats {
     pub sent_bytes_total: AtomicU64,
     /// Messages of topics handed to connections, by class, highest first.
     pub sent_by_class: [AtomicU64; 4],
+    /// Times that a subscription became slow, by its policy.
+    pub(crate) slow_by_policy: [AtomicU64; 5],
     /// Messages that were compressed: each once, whoever gets it.
     pub compressed_messages_total: AtomicU64,
     /// Frames that went compressed, their bytes, and those that this saved.
@@ -184,6 +187,12 @@ impl GatewayStats {
         for class in Class::ALL {
             let n = self.sent_by_class[class as usize].load(Ordering::Relaxed);
             let _ = writeln!(out, "{name}{{class=\"{}\"}} {n}", class.as_str());
+        }
+        let name = "gateway_slow_total";
+        let _ = write!(out, "# HELP {name} Times that a subscription became slow.\n# TYPE {name} counter\n");
+        for policy in Slow::ALL {
+            let n = self.slow_by_policy[policy as usize].load(Ordering::Relaxed);
+            let _ = writeln!(out, "{name}{{policy=\"{}\"}} {n}", policy.as_str());
         }
         out.push_str("# HELP gateway_closes_total Connections closed, by code.\n# TYPE gateway_closes_total counter\n");
         for (code, n) in lock(&self.closes).iter() {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rig::{Rig, TRADE, delta, patient, snapshot};
 use serde_json::json;
 use wholetape_gateway::GatewayConfig;
-use wholetape_gateway::clients::{Client, ClientState};
+use wholetape_gateway::clients::{Client, ClientState, TopicState};
 use wholetape_model::RowFlags;
 use wholetape_tape::TapeConfig;
 use wholetape_wire::reply::Limits;
@@ -44,13 +44,16 @@ async fn a_connection_is_shown_with_what_it_does() {
     let c = state_of(&rig, &session, ClientState::Unacknowledged).await;
     assert_eq!((c.agent.as_str(), c.ops, c.violations, c.principal.as_deref()), ("test/2", 3, 0, None));
     let topics: Vec<_> = c.topics.iter().map(|t| (t.topic.as_str(), t.class, t.state, t.behind)).collect();
-    assert_eq!(topics, [(rig::BOOK, "book", "live", 0), (TRADE, "trade", "unacknowledged", 15)]);
+    assert_eq!(topics, [(rig::BOOK, "book", TopicState::Live, 0), (TRADE, "trade", TopicState::Unacknowledged, 15)]);
     assert_eq!((c.behind, c.by_class[1], c.by_class[2]), (15, (1, 15), (1, 0)));
     let (_, metrics) = rig.get("/metrics").await;
     for line in [
         "gateway_clients{state=\"unacknowledged\"} 1",
         "gateway_clients{state=\"live\"} 1",
         "gateway_client_topics{class=\"trade\"} 1",
+        "gateway_client_topic_states{state=\"live\"} 1",
+        "gateway_client_topic_states{state=\"unacknowledged\"} 1",
+        "gateway_client_topic_states{state=\"behind\"} 0",
         "gateway_client_behind_records{class=\"trade\"} 15",
         "gateway_class_messages_total{class=\"trade\"} 6",
     ] {

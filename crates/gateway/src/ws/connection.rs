@@ -180,6 +180,10 @@ impl Session {
             let gave = (self.out.queue.len() - before) as u64;
             self.hub.stats.sent_by_class[class as usize].fetch_add(gave, Ordering::Relaxed);
             let topic = sub.stream.topic.clone();
+            if let Some(behind) = sub.slowed() {
+                let policy = sub.terms().slow;
+                self.log_slow(&topic, policy, behind);
+            }
             match turn {
                 Turn::Idle => {}
                 Turn::More => self.ready.push(class, token),

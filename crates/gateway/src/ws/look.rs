@@ -1,13 +1,15 @@
 //! How a connection stands, told to whoever asks ([`crate::clients`]), and its last words in the log.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use wholetape_wire::Close;
+use wholetape_model::Topic;
+use wholetape_wire::{Close, Code};
 
-use crate::clients::{Client, ClientState, ClientTopic};
+use crate::clients::{Client, ClientState, ClientTopic, TopicState};
 use crate::ws::connection::Session;
-use crate::ws::subscription::Subscription;
+use crate::ws::subscription::{Slow, Subscription};
 
 /// While it is busy it says so without being asked.
 const EVERY: Duration = Duration::from_secs(5);
@@ -25,26 +27,27 @@ impl Session {
             return;
         }
         self.looked = now;
-        let (mut by_class, mut topics) = ([(0, 0); 4], Vec::new());
-        let (mut unacknowledged, mut catching_up, mut lags) = (false, false, false);
+        let (mut by_class, mut by_state, mut topics) = ([(0, 0); 4], [0; 7], Vec::new());
+        let mut lags = false;
         for sub in self.subs.values() {
             let (state, behind) = sub.stands();
             let of_class = &mut by_class[sub.class() as usize];
             *of_class = (of_class.0 + 1, of_class.1 + behind);
-            unacknowledged |= state == "unacknowledged";
-            catching_up |= state == "behind" || state == "history";
+            by_state[state as usize] += 1;
             lags |= sub.lags();
             if asked {
                 topics.push(topic_of(sub, state, behind));
             }
         }
         topics.sort_by(|a, b| a.topic.cmp(&b.topic));
+        let has = |state: TopicState| by_state[state as usize] > 0;
         let state = match () {
             () if self.closing.is_some() || self.hold.is_fenced() => ClientState::Closing,
             () if now.saturating_duration_since(moved) >= STALLED => ClientState::Stalled,
             () if lags => ClientState::Lagging,
-            () if unacknowledged => ClientState::Unacknowledged,
-            () if catching_up => ClientState::CatchingUp,
+            () if has(TopicState::Unacknowledged) => ClientState::Unacknowledged,
+            () if has(TopicState::Uncredited) => ClientState::Uncredited,
+            () if has(TopicState::Behind) || has(TopicState::History) => ClientState::CatchingUp,
             () if self.resuming.is_some() => ClientState::Resuming,
             () if !self.standing.is_known() => ClientState::Unknown,
             () => ClientState::Live,
@@ -53,7 +56,7 @@ impl Session {
         session.place.tell(|client| {
             session.hold.name.as_ref().clone_into(&mut client.session);
             client.principal = session.standing.name().map(str::to_owned);
-            (client.state, client.topics, client.by_class) = (state, topics, by_class);
+            (client.state, client.topics, client.by_class, client.by_state) = (state, topics, by_class, by_state);
             client.behind = by_class.iter().map(|c| c.1).sum();
             session.count(client);
         });
@@ -63,6 +66,21 @@ impl Session {
         (client.queued_messages, client.queued_bytes) = (self.out.queue.len() as u64, self.out.bytes as u64);
         (client.sent_messages, client.sent_bytes) = self.sent;
         (client.publishing, client.ops, client.violations) = (self.publishing as u64, self.ops, self.violations);
+    }
+
+    /// A subscription became slow: once, until it has everything again.
+    pub fn log_slow(&self, topic: &Topic, policy: Slow, behind: u64) {
+        self.hub.stats.slow_by_policy[policy as usize].fetch_add(1, Ordering::Relaxed);
+        let (session, principal, address) = (&*self.hold.name, self.standing.name(), self.place.last().address);
+        let (class, policy) = (topic.class().as_str(), policy.as_str());
+        tracing::info!(session, principal, %address, %topic, class, policy, behind, "a client is slow");
+    }
+
+    /// It is closed for what it sent, and kept out for a while. `reason`: what the last of it was answered.
+    pub fn log_abuse(&self, reason: Code) {
+        let (session, principal, address) = (&*self.hold.name, self.standing.name(), self.place.last().address);
+        let (reason, violations, ban_s) = (reason.name(), self.violations, self.hub.config.ban.as_secs());
+        tracing::warn!(session, principal, %address, reason, violations, ban_s, "a client is banned");
     }
 
     /// Why it was closed, for those who look after slow clients and bad ones.
@@ -85,6 +103,6 @@ impl Session {
     }
 }
 
-fn topic_of(sub: &Subscription, state: &'static str, behind: u64) -> ClientTopic {
+fn topic_of(sub: &Subscription, state: TopicState, behind: u64) -> ClientTopic {
     ClientTopic { topic: sub.stream.topic.to_string(), class: sub.class().as_str(), state, behind }
 }

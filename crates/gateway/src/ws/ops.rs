@@ -79,7 +79,7 @@ impl Session {
         if let Err(wait) = self.bucket.take(self.started.elapsed(), cost) {
             let (path, topic, retry_ms) = (None, None, Some(wait.as_millis() as u64));
             self.error(&Error { id, code: Code::RateLimited, msg: "too many ops", path, topic, retry_ms });
-            return self.violation();
+            return self.violation(Code::RateLimited);
         }
         if !self.admits(id, &op) {
             return;
@@ -276,14 +276,15 @@ impl Session {
     fn refuse(&mut self, e: &OpError) {
         let (msg, path) = (e.msg.as_str(), e.path.as_deref());
         self.error(&Error { id: e.id, code: e.code, msg, path, topic: None, retry_ms: None });
-        self.violation();
+        self.violation(e.code);
     }
 
-    fn violation(&mut self) {
+    fn violation(&mut self, code: Code) {
         self.violations += 1;
         if self.violations >= self.hub.config.violations_max {
             self.closing = Some(Close::Abuse);
             self.ban();
+            self.log_abuse(code);
         }
     }
 }

@@ -9,14 +9,15 @@ mod behind;
 mod pace;
 mod resume;
 mod ring;
+mod slow;
 mod told;
 mod view;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use wholetape_model::{Class, Kind};
-use wholetape_tape::{From as TapeFrom, ReaderOptions, TapeError, WakeSet};
+use wholetape_model::Class;
+use wholetape_tape::{TapeError, WakeSet};
 use wholetape_wire::reply::{self, Missed, Resumed};
 use wholetape_wire::{Code, From, Subject};
 
@@ -30,6 +31,7 @@ use crate::ws::view::Key;
 pub(crate) use acks::Acks;
 use behind::{Before, Behind};
 use pace::Pace;
+use slow::Episode;
 use view::Viewing;
 
 /// Messages that a subscription may write before another has its turn.
@@ -46,6 +48,20 @@ pub(crate) enum Slow {
     DropOldest,
     DropLowest,
     Disconnect,
+}
+
+impl Slow {
+    pub const ALL: [Self; 5] = [Self::CatchUp, Self::Conflate, Self::DropOldest, Self::DropLowest, Self::Disconnect];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CatchUp => "catch_up",
+            Self::Conflate => "conflate",
+            Self::DropOldest => "drop_oldest",
+            Self::DropLowest => "drop_lowest",
+            Self::Disconnect => "disconnect",
+        }
+    }
 }
 
 /// Who asked, and how to answer.
@@ -117,6 +133,7 @@ pub(crate) struct Subscription {
     nowhere: Option<(u64, u64)>,
     /// It was told that it lags, and has not caught up since.
     noticed: bool,
+    episode: Episode,
     /// What `drop_lowest` leaves it of its `lag`.
     allowance: Option<u64>,
     pace: Pace,
@@ -194,6 +211,7 @@ impl Subscription {
             generation: 0,
             nowhere: None,
             noticed: false,
+            episode: Episode::default(),
             allowance: None,
             pace,
             owes_snap: false,
@@ -227,6 +245,7 @@ impl Subscription {
     pub fn resync(&mut self, id: Option<u64>, from: From) {
         self.phase = Phase::Opening(Asked::Resync(id), from);
         self.owes_snap = false;
+        self.recovers();
         self.left.forget();
         self.pace.forget();
     }
@@ -427,51 +446,9 @@ impl Subscription {
         }
     }
 
-    /// Acts on a client that is more than `lag` behind.
-    fn apply_policy(&mut self, out: &mut Outbox, stats: &GatewayStats) -> Option<Turn> {
-        if self.terms.slow == Slow::CatchUp {
-            return None;
-        }
-        let stream = self.stream.clone();
-        let (head, lag) = (stream.lock().at, self.allowance.unwrap_or(self.terms.lag));
-        let reached = self.left.reached(self.position);
-        if head.saturating_sub(reached) <= lag {
-            return None;
-        }
-        let allowed = match allowed(&stream, lag) {
-            Ok(at) if reached >= at => return None,
-            Ok(at) => at.min(head),
-            Err(e) => return Some(self.failed(&e, None)),
-        };
-        match self.terms.slow {
-            Slow::Disconnect => return Some(Turn::TooSlow),
-            Slow::Conflate => {
-                let head = stream.tape.head(&stream.topic).unwrap_or(head);
-                self.enter_view(Key::POLICY, head.saturating_sub(self.position), out, stats);
-                return Some(Turn::More);
-            }
-            _ => {}
-        }
-        if stream.topic.kind() == Kind::Book {
-            let inner = stream.lock();
-            self.skip_to(inner.at, "slow", out, stats);
-            self.snap(&inner, &stream, out);
-        } else {
-            self.skip_to(allowed, "slow", out, stats);
-        }
-        self.phase = Phase::Live;
-        Some(Turn::More)
-    }
-
     fn failed(&self, e: &TapeError, asked: Option<Asked>) -> Turn {
         tracing::warn!(topic = %self.stream.topic, error = %e, "the tape cannot be read for a client");
         let msg = "the tape cannot be read".to_owned();
         Turn::Ends(Ending { asked, code: Code::Internal, msg, retry_ms: None })
     }
-}
-
-/// Where a client with `lag` records still to come stands. Records, not seqs: a mark over a power loss covers a million of those,
-/// and nobody is slow because of it.
-fn allowed(stream: &Stream, lag: u64) -> Result<u64, TapeError> {
-    Ok(stream.tape.reader(&stream.topic, TapeFrom::Last(lag), ReaderOptions::default())?.position())
 }

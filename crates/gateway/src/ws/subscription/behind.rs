@@ -13,7 +13,7 @@ use wholetape_wire::message::{self, Context, Written};
 use wholetape_wire::reply::{self, Resumed};
 use wholetape_wire::{Code, From, tell_omitted};
 
-use super::{Asked, Ending, NEEDS_STATE, Phase, Subscription, TURN, Turn, allowed};
+use super::{Asked, Ending, NEEDS_STATE, Phase, Subscription, TURN, Turn};
 use crate::stats::GatewayStats;
 use crate::ws::outbox::Outbox;
 use crate::ws::past::{Begin, Item, Job, Reading, SeqJob};
@@ -71,18 +71,6 @@ impl Subscription {
         let reading = past.read(&self.set, self.token, Job::Seq(Box::new(job)));
         self.phase = Phase::Past(Box::new(Before { reading, after, earliest, asked }));
         Turn::Idle
-    }
-
-    /// Tells a client once that it lags, if it does by more than it allowed.
-    fn notice(&mut self, out: &mut Outbox) {
-        let stream = &self.stream;
-        let reached = self.left.reached(self.position);
-        let lag = stream.tape.head(&stream.topic).unwrap_or(0).saturating_sub(reached);
-        let far = !self.noticed && lag > self.terms.lag;
-        if far && matches!(allowed(stream, self.terms.lag), Ok(at) if reached < at) {
-            self.noticed = true;
-            out.write(|o| reply::lagging(o, &stream.topic, lag));
-        }
     }
 
     pub(super) fn read_own(&mut self, out: &mut Outbox, budget: usize, stats: &GatewayStats) -> Turn {
@@ -148,6 +136,7 @@ impl Subscription {
                 // All there is was given; the stream wakes us when it has more.
                 drop(inner);
                 stream.lock().next(u64::MAX, self.token, 0, |_| false);
+                self.recovers();
                 return Turn::Idle;
             } else if nothing {
                 // Neither at the head nor able to read: not a reason to spin.

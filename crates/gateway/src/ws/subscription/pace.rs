@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use wholetape_wire::CREDIT_MAX;
 
 use super::{Acks, Phase, Subscription};
+use crate::clients::TopicState;
 use crate::stats::GatewayStats;
 
 /// What a client said it takes, and has not been given yet.
@@ -68,12 +69,12 @@ impl Pace {
         }
     }
 
-    /// What it waits for, for people.
-    pub fn waits(&self) -> Option<&'static str> {
+    /// What it waits for.
+    pub fn waits(&self) -> Option<TopicState> {
         if self.acks.as_ref().is_some_and(|acks| acks.room() == 0) {
-            return Some("unacknowledged");
+            return Some(TopicState::Unacknowledged);
         }
-        self.credit.as_ref().is_some_and(|credit| credit.left == 0).then_some("uncredited")
+        self.credit.as_ref().is_some_and(|credit| credit.left == 0).then_some(TopicState::Uncredited)
     }
 
     /// So many more are taken. Whether what was paused may go on; `None`: that would be more than [`CREDIT_MAX`].
@@ -122,12 +123,12 @@ mod tests {
         let paused = || [&stats.ack_pauses_total, &stats.flow_pauses_total].map(|n| n.load(Ordering::Relaxed));
         assert_eq!((pace.room(), pace.grant(2), pace.room()), (3, Some(false), 2));
         [1, 2].map(|seq| pace.gave(seq));
-        assert_eq!((pace.room(), pace.waits()), (0, Some("uncredited")));
+        assert_eq!((pace.room(), pace.waits()), (0, Some(TopicState::Uncredited)));
         [(); 2].map(|()| pace.pause(&stats));
         assert_eq!((paused(), pace.grant(9), pace.room()), ([0, 1], Some(true), 1));
         pace.gave(3);
         pace.pause(&stats);
-        assert_eq!((paused(), pace.room(), pace.waits()), ([1, 1], 0, Some("unacknowledged")));
+        assert_eq!((paused(), pace.room(), pace.waits()), ([1, 1], 0, Some(TopicState::Unacknowledged)));
         // It was not the credit that it waited for.
         assert_eq!((pace.grant(1), pace.room()), (Some(false), 0));
         pace.forget();

@@ -57,7 +57,10 @@ impl Subscription {
         }
         drop(inner);
         match next {
-            Next::Idle => Turn::Idle,
+            Next::Idle => {
+                self.recovers();
+                Turn::Idle
+            }
             Next::Took => Turn::More,
             Next::Behind => self.fall_behind(from, None),
         }

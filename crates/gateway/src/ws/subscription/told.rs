@@ -1,19 +1,20 @@
 //! How a subscription stands, for operators.
 
 use super::{Phase, Subscription};
+use crate::clients::TopicState;
 
 impl Subscription {
     /// A word for where it reads, and the seqs from there to the head.
-    pub fn stands(&self) -> (&'static str, u64) {
-        let word = match &self.phase {
-            Phase::Opening(..) | Phase::Resuming(_) => "opening",
-            _ if self.pace.waits().is_some() => self.pace.waits().unwrap_or_default(),
-            Phase::Past(_) => "history",
-            Phase::Behind(_) => "behind",
-            // A view is at its last tick: that is its present.
-            Phase::Live | Phase::Viewing(_) => "live",
+    pub fn stands(&self) -> (TopicState, u64) {
+        let state = match (&self.phase, self.pace.waits()) {
+            (Phase::Opening(..) | Phase::Resuming(_), _) => TopicState::Opening,
+            (_, Some(waits)) => waits,
+            (Phase::Past(_), None) => TopicState::History,
+            (Phase::Behind(_), None) => TopicState::Behind,
+            (Phase::Live, None) => TopicState::Live,
+            (Phase::Viewing(_), None) => TopicState::Viewing,
         };
-        (word, self.behind())
+        (state, self.behind())
     }
 
     /// It was told so, and has not caught up since.

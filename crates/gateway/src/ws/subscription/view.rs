@@ -138,11 +138,17 @@ impl Subscription {
         });
         drop(inner);
         match next {
-            Next::Idle => Turn::Idle,
+            Next::Idle => {
+                self.recovers();
+                Turn::Idle
+            }
             Next::Took => Turn::More,
-            Next::Behind if self.terms.slow == Slow::Disconnect => Turn::TooSlow,
             Next::Behind => {
                 let behind = stream.tape.head(&stream.topic).unwrap_or(0).saturating_sub(self.position);
+                self.slows(behind);
+                if self.terms.slow == Slow::Disconnect {
+                    return Turn::TooSlow;
+                }
                 out.write(|o| reply::lagging(o, &stream.topic, behind));
                 stats.view_rejoins_total.fetch_add(1, Ordering::Relaxed);
                 self.phase = Phase::Viewing(Box::new(Viewing::entering(key)));
