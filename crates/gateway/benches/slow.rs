@@ -34,6 +34,8 @@ const RATE: u64 = 20;
 const SLOW: usize = 10;
 /// What that one reads in a tenth of a second, bytes.
 const SIP: usize = 100;
+/// These clients say nothing, not even a pong: it is not their heartbeat that is tried.
+const PATIENCE: Duration = Duration::from_secs(300);
 /// Before anything counts.
 const WARM: Duration = Duration::from_secs(3);
 
@@ -72,7 +74,8 @@ fn serve(dir: &str) -> Result<(), Fail> {
     runtime.block_on(async move {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         println!("{}", listener.local_addr()?.port());
-        let config = GatewayConfig { connections_max: 1 << 20, ..GatewayConfig::default() };
+        let config =
+            GatewayConfig { connections_max: 1 << 20, hb: PATIENCE, stall: PATIENCE, ..GatewayConfig::default() };
         let deps = Deps { tape, history: None, surface: Arc::new(Quiet), clients: Default::default() };
         Ok(Gateway::serve(config, deps, listener, CancellationToken::new()).await?)
     })

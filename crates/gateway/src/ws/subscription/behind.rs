@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use wholetape_model::{Kind, ValidityState, View};
 use wholetape_tape::{Delivery, From as TapeFrom, MissedWhy, Reader, ReaderOptions};
 use wholetape_wire::message::{self, Context, Written};
-use wholetape_wire::reply::{self, Resumed};
+use wholetape_wire::reply::Resumed;
 use wholetape_wire::{Code, From, tell_omitted};
 
 use super::{Asked, Ending, NEEDS_STATE, Phase, Subscription, TURN, Turn};

@@ -122,9 +122,9 @@ mod tests {
         let (stats, mut pace) = (GatewayStats::default(), Pace::new(Some(3)));
         let paused = || [&stats.ack_pauses_total, &stats.flow_pauses_total].map(|n| n.load(Ordering::Relaxed));
         assert_eq!((pace.room(), pace.grant(2), pace.room()), (3, Some(false), 2));
-        [1, 2].map(|seq| pace.gave(seq));
+        [1, 2].into_iter().for_each(|seq| pace.gave(seq));
         assert_eq!((pace.room(), pace.waits()), (0, Some(TopicState::Uncredited)));
-        [(); 2].map(|()| pace.pause(&stats));
+        [(); 2].into_iter().for_each(|()| pace.pause(&stats));
         assert_eq!((paused(), pace.grant(9), pace.room()), ([0, 1], Some(true), 1));
         pace.gave(3);
         pace.pause(&stats);

@@ -2,8 +2,6 @@
 //!
 //! An episode begins when that is seen first and ends when the client has everything; it is one line in the log.
 
-use std::sync::atomic::Ordering;
-
 use wholetape_model::Kind;
 use wholetape_tape::{From as TapeFrom, ReaderOptions, TapeError};
 use wholetape_wire::reply;
