@@ -272,7 +272,8 @@ fn print_addresses(handle: &SimHandle, args: &cli::Sim) {
         say!("{}", json!({"event": "started", "venues": venues, "config": snippet}));
     } else {
         for addr in handle.addrs() {
-            say!("{:14} {}  {}  {}", addr.name, addr.ws, addr.rest, addr.symbols.join(" "));
+            // Comments, so that all of it can go into a file.
+            say!("# {:14} {}  {}  {}", addr.name, addr.ws, addr.rest, addr.symbols.join(" "));
         }
         say!("\n# for `wholetape run -c FILE`:\n{snippet}");
     }

@@ -70,16 +70,20 @@ async fn client_is(rig: &Rig, what: &str, f: impl Fn(&Client) -> bool) -> Client
     }
 }
 
-/// Appends trades until the client, which does not read, is so far behind that its policy has acted.
-async fn overrun(rig: &mut Rig, lines: &Lines, want: usize, next: &mut u64) {
-    let began = Instant::now();
-    while lines.of("a client is slow").len() < want {
+/// Appends more than a socket that is not read takes (tens of MB), and reads until there is room for the turn that finds how far it is behind.
+async fn overrun(rig: &mut Rig, ws: &mut Ws, lines: &Lines, want: usize, next: &mut u64) {
+    for _ in 0..60 {
         for _ in 0..5_000 {
             rig.append_only(TRADE, rig::trade(*next), RowFlags::default());
             *next += 1;
         }
         rig.lane.commit().unwrap();
         tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let began = Instant::now();
+    while lines.of("a client is slow").len() < want {
+        let m = ws.next().await;
+        ws.rule.on_text(&m.to_string(), &mut Vec::new());
         assert!(began.elapsed() < Duration::from_secs(120), "never slow");
     }
 }
@@ -104,7 +108,7 @@ async fn an_episode_of_slowness_is_one_line() {
     let session = rig.clients.list().await[0].session.clone();
     let mut next = 2;
     for episode in 1..=2 {
-        overrun(&mut rig, &lines, episode, &mut next).await;
+        overrun(&mut rig, &mut ws, &lines, episode, &mut next).await;
         // While it stays slow there is nothing new to tell.
         for _ in 0..3 {
             for _ in 0..3_000 {
