@@ -230,7 +230,10 @@ async fn trades_cannot_be_counted_and_rest_has_the_newest_alone() {
 #[tokio::test]
 async fn definitions_have_pages_candles_a_past_and_too_many_requests_are_a_ban() {
     let dir = tempfile::tempdir().unwrap();
-    let sim = start(config(dir.path(), vec![VenueConfig::bybit_spot(), VenueConfig::bybit_linear()])).await;
+    let mut venues = vec![VenueConfig::bybit_spot(), VenueConfig::bybit_linear()];
+    // A hundred in five seconds, not the venue's six: these are asked one by one, on machines that have more to do.
+    venues.iter_mut().for_each(|venue| venue.limits.weight_per_min = Some(1_200));
+    let sim = start(config(dir.path(), venues)).await;
     let base = sim.addr(LINEAR).unwrap().rest.clone();
     let mut path = "/v5/market/instruments-info?category=linear&limit=1".to_owned();
     let mut symbols = Vec::new();
@@ -265,7 +268,7 @@ async fn definitions_have_pages_candles_a_past_and_too_many_requests_are_a_ban()
     let often = get(&base, "/v5/market/time").await;
     assert_eq!((often.status, &often.body["retCode"], often.headers.get("retry-after")), (200, &10_006.into(), None));
     for asked in 0.. {
-        assert!(asked < 3_000, "600 in five seconds are enough");
+        assert!(asked < 1_000, "100 in five seconds are enough");
         if get(&spot, "/v5/market/time").await.status == 403 {
             break;
         }
