@@ -197,6 +197,7 @@ async fn trades_cannot_be_counted_and_rest_has_the_newest_alone() {
     let (mut spot, mut linear) = (VenueConfig::bybit_spot(), VenueConfig::bybit_linear());
     (spot.history_s, linear.history_s) = (60, 60);
     let sim = start(config(dir.path(), vec![spot, linear])).await;
+    assert_eq!(sim.rest_tallies()["bybit"].weight_limit, 600, "in five seconds");
     for (name, category, most) in [(SPOT, "spot", 60), (LINEAR, "linear", 1_000)] {
         let addr = sim.addr(name).unwrap().clone();
         let mut client = Client::open(&format!("{}/v5/public/{category}", addr.ws)).await;
