@@ -15,7 +15,7 @@ pub fn fanout(seconds: u64) -> Result<()> {
     if !missing.is_empty() {
         system::install(&missing).with_context(|| format!("no {} here", missing.join(", ")))?;
     }
-    let servers = npm::packages(&root().join("xtask").join("fanout"), "servers.mjs", &cache().join("tools"))?;
+    let servers = npm::packages(&root().join("xtask").join("fanout"), Some("servers.mjs"), &cache().join("tools"))?;
     let seconds = seconds.to_string();
     let mut bench = cargo_command(&["bench", "-p", "wholetape-gateway", "--bench", "fanout", "--", &seconds]);
     run(bench.env("WHOLETAPE_NATS", "nats-server").env("WHOLETAPE_NODE", servers))

@@ -13,6 +13,7 @@ mod docs;
 mod fanout;
 mod fuzz;
 mod graph;
+mod hand;
 mod live;
 mod npm;
 mod page;
@@ -78,6 +79,8 @@ enum Chore {
     },
     /// Hold the Python client and the examples against the conformance vectors, mypy and a running gateway.
     Clients,
+    /// Take the README's tour by hand, with wscat: live trades, then an hour of past, within two minutes.
+    Hand,
     /// Hold the gateway's WebSocket codec against Autobahn's test suite (an hour of one core).
     Autobahn {
         /// Groups of cases: 1 to 7, 9, 10, 12.1 to 12.5, 13.1 to 13.7, or 12, 13; all by default.
@@ -180,6 +183,7 @@ fn chore(chore: Chore) -> Result<()> {
             catalog::steps(&mut steps, data.as_deref());
         }
         Chore::Clients => clients::step(&mut steps),
+        Chore::Hand => hand::step(&mut steps),
         Chore::Autobahn { groups, out } => {
             let out = out.map(std::path::absolute).transpose()?;
             autobahn::step(&mut steps, &groups, out.as_deref());
@@ -222,6 +226,7 @@ fn test(steps: &mut Steps) {
     }
     page::step(steps, "none", None);
     clients::step(steps);
+    hand::step(steps);
     catalog::steps(steps, None);
     docs::steps(steps);
 }

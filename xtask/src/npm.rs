@@ -6,12 +6,12 @@ use std::fs;
 use std::hash::{DefaultHasher, Hasher};
 use std::path::{Path, PathBuf};
 
-/// The folder of the npm packages that the lock file in `from` names, installed where it is new, with the script beside them: Node
+/// The folder of the npm packages that the lock file in `from` names, installed where it is new, with a script beside them: Node
 /// looks for packages there.
 ///
 /// # Errors
 /// When they cannot be had.
-pub fn packages(from: &Path, script: &str, tools: &Path) -> Result<PathBuf> {
+pub fn packages(from: &Path, script: Option<&str>, tools: &Path) -> Result<PathBuf> {
     let name = from.file_name().unwrap_or_default().to_string_lossy();
     let home = tools.join(format!("{name}-{:016x}", stamp(&from.join("package-lock.json"))?));
     if !home.join("node_modules").is_dir() {
@@ -31,7 +31,9 @@ pub fn packages(from: &Path, script: &str, tools: &Path) -> Result<PathBuf> {
             fs::remove_dir_all(&fresh)?;
         }
     }
-    fs::copy(from.join(script), home.join(script)).with_context(|| script.to_owned())?;
+    if let Some(script) = script {
+        fs::copy(from.join(script), home.join(script)).with_context(|| script.to_owned())?;
+    }
     Ok(home)
 }
 
@@ -57,9 +59,9 @@ mod tests {
         let stamped = stamp(&page.join("package-lock.json")).expect("stamp");
         let home = tools.join(format!("page-{stamped:016x}"));
         fs::create_dir_all(home.join("node_modules")).expect("folder");
-        assert_eq!(packages(&page, "smoke.mjs", &tools).expect("there"), home);
+        assert_eq!(packages(&page, Some("smoke.mjs"), &tools).expect("there"), home);
         fs::write(page.join("smoke.mjs"), "two").expect("file");
-        packages(&page, "smoke.mjs", &tools).expect("there");
+        packages(&page, Some("smoke.mjs"), &tools).expect("there");
         assert_eq!(fs::read_to_string(home.join("smoke.mjs")).expect("script"), "two", "the script is always today's");
         fs::write(page.join("package-lock.json"), "{\"a\":2}").expect("file");
         assert_ne!(stamp(&page.join("package-lock.json")).expect("stamp"), stamped);

@@ -81,7 +81,7 @@ fn tools() -> Result<Tools> {
         system::install(&missing).with_context(|| format!("no {} here", missing.join(", ")))?;
     }
     let browser = browser().context("no chromium here")?;
-    let packages = npm::packages(&root().join("xtask").join("page"), "smoke.mjs", &cache().join("tools"))?;
+    let packages = npm::packages(&root().join("xtask").join("page"), Some("smoke.mjs"), &cache().join("tools"))?;
     Ok(Tools { browser, packages })
 }
 

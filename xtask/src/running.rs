@@ -4,7 +4,7 @@ use crate::run::{cargo_command, command, run, target_dir};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -28,10 +28,17 @@ impl Running {
     /// # Errors
     /// When it cannot start.
     pub fn start(program: &Path, args: &[&str]) -> Result<Self> {
-        let mut command = command(program, args);
-        command.stdin(Stdio::piped());
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-        let child_ref = child.as_mut().map_err(|e| anyhow::anyhow!("starting {}: {e}", program.display()))?;
+        Self::spawn(&mut command(program, args))
+    }
+
+    /// As [`Running::start`], of a command that is set up; its streams become ours.
+    ///
+    /// # Errors
+    /// When it cannot start.
+    pub fn spawn(command: &mut Command) -> Result<Self> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let child_ref = child.as_mut().map_err(|e| anyhow::anyhow!("starting {program}: {e}"))?;
         let (tell, lines) = channel();
         let outputs: [Option<Box<dyn Read + Send>>; 2] = [
             child_ref.stdout.take().map(|out| Box::new(out) as Box<dyn Read + Send>),
@@ -55,20 +62,7 @@ impl Running {
     /// # Errors
     /// When none comes in time.
     pub fn page(&self, limit: Duration) -> Result<String> {
-        let end = Instant::now() + limit;
-        let mut said = String::new();
-        loop {
-            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
-                Ok(line) => {
-                    if let Some(url) = url_in(&line) {
-                        return Ok(url.to_owned());
-                    }
-                    said = line;
-                }
-                Err(RecvTimeoutError::Timeout) => bail!("no page after {limit:?}; it said: {said}"),
-                Err(RecvTimeoutError::Disconnected) => bail!("it ended: {said}"),
-            }
-        }
+        self.find(limit, "page", |line| url_in(line).map(str::to_owned))
     }
 
     /// Its next line that is JSON.
@@ -76,14 +70,27 @@ impl Running {
     /// # Errors
     /// When none comes in time.
     pub fn json(&self, limit: Duration) -> Result<serde_json::Value> {
+        self.find(limit, "JSON", |line| serde_json::from_str(line).ok())
+    }
+
+    /// What `look` finds in the first line in which it finds anything.
+    ///
+    /// # Errors
+    /// When no such `what` comes in time.
+    pub fn find<T>(&self, limit: Duration, what: &str, look: impl Fn(&str) -> Option<T>) -> Result<T> {
         let (end, mut said) = (Instant::now() + limit, String::new());
-        while let Ok(line) = self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
-            if let Ok(value) = serde_json::from_str(&line) {
-                return Ok(value);
+        loop {
+            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    if let Some(found) = look(&line) {
+                        return Ok(found);
+                    }
+                    said = line;
+                }
+                Err(RecvTimeoutError::Timeout) => bail!("no {what} after {limit:?}; it said: {said}"),
+                Err(RecvTimeoutError::Disconnected) => bail!("it ended: {said}"),
             }
-            said = line;
         }
-        bail!("no JSON after {limit:?}; it said: {said}")
     }
 
     /// Writes one line to its stdin.
@@ -104,7 +111,7 @@ impl Running {
     /// # Errors
     /// When the system refuses.
     pub fn terminate(&self) -> Result<()> {
-        let status = std::process::Command::new("kill").args(["-TERM", &self.id().to_string()]).status();
+        let status = Command::new("kill").args(["-TERM", &self.id().to_string()]).status();
         anyhow::ensure!(status.context("kill")?.success(), "kill -TERM failed");
         Ok(())
     }
