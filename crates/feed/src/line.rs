@@ -18,6 +18,7 @@ mod books;
 pub mod cadence;
 mod conn;
 mod delisted;
+mod derived;
 mod down;
 mod drift;
 mod emit;
@@ -313,7 +314,7 @@ impl Line {
         let (set, left) = (self.set_of(conn), self.is_set_open(conn));
         for t in 0..self.topics.list.len() {
             let topic = &self.topics.list[t];
-            if topic.conn.is_none_or(|c| self.set_of(c) != set) {
+            if topic.conn.is_none_or(|c| self.set_of(c) != set) || left && self.is_derived(t as LineTopic) {
                 continue;
             }
             if carried && topic.is_unprotected() && topic.losing.is_some() {
@@ -524,11 +525,20 @@ impl Line {
     fn on_state(&mut self, conn: ConnIx, event: &wholetape_model::Event, now: Ts, flags: RowFlags, out: &mut LineOut) {
         let topic = self.topic_of(event.instrument, self.topic_kind(event.kind));
         let frame = (conn, self.conns[conn].frame);
+        let another = self.is_of_another_book(conn, event.instrument, event.kind);
         let state = self.topics.get(topic);
         state.received += 1;
+        if another {
+            self.stats.repeats += 1;
+            state.repeats += 1;
+            return;
+        }
         state.conn = Some(conn);
         let twins = state.twins(frame, event.ts_event, &event.body);
-        let siblings = self.members > 1 && self.from_socket && !matches!(event.body, wholetape_model::Body::Trade(_));
+        let siblings = self.members > 1
+            && self.from_socket
+            && !matches!(event.body, wholetape_model::Body::Trade(_))
+            && !self.is_derived(topic);
         self.speaks(topic, now);
         if siblings && self.is_siblings(conn, topic, (event, twins), now, out) {
             self.stats.repeats += 1;
@@ -607,7 +617,7 @@ impl Line {
         for action in std::mem::take(&mut out.scratch.actions) {
             match action {
                 Action::Send(text) => out.actions.push(LineAction::Send(conn, text)),
-                Action::Fetch(_, _) if !self.is_poller(conn) => {}
+                Action::Fetch(id, _) if !self.may_ask(conn, &id) => {}
                 Action::Fetch(id, request) => {
                     self.stats.fetches += 1;
                     out.actions.push(LineAction::Fetch(conn, id, request, Priority::Poll));

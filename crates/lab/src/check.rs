@@ -105,6 +105,10 @@ impl TopicView<'_> {
             let at = (row.ts_recv.0 - crate::outside::START) as f64 / 1e9;
             let what = match &row.kept {
                 Kept::Trade(t, _) => format!("trade {}", t.id),
+                // Without an id it is named by what it says.
+                Kept::Quote(q, _) if q.update_id == 0 => {
+                    format!("quote {} of {}, {} of {}", q.bid.0, q.bid_size.0, q.ask.0, q.ask_size.0)
+                }
                 Kept::Quote(q, _) => format!("quote {}", q.update_id),
                 Kept::Book { action, first, last, .. } => format!("{action:?} {first} to {last}"),
                 Kept::Gap(g) => {
@@ -357,7 +361,8 @@ pub fn books_are_the_venues(view: &View<'_>, readings: &[(i64, i64)]) -> Result<
                     }
                     BookAction::Delta => {
                         if !held.insert((from, last)) {
-                            return Err(format!("P2: update {last} is on the tape twice"));
+                            let near = topic.story(|r| (r.seq.abs_diff(seq)) <= 12);
+                            return Err(format!("P2: update {last} is on the tape twice, for the second time at seq {seq}: {near}"));
                         }
                         if known {
                             book.apply(b, a, *scales).map_err(|e| e.to_string())?;
@@ -401,7 +406,8 @@ pub fn books_are_the_venues(view: &View<'_>, readings: &[(i64, i64)]) -> Result<
     let newest = view.market.updates.last().map_or(0, |u| u.last);
     let ends_wrong = || {
         let (bids, asks) = view.market.history.get(&newest).filter(|_| streamed && known)?;
-        (side(&book, Side::Buy) != *bids || side(&book, Side::Sell) != *asks).then_some(())
+        let is = |of, told, at| is_told(&book, of, told, view.market.hidden(newest, at));
+        (!is(Side::Buy, bids, 0) || !is(Side::Sell, asks, 1)).then_some(())
     };
     if !live || at < newest || (streamed && at != newest) {
         let state = if live { "live" } else { "not live" };
@@ -412,7 +418,15 @@ pub fn books_are_the_venues(view: &View<'_>, readings: &[(i64, i64)]) -> Result<
     }
     // In the end, what REST mended as well: no update was on its way any more.
     if variant == Variant::Dydx && ends_wrong().is_some() {
-        return Err(format!("P3: the book ends at {at}, and is not the venue's"));
+        let (bids, asks) = &view.market.history[&newest];
+        let differs = |ours: &Flat, told: &Flat| {
+            let (extra, lacking) = (ours.iter().filter(|l| !told.contains(l)), told.iter().filter(|l| !ours.contains(l)));
+            format!("held {:?}, told {:?}", extra.collect::<Vec<_>>(), lacking.collect::<Vec<_>>())
+        };
+        let (bids, asks) = (differs(&side(&book, Side::Buy), bids), differs(&side(&book, Side::Sell), asks));
+        let tail = topic.rows.len().saturating_sub(40);
+        let story = TopicView { rows: &topic.rows[tail..], ..topic.clone() }.story(|_| true);
+        return Err(format!("P3: the book ends at {at}, and is not the venue's; bids: {bids}; asks: {asks}; the last rows: {story}"));
     }
     let marks = topic.gaps().chain(topic.gone_gaps()).filter(|_| variant.is_numbered());
     let confessed: Vec<(u64, u64)> = marks.map(|g| (g.from_id, g.to_id)).collect();
@@ -529,8 +543,7 @@ pub fn quotes_are_held_or_confessed(view: &View<'_>, readings: &[(i64, i64)]) ->
                 _ => false,
             });
             return Err(format!(
-                "P1: quote {} published at {seconds:.3} s is neither held nor confessed; near it are (ms) {near:?}; {story}",
-                quote.0
+                "P1: quote {quote:?} published at {seconds:.3} s is neither held nor confessed; near it are (ms) {near:?}; {story}",
             ));
         }
         confessed += 1;

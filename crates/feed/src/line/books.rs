@@ -60,6 +60,11 @@ pub struct BookFlow {
 }
 
 impl BookFlow {
+    /// From when on updates are missing, of a book that was right before.
+    pub(super) fn lost_since(&self) -> Option<Ts> {
+        self.lost.map(|lost| lost.since)
+    }
+
     /// `resume` is what the tape knows of the book; nothing on a first start. `heard`: up to when the process before had what its connection
     /// brought.
     pub fn new(rule: BookRule, resume: Option<&TopicResume>, heard: Ts) -> Self {
@@ -323,6 +328,7 @@ impl Line {
             let mark = gap_of(&lost, GapState::Open, lost.from_id, now, why.to_owned());
             self.gap_mark(topic, &mark, conn, now, out);
         }
+        self.quotes_pause(ix, cause, now, out);
     }
 
     pub(super) fn ask_book(&mut self, ix: InstrumentIx, now: Ts, out: &mut LineOut) {
@@ -538,6 +544,7 @@ impl Line {
         self.count_verdict(GapState::Lost);
         let mark = gap_of(&lost, GapState::Lost, snapshot.max(from_id), now, PASSED_OVER.to_owned());
         self.gap_mark(topic, &mark, conn, now, out);
+        self.quotes_passed_over(ix, since, now, out);
     }
 
     /// Up to when a book is whole, were it lost `now`; `None` where there is none.

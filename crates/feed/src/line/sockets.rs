@@ -263,6 +263,7 @@ impl Line {
             let (Some(conn), true) = (state.conn, state.losing.is_some() && state.is_unprotected()) else { continue };
             let quiet = state.open_since > Ts::ZERO && now.since(state.open_since) >= OWED_FOR;
             if quiet
+                && !self.is_derived(topic)
                 && !self.shed.covers(state.kind)
                 && self.members_of(self.set_of(conn)).any(|c| self.conns[c].is_carrying())
             {
@@ -303,7 +304,8 @@ impl Line {
         let set = self.set_of(conn);
         for t in 0..self.topics.list.len() {
             let topic = &self.topics.list[t];
-            if topic.conn.is_none_or(|c| self.set_of(c) != set) || !topic.is_unprotected() || topic.losing.is_some() {
+            let elsewhere = topic.conn.is_none_or(|c| self.set_of(c) != set) || self.is_derived(t as LineTopic);
+            if elsewhere || !topic.is_unprotected() || topic.losing.is_some() {
                 continue;
             }
             let owed = topic.owed;

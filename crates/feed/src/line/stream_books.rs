@@ -21,7 +21,7 @@ use wholetape_model::{
 
 use super::Line;
 use super::books::BookFlow;
-use super::out::{ConnIx, LineAction, LineOut, LineTopic};
+use super::out::{ConnIx, LineAction, LineOut};
 
 /// A snapshot follows its subscription within this long, or it is asked for again.
 pub(super) const SNAPSHOT_WITHIN: Duration = Duration::from_secs(10);
@@ -37,6 +37,10 @@ const AGAIN_MAX: Duration = Duration::from_secs(120);
 pub(super) struct Resubscription {
     /// Whose stream feeds the book.
     pub feeder: Option<ConnIx>,
+    /// Which sockets of the set told the whole book since they opened, a bit each.
+    told: u8,
+    /// Who was asked for it anew, having told it before: what it tells next is the answer.
+    asked: Option<ConnIx>,
     /// Subscribed anew so often since it was last live.
     tries: u32,
     live_since: Ts,
@@ -66,6 +70,11 @@ impl BookFlow {
     /// Whether the snapshot comes by the stream.
     pub(super) fn is_streamed(&self) -> bool {
         !self.book().rule().chain.is_anchored()
+    }
+
+    /// Whether the book is what `conn` told of it, and right.
+    pub(super) fn is_fed_by(&self, conn: ConnIx) -> bool {
+        self.resubscription.feeder == Some(conn) && !self.book().needs_snapshot()
     }
 }
 
@@ -143,11 +152,29 @@ impl Line {
             Some(one) if one == conn => true,
             Some(one) => !open(self, one) || (syncing && action == BookAction::Snapshot),
         };
+        if action == BookAction::Snapshot {
+            let replica = self.replica_of(conn);
+            self.book_of(ix, conn).resubscription.told |= 1 << replica;
+            if takes && self.is_behind_loss(ix, conn) {
+                return false;
+            }
+        }
         if takes {
             self.book_of(ix, conn).resubscription.feeder = Some(conn);
             self.instruments[ix as usize].book_conn = conn;
         }
         takes
+    }
+
+    /// Whether what `conn` tells now was made before the book was lost, as the venue's times on that connection say: a sibling that stalled
+    /// while it was subscribed brings a snapshot from before, and behind it what is on the tape already. What it is asked for since then
+    /// comes behind a later time.
+    fn is_behind_loss(&self, ix: InstrumentIx, conn: ConnIx) -> bool {
+        let Some(flow) = self.instruments[ix as usize].book.as_ref().filter(|_| self.members > 1) else { return false };
+        let c = &self.conns[conn];
+        // At the very time of the loss (dYdX's blocks are a second apart) it may be either.
+        let is_older = |since| c.last_event < since || c.last_event == since && flow.resubscription.asked != Some(conn);
+        c.heard_at >= c.opened_at && flow.lost_since().is_some_and(is_older)
     }
 
     fn streamed_row(
@@ -237,6 +264,7 @@ impl Line {
         let feeder = flow.resubscription.feeder.unwrap_or(home);
         let open = std::iter::once(feeder).chain(self.members_of(self.set_of(home))).find(|c| self.conns[*c].is_open());
         let Some(conn) = open else { return };
+        let replica = self.replica_of(conn);
         let mut due = None;
         self.call(conn, now, out, |session, out| {
             due = session.resubscribe_book(now, ix, out);
@@ -245,10 +273,11 @@ impl Line {
         if let Some(at) = self.conns[conn].session.next_timer() {
             self.wake_at(at.max(now));
         }
-        if due.is_some() && self.conns[conn].session.quotes_are_of_the_book() {
-            self.quotes_pause(ix, now, out);
+        if due.is_some() {
+            self.quotes_pause(ix, GapCause::Resync, now, out);
         }
         let Some(flow) = &mut self.instruments[ix as usize].book else { return };
+        flow.resubscription.asked = Some(conn).filter(|_| flow.resubscription.told & 1 << replica != 0);
         flow.resubscription.tries += 1;
         let tries = flow.resubscription.tries;
         flow.ask_again_at(due.unwrap_or(now).max(now) + SNAPSHOT_WITHIN * tries);
@@ -263,29 +292,14 @@ impl Line {
         }
     }
 
-    /// Best prices that are made of the book's stream end with it; the next one ends the loss.
-    fn quotes_pause(&mut self, ix: InstrumentIx, now: Ts, out: &mut LineOut) {
-        let Some(topic) = self.topics.find(ix, Kind::Quote) else { return };
-        let state = &self.topics.list[topic as usize];
-        if state.losing.is_none() && state.open_since > Ts::ZERO {
-            self.begin_loss(topic, now, GapCause::Resync, now, out);
-        }
-    }
-
-    /// Up to when the source of a topic was heard, whose connection was heard until `heard`: best prices made of a book have no stream of
-    /// their own, and are whole as far as the book is and no further, however long the connection's other streams spoke on.
-    pub(super) fn heard_at_source(&self, topic: LineTopic, heard: Ts, now: Ts) -> Ts {
-        let state = &self.topics.list[topic as usize];
-        let session = |c: ConnIx| &self.conns[c].session;
-        let derived = state.kind == Kind::Quote && state.conn.is_some_and(|c| session(c).quotes_are_of_the_book());
-        let book = if derived { self.book_whole_until(state.instrument, now) } else { None };
-        book.map_or(heard, |whole| whole.min(heard))
-    }
-
     /// A socket goes: the books that it fed know nothing of what comes now, though a sibling carries the same stream.
     pub(super) fn feeder_closed(&mut self, conn: ConnIx, now: Ts, out: &mut LineOut) {
+        let replica = self.replica_of(conn);
         for ix in 0..self.instruments.len() {
             let Some(flow) = &mut self.instruments[ix].book else { continue };
+            let way = &mut flow.resubscription;
+            way.told &= !(1 << replica);
+            way.asked = way.asked.filter(|asked| *asked != conn);
             if flow.resubscription.feeder != Some(conn) || !flow.is_streamed() {
                 continue;
             }

@@ -142,7 +142,8 @@ impl Line {
             }
             let state = self.topics.get(topic);
             // Best prices that wait for their book come with it, whatever else is acknowledged.
-            let waits = state.losing.is_some_and(|loss| loss.cause == GapCause::Resync);
+            let waits = state.losing.is_some_and(|loss| loss.cause == GapCause::Resync) || self.is_derived(topic);
+            let state = self.topics.get(topic);
             if state.losing.is_some() && !waits && !(many && state.is_unprotected()) {
                 self.end_loss(topic, conn, now, out);
             }
