@@ -10,9 +10,9 @@
 //! A hole is on the tape as soon as it is known, for a process may go at any moment: a doubt that reaches back behind the last trade
 //! becomes one at once, up to that trade ([`Overlap::open_doubt`]). What is behind the last trade needs no mark: every start doubts that.
 //!
-//! A venue that answers with the newest rows up to a time (dYdX) is asked from the newer end: the first page must show the trade at the
-//! right edge, each further one the *oldest* trade of the one before, down to the trade at the left edge and past its moment, since an
-//! answer may cut the trades of one moment (a block's) in two.
+//! A venue that answers with the newest rows up to a time (dYdX) is asked from the newer end, a little above the hole: some page must show
+//! the trade at the right edge, each further one the *oldest* trade of the one before, down to the trade at the left edge and past its
+//! moment, since an answer may cut the trades of one moment (a block's) in two.
 
 use std::time::Duration;
 
@@ -35,8 +35,9 @@ struct TimeHole {
     /// Where the next page begins, and the trade of the last page that it must show.
     cursor: Ts,
     bridge: Option<TradeId>,
-    /// Some page has shown the trade at the left edge.
+    /// Some page has shown the trade at the left edge, and some the one at the right edge.
     seen_left: bool,
+    seen_right: bool,
     rows: u64,
 }
 
@@ -105,6 +106,7 @@ impl Overlap {
                 right: None,
                 bridge: None,
                 seen_left: false,
+                seen_right: false,
                 rows: 0,
             });
         }
@@ -156,7 +158,8 @@ impl Overlap {
         let mark = Hole::new(gap, (0, 0), cause, told, told.1 + Duration::from_millis(200));
         let open = mark.mark(GapState::Open, HealSource::None, 0, "ids do not tell how many".into());
         let cursor = self.first_cursor(from, to);
-        self.holes.push(TimeHole { mark, from, to, left, right, cursor, bridge: None, seen_left: false, rows: 0 });
+        let (bridge, seen_left, seen_right) = (None, false, false);
+        self.holes.push(TimeHole { mark, from, to, left, right, cursor, bridge, seen_left, seen_right, rows: 0 });
         open
     }
 
@@ -280,17 +283,19 @@ impl Overlap {
     }
 
     fn after_page_down(&mut self, at: usize, page: &Page, first: (TradeId, Ts), now: Ts) -> Vec<GapMark> {
-        self.holes[at].seen_left |= page.met_left;
-        let h = &self.holes[at];
-        let began = h.bridge.is_some();
-        if began && !page.met_bridge {
+        let h = &mut self.holes[at];
+        h.seen_left |= page.met_left;
+        h.seen_right |= page.met_right;
+        if h.bridge.is_some() && !page.met_bridge {
             return self.lose(at, "two pages do not overlap".to_owned());
         }
-        if !began && h.right.is_some() && !page.met_right {
+        let all = page.rows < self.by.page_max;
+        // More than a page may have been traded between the right edge and the moment from which was asked: it is further down.
+        let above = !all && first.1 >= h.to;
+        if h.right.is_some() && !h.seen_right && !above {
             return self.fail(page.gap, "the venue's history does not reach the right edge yet", now);
         }
         // All of the left edge's own moment is shown only where something older is, or nothing is left out.
-        let all = page.rows < self.by.page_max;
         if (h.left.is_none() || h.seen_left) && (all || first.1 < h.from) {
             return self.whole(at);
         }
@@ -301,7 +306,8 @@ impl Overlap {
             };
             return self.lose(at, why);
         }
-        self.go_on(at, first, first.1 < h.cursor, page.rows, now)
+        let moved = first.1 < h.cursor;
+        self.go_on(at, first, moved, page.rows, now)
     }
 
     /// The next page begins at the last trade of this one.

@@ -201,6 +201,50 @@ fn a_stream_that_was_cut_before_its_first_trade_may_have_missed_one() {
     assert_eq!(b.of(TRADES), ["gap open disconnected 0-0", "trade 90"]);
 }
 
+/// Right behind a hole more was traded than a page holds: asked from a little above it, the pages go down through that to the right edge,
+/// and over the hole. A venue that does not show the right edge's trade yet is asked again.
+#[test]
+fn pages_go_down_through_what_was_traded_right_behind_a_hole() {
+    const PAGE: usize = 4;
+    let by = ByTime { page_max: PAGE as u64, reach: None, overlap: Duration::from_secs(5), downwards: true };
+    // Every 300 ms one trade, of which the third to the sixth never came.
+    let made = |id: u64| at(1_000 + id * 300);
+    let mut overlap = Overlap::new(by, Duration::ZERO, &[], Ts::ZERO, &[]);
+    for id in [1, 2] {
+        assert_eq!(overlap.on_live(id.into(), made(id), made(id), 0), Live::Row);
+    }
+    overlap.doubt(GapCause::Disconnected, Ts::MAX, true);
+    assert!(matches!(overlap.on_live(7.into(), made(7), made(7), 99), Live::AfterGap(_)));
+    for id in 8..40 {
+        assert_eq!(overlap.on_live(id.into(), made(id), made(id), 0), Live::Row);
+    }
+    let mut now = made(40);
+    let mut page = |overlap: &mut Overlap, lacks: u64| {
+        now = now + Duration::from_secs(20);
+        let (gap, upto) = overlap.poll(false, now).unwrap();
+        overlap.begin(gap);
+        let shown: Vec<u64> = (1..40).filter(|id| *id != lacks && made(*id) <= upto).collect();
+        let shown = &shown[shown.len().saturating_sub(PAGE)..];
+        let new: Vec<u64> = shown.iter().copied().filter(|id| overlap.on_late((*id).into(), made(*id), now)).collect();
+        (new, overlap.after_page(now))
+    };
+    let mut gained = Vec::new();
+    let mut pages = 0;
+    let verdicts = loop {
+        // The fifth page would be the first to show the right edge.
+        let (new, verdicts) = page(&mut overlap, if pages < 8 { 7 } else { 0 });
+        gained.extend(new);
+        pages += 1;
+        if !verdicts.is_empty() {
+            break verdicts;
+        }
+        assert!(pages < 30, "no verdict");
+    };
+    assert_eq!((verdicts[0].state, &gained[..]), (GapState::Healed, &[5, 6, 3, 4][..]), "{pages} pages: {verdicts:?}");
+    assert!(pages > 8, "{pages}: not before the right edge was shown");
+    assert_eq!(overlap.open_gaps(), 0);
+}
+
 /// The second trade source of a venue whose ids do not count: its repeats are known by name, also after a restart, and its holes are
 /// told by time.
 #[test]
