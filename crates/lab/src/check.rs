@@ -446,7 +446,9 @@ pub fn books_are_the_venues(view: &View<'_>, readings: &[(i64, i64)]) -> Result<
         updates.partition_point(|u| u.first <= first)
     };
     let anew = !view.market.resets.is_empty();
-    let stretches = Stretches::those(topic, readings, |g| !variant.is_numbered() || anew && g.to_id <= g.from_id);
+    // And a mark from the beginning of time is of a book of which a full disk left nothing: its ids are those since they began anew.
+    let by_time = |g: &Gap<String>| anew && (g.to_id <= g.from_id || g.from_ts == Ts::ZERO);
+    let stretches = Stretches::those(topic, readings, |g| !variant.is_numbered() || by_time(g));
     let mut lost = 0;
     for update in &updates[before..] {
         let is_held = held.contains(&(update.first, update.last)) || (update.whole && snapshots.contains(&update.last));

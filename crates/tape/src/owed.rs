@@ -12,13 +12,17 @@
 //! segment's own index, which lies behind the list's place — and owes the marks again, except those that are there. They
 //! are found behind the topic's head at the removal, which the list names, by what they say.
 //! Where steps 1 and 2 fail the segment goes all the same, and its marks are in memory alone.
+//!
+//! A mark that goes with its segment told of a loss or of a hole: the mark of its going tells of the same stretch, for whoever starts
+//! after that knows of nothing else.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
-use wholetape_model::{Body, GapCause, GapState};
+use wholetape_model::{Body, GapCause, GapState, Ts};
 
 use crate::disk::Access;
 use crate::format::{sealed, u32_at, u64_at};
@@ -85,6 +89,9 @@ impl Inner {
     pub fn give_up(&self, lane: &LaneShared, segment: &Segment, directory: &Directory) -> io::Result<()> {
         let topics = crate::read(&lane.topics).clone();
         let mut items = items_of(directory);
+        if reach_around_gaps(&mut items, segment, directory).is_err() {
+            self.counts.read_errors.fetch_add(1, Ordering::Relaxed);
+        }
         note_heads(&mut items, &topics);
         let lost = path_of(&segment.path);
         self.config.disk.rename(&segment.path, &lost)?;
@@ -179,7 +186,11 @@ impl Inner {
         let segment = Segment::found(&self.config.disk, number, path.to_owned())?;
         // Neither a list nor an index, nor a header to scan by: what it held is `missed(retention)` to readers all the same.
         let directory = segment.directory(Vec::new)?;
-        Ok((items_of(&directory), false))
+        let mut items = items_of(&directory);
+        if reach_around_gaps(&mut items, &segment, &directory).is_err() {
+            self.counts.read_errors.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok((items, false))
     }
 
     /// Whether the topic has the mark already.
@@ -226,6 +237,26 @@ fn items_of(directory: &Directory) -> Vec<Item> {
         head: e.end,
     };
     directory.entries.iter().map(item).collect()
+}
+
+/// What is owed reaches around what the segment's own marks tell of: losses, and holes without a verdict in it. (One behind it may say that
+/// they were healed: of a segment that is gone too much is confessed rather than too little.) A file that cannot be read tells of its
+/// rows alone.
+fn reach_around_gaps(items: &mut [Item], segment: &Segment, directory: &Directory) -> io::Result<()> {
+    let mut told: BTreeMap<(u32, u64), (Ts, Ts)> = BTreeMap::new();
+    let read = segment.each_gap(directory, |no, gap| {
+        if matches!(gap.state, GapState::Open | GapState::Lost) {
+            told.insert((no, gap.gap), (gap.from_ts, gap.to_ts));
+        } else {
+            told.remove(&(no, gap.gap));
+        }
+    });
+    for ((no, _), (from, to)) in told {
+        if let Some(item) = items.iter_mut().find(|i| i.no == no) {
+            (item.from_ts, item.to_ts) = (item.from_ts.min(from.0), item.to_ts.max(to.0));
+        }
+    }
+    read
 }
 
 fn note_heads(items: &mut [Item], topics: &[Option<Arc<TopicShared>>]) {

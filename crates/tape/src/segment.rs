@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use wholetape_model::{Body, Gap, Record};
+
 use crate::disk::{Access, Disk, DiskFile};
 use crate::format::{self, Entry, Header, TRAILER, TableRow, Trailer};
 use crate::index::TopicIndex;
@@ -208,6 +210,24 @@ impl Segment {
             None => (0, before()),
         };
         scan::scan(&bytes, from, table)
+    }
+
+    /// Calls `f` with each gap mark in it and its topic's number. Reads the whole file.
+    pub fn each_gap(&self, directory: &Directory, mut f: impl FnMut(u32, &Gap<&str>)) -> io::Result<()> {
+        let file = self.file()?;
+        let mut bytes = vec![0; usize::try_from(file.len()?).map_err(io::Error::other)?];
+        file.read_exact_at(&mut bytes, 0)?;
+        for entry in &directory.entries {
+            let Some(index) = self.topic_index(directory, entry.no)? else { continue };
+            let at = (0..index.len()).filter_map(|i| usize::try_from(index.offset(i)?).ok());
+            let records = at.filter_map(|at| Record::parse(bytes.get(at..)?, true).ok());
+            for record in records.filter(Record::is_mark) {
+                if let Ok(Body::Gap(gap)) = record.view() {
+                    f(entry.no, &gap);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The offsets of one topic.
