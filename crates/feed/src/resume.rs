@@ -192,6 +192,13 @@ fn take(record: &Record<'_>, body: View<'_>, state: &mut TopicResume, open: &mut
             let event = record.ts_event();
             state.oldest = if state.oldest == Ts::ZERO { event } else { state.oldest.min(event) };
         }
+        Body::Quote(quote) => {
+            // Without a time of the venue's it has the one at which it came.
+            let ts = if record.flags().has(RowFlags::TS_LOCAL) { Ts::ZERO } else { record.ts_event() };
+            let scales = record.row().map(|row| row.scales);
+            let named = quote.update_id != 0 || ts > Ts::ZERO;
+            state.last_quote = scales.ok().filter(|_| named).map(|scales| (ts, scales, quote));
+        }
         // A bar of the archive: the stream was not there.
         _ if record.flags().has(RowFlags::LATE_ARCHIVE) => return,
         // What came last by the stream says where the book stands, for a venue's ids may begin anew.

@@ -362,7 +362,9 @@ pub fn books_are_the_venues(view: &View<'_>, readings: &[(i64, i64)]) -> Result<
                     BookAction::Delta => {
                         if !held.insert((from, last)) {
                             let near = topic.story(|r| (r.seq.abs_diff(seq)) <= 12);
-                            return Err(format!("P2: update {last} is on the tape twice, for the second time at seq {seq}: {near}"));
+                            return Err(format!(
+                                "P2: update {last} is on the tape twice, for the second time at seq {seq}: {near}"
+                            ));
                         }
                         if known {
                             book.apply(b, a, *scales).map_err(|e| e.to_string())?;
@@ -420,13 +422,16 @@ pub fn books_are_the_venues(view: &View<'_>, readings: &[(i64, i64)]) -> Result<
     if variant == Variant::Dydx && ends_wrong().is_some() {
         let (bids, asks) = &view.market.history[&newest];
         let differs = |ours: &Flat, told: &Flat| {
-            let (extra, lacking) = (ours.iter().filter(|l| !told.contains(l)), told.iter().filter(|l| !ours.contains(l)));
+            let (extra, lacking) =
+                (ours.iter().filter(|l| !told.contains(l)), told.iter().filter(|l| !ours.contains(l)));
             format!("held {:?}, told {:?}", extra.collect::<Vec<_>>(), lacking.collect::<Vec<_>>())
         };
         let (bids, asks) = (differs(&side(&book, Side::Buy), bids), differs(&side(&book, Side::Sell), asks));
         let tail = topic.rows.len().saturating_sub(40);
         let story = TopicView { rows: &topic.rows[tail..], ..topic.clone() }.story(|_| true);
-        return Err(format!("P3: the book ends at {at}, and is not the venue's; bids: {bids}; asks: {asks}; the last rows: {story}"));
+        return Err(format!(
+            "P3: the book ends at {at}, and is not the venue's; bids: {bids}; asks: {asks}; the last rows: {story}"
+        ));
     }
     let marks = topic.gaps().chain(topic.gone_gaps()).filter(|_| variant.is_numbered());
     let confessed: Vec<(u64, u64)> = marks.map(|g| (g.from_id, g.to_id)).collect();
@@ -503,7 +508,7 @@ pub fn quotes_are_held_or_confessed(view: &View<'_>, readings: &[(i64, i64)]) ->
         _ => None,
     };
     let gone: BTreeSet<_> = topic.gone.iter().filter_map(|(r, _)| exact(r)).collect();
-    let mut held = BTreeSet::new();
+    let (mut held, mut early) = (BTreeSet::new(), BTreeSet::new());
     let (mut last, mut passed) = (None, false);
     for row in topic.rows {
         passed |= matches!(row.kept, Kept::Gap(_));
@@ -512,7 +517,11 @@ pub fn quotes_are_held_or_confessed(view: &View<'_>, readings: &[(i64, i64)]) ->
         // passed meanwhile.
         let again = view.market.variant == Variant::Dydx && std::mem::take(&mut passed) && last == Some(quote);
         last = Some(quote);
-        if !held.insert(quote) && !again {
+        // REST may tell what the stream still has on its way.
+        if row.frame == 0 {
+            early.insert(quote);
+        }
+        if !held.insert(quote) && !again && !early.remove(&quote) {
             let at = row.ts_recv;
             let near = topic.story(|row| match &row.kept {
                 Kept::Gap(g) => (g.to_ts.0 - at.0).abs() < 20 * SECOND,
@@ -524,12 +533,16 @@ pub fn quotes_are_held_or_confessed(view: &View<'_>, readings: &[(i64, i64)]) ->
     let all = &view.market.quotes;
     let Some(first) = all.iter().position(|(_, q)| held.contains(q) || gone.contains(q)) else { return Ok(0) };
     let lost = Stretches::of(topic, readings);
+    let mended = mended_ahead(&view.books);
     let mut confessed = 0;
     for (ms, quote) in &all[first..] {
         if held.remove(quote) || gone.contains(quote) {
             continue;
         }
         let at = Ts::from_millis(*ms);
+        if mended.iter().any(|(from, to)| (from.0..=to.0).contains(&reading(readings, at.0).0)) {
+            continue;
+        }
         if !lost.cover(at) {
             let near: Vec<_> = lost
                 .list
@@ -550,10 +563,30 @@ pub fn quotes_are_held_or_confessed(view: &View<'_>, readings: &[(i64, i64)]) ->
         }
         confessed += 1;
     }
-    match held.first() {
-        Some(quote) => Err(format!("P2: quote {} was invented", quote.0)),
+    // Of a book that REST put seconds ahead of its stream, best prices are of both until the stream is there.
+    let of_both = |quote: &_| {
+        let told = topic.rows.iter().find(|row| exact(row).as_ref() == Some(quote)).map_or(0, |row| row.ts_recv.0);
+        mended.iter().any(|(from, to)| to.0 - from.0 > SECOND && (to.0..to.0 + 10 * SECOND).contains(&told))
+    };
+    match held.iter().find(|quote| !of_both(quote)) {
+        Some(quote) => Err(format!("P2: quote {quote:?} was invented")),
         None => Ok(confessed),
     }
+}
+
+/// Where REST mended a book (dYdX's) whose stream was behind: from the stream's last row to the mend. What the stream still has on its way
+/// is told into a book that is ahead of it, and its best prices are of both.
+fn mended_ahead(books: &TopicView<'_>) -> Vec<(Ts, Ts)> {
+    let mut streamed = Ts::ZERO;
+    let mut ahead = Vec::new();
+    for row in books.rows {
+        match &row.kept {
+            Kept::Book { action: BookAction::Snapshot, .. } if row.frame == 0 => ahead.push((streamed, row.ts_recv)),
+            Kept::Book { .. } if row.frame > 0 => streamed = row.ts_recv,
+            _ => {}
+        }
+    }
+    ahead
 }
 
 /// Stretches of time that a topic confesses.

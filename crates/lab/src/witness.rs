@@ -18,6 +18,8 @@ pub struct Row {
     pub prev: u64,
     pub ts_recv: Ts,
     pub ts_event: Ts,
+    /// Of its connection; 0: an answer of REST, or a mark.
+    pub frame: u32,
     pub flags: RowFlags,
     pub hash: u64,
     pub kept: Kept,
@@ -81,6 +83,7 @@ impl Row {
             prev: record.prev(),
             ts_recv: record.ts_recv(),
             ts_event: record.ts_event(),
+            frame: record.frame(),
             flags: record.flags(),
             hash: Hash::of(record.bytes()),
             kept,

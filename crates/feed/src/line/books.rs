@@ -54,6 +54,8 @@ pub struct BookFlow {
     pub(super) held: Held,
     /// The newest update id on the tape, for sockets that are behind.
     pub(super) appended: u64,
+    /// Of the last update that is a row of its own; a snapshot that begins anew before it takes it back.
+    pub(super) told: u64,
     /// Updates in a row that were older than that while the book waited for a snapshot.
     pub(super) older: u32,
     pub(super) resubscription: Resubscription,
@@ -95,6 +97,7 @@ impl BookFlow {
             last_step: Ts::ZERO,
             held: Held::default(),
             appended: 0,
+            told: 0,
             older: 0,
             resubscription: Resubscription::default(),
         }
@@ -238,7 +241,7 @@ impl Line {
         match step {
             Step::Applied => {
                 flow.last_applied = now;
-                flow.appended = update.last_id;
+                (flow.appended, flow.told) = (update.last_id, update.last_id);
                 flow.quiet.moved(now);
                 let top = (flow.book.best_bid(), flow.book.best_ask());
                 let moved = std::mem::replace(&mut flow.top, top) != top;
@@ -496,6 +499,7 @@ impl Line {
         flow.quiet.moved(now);
         let at = flow.book.last_update_id().unwrap_or(snapshot);
         flow.appended = at;
+        flow.told = flow.told.min(at);
         let streamed = flow.is_streamed();
         let lost = flow.lost.take();
         if let Some(mut lost) = lost {

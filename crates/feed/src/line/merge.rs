@@ -110,6 +110,11 @@ impl Merge {
         self.window.pop_back();
     }
 
+    /// An event that the process before had, at `at`: each socket may begin with it.
+    pub fn resume(&mut self, print: u64, at: Ts) {
+        self.window.push_back(Entry { print, at, passed: 0 });
+    }
+
     /// What no socket asked for so long is no socket's to bring.
     fn forget(&mut self, now: Ts) {
         while self.window.front().is_some_and(|e| now.since(e.at) > AGE_MAX) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use wholetape_model::{GapCause, InstrumentId, InstrumentIx, Kind, Ts};
+use wholetape_model::{GapCause, InstrumentId, InstrumentIx, Kind, Quote, Scales, Ts};
 use wholetape_quality::{CheckConfig, Checks};
 use wholetape_venue::{Channel, ConnectionPlan, PlanError, Session, TradeHistory};
 
@@ -104,6 +104,8 @@ pub struct TopicResume {
     pub lost_since: Option<Ts>,
     /// Of the book: the venue's last update id on the tape.
     pub last_update_id: u64,
+    /// Of best prices: the last, with its venue time (zero: none of its own) and scales. A subscription may begin with it.
+    pub last_quote: Option<(Ts, Scales, Quote)>,
     /// Of `quality.<line>`: channel and text of what the line wrote down for itself.
     pub notes: Vec<(String, String)>,
     /// Of trades: the oldest venue time read; zero: none.
@@ -259,6 +261,9 @@ impl Line {
             let state = self.topics.get(at);
             state.last_recv = resume.last_recv;
             state.last_event = resume.last_event;
+            if let Some(last) = resume.last_quote {
+                state.resume_quote(last);
+            }
             if kind == Kind::Trade && self.instruments[ix as usize].trades.is_asked() {
                 // It goes on from the last trade held, or from before it, where a socket was left that had older ones on its way.
                 if let Some(since) = self.was_behind(ix, kind) {

@@ -441,15 +441,24 @@ fn names_itself(event: &Event) -> bool {
 
 /// What an event says, in 64 bits: equal for equal events, whoever brought them.
 fn print(event: &Event, twins: u32, out: &LineOut) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (event.ts_event, event.scales, twins).hash(&mut hasher);
     match &event.body {
         // Their texts stand in the arena, where each frame puts its own.
         body @ (Body::Instrument(_) | Body::Status(_) | Body::Raw(_)) => {
-            format!("{:?}", out.scratch.arena.view(body)).hash(&mut hasher);
+            hash(event, twins, format!("{:?}", out.scratch.arena.view(body)))
         }
-        body => body.hash(&mut hasher),
+        _ => print_of(event, twins),
     }
+}
+
+/// As `print`, of an event without texts.
+pub(super) fn print_of(event: &Event, twins: u32) -> u64 {
+    hash(event, twins, event.body)
+}
+
+fn hash(event: &Event, twins: u32, body: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (event.ts_event, event.scales, twins).hash(&mut hasher);
+    body.hash(&mut hasher);
     hasher.finish()
 }
 

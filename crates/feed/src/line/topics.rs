@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use wholetape_model::{Event, GapCause, InstrumentIx, Kind, Pending, Scales, Topic, Ts};
+use wholetape_model::{Event, GapCause, InstrumentIx, Kind, Pending, Quote, Scales, Topic, Ts};
 
 use super::cadence::Cadence;
 use super::merge::Merge;
@@ -233,6 +233,15 @@ impl TopicState {
         false
     }
 
+    /// The process before appended this last, whichever socket brings it again.
+    pub(super) fn resume_quote(&mut self, (ts_event, scales, quote): (Ts, Scales, Quote)) {
+        let body = Pending::Quote(quote);
+        (self.last_body, self.last_scales) = (Some((ts_event, body)), scales);
+        if let Some(event) = self.last_named() {
+            self.merge.resume(super::sockets::print_of(&event, 0), self.last_recv);
+        }
+    }
+
     /// The last event that names itself, by an id of its own or the venue's time.
     pub(super) fn last_named(&self) -> Option<Event> {
         let (ts_event, body) = self.last_body?;
@@ -328,7 +337,7 @@ impl Topics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wholetape_model::{InstrumentId, Price, Quote, Size};
+    use wholetape_model::{InstrumentId, Price, Size};
 
     fn state(kind: Kind) -> TopicState {
         TopicState::new(Topic::new(kind, &InstrumentId::new("BTCUSDT", "BINANCE")), 0, kind)
