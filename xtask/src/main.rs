@@ -222,7 +222,11 @@ fn test(steps: &mut Steps) {
         proven(run(&mut cargo))
     });
     for (class, seeds) in [("binance", 200), ("okx", 100), ("bybit", 100), ("kraken", 100), ("dydx", 100)] {
-        steps.step(&format!("simulation, {class}"), || proven(sim::run_seeds(&sim::Seeds::some(seeds, class))));
+        steps.step(&format!("simulation, {class}"), || {
+            sim::run_seeds(&sim::Seeds::some(seeds, class))?;
+            sim::run_seeds(&sim::Seeds { sockets: 2, ..sim::Seeds::some(60, class) })?;
+            proven(sim::run_failed(class))
+        });
     }
     page::step(steps, "none", None);
     clients::step(steps);

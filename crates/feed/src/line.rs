@@ -684,6 +684,8 @@ fn failure_text(failure: &FetchFailure) -> String {
 pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(3_600);
 
 #[cfg(test)]
+mod derived_tests;
+#[cfg(test)]
 mod late_tests;
 #[cfg(test)]
 mod overlap_tests;

@@ -546,7 +546,18 @@ mod tests {
         }
         lane.commit().unwrap();
         let resume = read(&tape, std::slice::from_ref(&topic), Duration::from_secs(60)).unwrap();
-        assert_eq!(resume.topics[topic.as_str()].last_recv, Ts(1_100));
+        let state = &resume.topics[topic.as_str()];
+        assert_eq!((state.last_recv, state.last_quote), (Ts(1_100), None), "and nothing names them");
+
+        // With an id, or a time of the venue's, they are known again.
+        for (id, flags, time) in [(9, RowFlags::TS_LOCAL, Ts::ZERO), (0, RowFlags::default(), Ts(130_000))] {
+            let quote = Quote { bid: Price(1), bid_size: Size(1), ask: Price(2), ask_size: Size(1), update_id: id };
+            let (ts, body, scales) = (Ts(130_000), Body::Quote(quote), Scales::default());
+            lane.append(no, &Row { ts_event: ts, ts_recv: ts, conn: 1, frame: 9, flags, scales, body }).unwrap();
+            lane.commit().unwrap();
+            let resume = read(&tape, std::slice::from_ref(&topic), Duration::from_secs(60)).unwrap();
+            assert_eq!(resume.topics[topic.as_str()].last_quote, Some((time, scales, quote)));
+        }
     }
 
     #[test]

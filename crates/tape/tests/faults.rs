@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use common::*;
-use wholetape_model::{GapCause, Ts};
+use wholetape_model::{Body, GapCause, Ts};
 use wholetape_tape::{
     Disk, DiskFile, DueSegment, From, Fsync, Lane, LowSpace, MissedWhy, POWER_SPAN, ReaderOptions, Retention,
     SpaceState, Tape, TapeConfig, TapeError, TopicNo,
@@ -124,6 +124,8 @@ fn when_space_runs_out_the_oldest_segment_goes_with_a_mark() {
     let tape = Tape::open(dir.path(), on(&disk)).unwrap();
     let mut lane = tape.lane("w").unwrap();
     let no = lane.topic(&btc()).unwrap();
+    // A hole from long before the first row: it has no verdict yet, and goes with its segment.
+    lane.append(no, &gap(900)).unwrap();
     let mut id = 0;
     while lane.segment() < 5 {
         id += 1;
@@ -159,7 +161,20 @@ fn when_space_runs_out_the_oldest_segment_goes_with_a_mark() {
     let marks: Vec<_> = got.iter().filter(|s| matches!(s, Seen::Lost { cause: GapCause::Disk, .. })).collect();
     assert_eq!(marks.len() as u64, stats.segments_lost, "one mark for each segment that went");
     let held = got.iter().filter(|s| matches!(s, Seen::Row { .. })).count() as u64;
-    assert_eq!(held, id - (oldest - 1), "all else is there");
+    assert_eq!(held, id + 1 - (oldest - 1), "all else is there");
+    let mut first = None;
+    let mut reader = tape.reader(&btc(), From::Earliest, ReaderOptions::default()).unwrap();
+    let mut batch = Vec::new();
+    while reader.poll_next(&mut batch, 1_024) > 0 {
+        for delivery in batch.drain(..) {
+            if let Some(Ok(Body::Gap(gap))) = delivery.record().map(|record| record.view())
+                && gap.cause == GapCause::Disk
+            {
+                first.get_or_insert(gap.from_ts);
+            }
+        }
+    }
+    assert_eq!(first, Some(Ts(1)), "whoever starts after that knows of the hole by this mark alone");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Healing where ids do not follow each other, and where nothing can be asked, through the whole line: what stands on the tape.
 
+use wholetape_model::{GapCause, GapState};
 use wholetape_venue::{ByTime, TradeHistory};
 
-use super::overlap::Named;
+use super::overlap::{Named, Overlap};
 use super::tests::{Bench, Script, T0, TRADES, at, bench_of};
 use super::*;
 
@@ -240,7 +241,8 @@ fn pages_go_down_through_what_was_traded_right_behind_a_hole() {
         }
         assert!(pages < 30, "no verdict");
     };
-    assert_eq!((verdicts[0].state, &gained[..]), (GapState::Healed, &[5, 6, 3, 4][..]), "{pages} pages: {verdicts:?}");
+    gained.sort_unstable();
+    assert_eq!((verdicts[0].state, &gained[..]), (GapState::Healed, &[3, 4, 5, 6][..]), "{pages} pages: {verdicts:?}");
     assert!(pages > 8, "{pages}: not before the right edge was shown");
     assert_eq!(overlap.open_gaps(), 0);
 }

@@ -260,8 +260,11 @@ impl Line {
         }
         for topic in 0..self.topics.list.len() as LineTopic {
             let state = &self.topics.list[topic as usize];
-            let (Some(conn), true) = (state.conn, state.losing.is_some() && state.is_unprotected()) else { continue };
-            let quiet = state.open_since > Ts::ZERO && now.since(state.open_since) >= OWED_FOR;
+            let (Some(conn), Some(loss)) = (state.conn, state.losing.filter(|_| state.is_unprotected())) else {
+                continue;
+            };
+            // Where a sibling carries on, the stream is subscribed since long before it was doubted.
+            let quiet = state.open_since > Ts::ZERO && now.since(state.open_since.max(loss.since)) >= OWED_FOR;
             if quiet
                 && !self.is_derived(topic)
                 && !self.shed.covers(state.kind)

@@ -527,6 +527,41 @@ fn heal(p: &mut Pair, now: Ts, page: &str) {
     p.take();
 }
 
+/// A subscription may begin with the best prices that the process before appended last: they are no second row, whichever socket brings
+/// them, and however late.
+#[test]
+fn best_prices_from_before_a_restart_are_no_second_row() {
+    let quote = wholetape_model::Quote {
+        bid: wholetape_model::Price(1),
+        bid_size: wholetape_model::Size(1),
+        ask: wholetape_model::Price(2),
+        ask_size: wholetape_model::Size(1),
+        update_id: 7,
+    };
+    let last_quote = Some((Ts::ZERO, wholetape_model::Scales::default(), quote));
+    let state = TopicResume { last_quote, last_recv: T0, last_event: T0, ..TopicResume::default() };
+    let resume = || {
+        let mut resume = Resume::default();
+        resume.topics.insert(QUOTES.into(), state.clone());
+        resume
+    };
+    let mut one = super::tests::bench(true, resume()).open(at(2_000));
+    one.frame(at(2_001), "Q 7");
+    one.frame(at(2_002), "Q 8");
+    assert_eq!(one.of(QUOTES), ["gap lost down 0-0", "quote 8"]);
+
+    let mut p = pair_of(resume());
+    p.open(0, at(2_000));
+    p.frame(0, at(2_001), "Q 7");
+    p.open(1, at(2_002));
+    p.frame(0, at(2_003), "Q 8");
+    for (ms, frame) in [(2_004, "Q 7"), (2_005, "Q 8"), (2_006, "Q 9")] {
+        p.frame(1, at(ms), frame);
+    }
+    let quotes: Vec<_> = p.of(QUOTES).into_iter().filter(|row| row.starts_with("quote")).collect();
+    assert_eq!(quotes, ["quote 8", "quote 9"]);
+}
+
 /// The process is killed between the end of the stalled socket and the next trade: what that socket had on its way is older than the
 /// newest trade on the tape, so the tape alone can tell the next process of it.
 #[test]

@@ -14,7 +14,7 @@ use super::*;
 const OTHER: &str = "book.ETHUSDT.BINANCE";
 
 /// `q <ix>` best prices · `s <ix> <id> <price> <size>` snapshot · `d <ix> <prev> <id> <price> <size> [crc]` bid delta · `ack` · anything else is garbage.
-struct Streamed {
+pub(super) struct Streamed {
     rule: BookRule,
     limits: SubscribeLimits,
     subscriptions: Subscriptions,
@@ -28,7 +28,7 @@ struct Streamed {
 }
 
 impl Streamed {
-    fn new(rule: impl Into<BookRule>, operations: Option<Rate>) -> Self {
+    pub(super) fn new(rule: impl Into<BookRule>, operations: Option<Rate>) -> Self {
         let limits =
             SubscribeLimits { args_max: 10, bytes_max: 1_000, spacing: Duration::from_millis(100), operations };
         Self {
@@ -40,6 +40,11 @@ impl Streamed {
             mended: None,
             stats: SessionStats::default(),
         }
+    }
+
+    /// Best prices are of the book, and neither has a time.
+    pub(super) fn derived() -> Self {
+        Self { derived: true, timeless: true, ..Self::new(Chain::Linked, None) }
     }
 
     fn due(&mut self, now: Ts, out: &mut Out) {
@@ -167,7 +172,7 @@ impl Session for Streamed {
     }
 }
 
-fn plan_of(sockets: usize, rule: BookRule, operations: Option<Rate>) -> LinePlan {
+pub(super) fn plan_of(sockets: usize, rule: BookRule, operations: Option<Rate>) -> LinePlan {
     let conn = || ConnPlan {
         session: Box::new(Streamed::new(rule, operations)),
         expects: vec![(0, Kind::Book), (1, Kind::Book)],
@@ -477,11 +482,11 @@ fn best_prices_made_of_a_book_are_confessed_while_it_is_asked_for_anew() {
         let mut b = quoted(derived, 2);
         b.frame(at(ms), "d 0 11 12 101 2");
         drive(&mut b, ms, ms + 200);
-        let begun = if derived { &["quote 0", "gap open resync 0-0"][..] } else { &["quote 0"] };
+        let begun = if derived { &["quote 0", "gap open sequence 0-0"][..] } else { &["quote 0"] };
         assert_eq!(b.of(super::tests::QUOTES), begun);
         b.frame(at(ms + 400), "s 0 20 100 1");
         b.frame(at(ms + 400), "q 0");
-        let ended = if derived { &["gap lost resync 0-0", "quote 0"][..] } else { &["quote 0"] };
+        let ended = if derived { &["gap lost sequence 0-0", "quote 0"][..] } else { &["quote 0"] };
         assert_eq!(b.of(super::tests::QUOTES)[begun.len()..], *ended);
         let from: Vec<Ts> = b.gap_starts.iter().filter(|g| g.0.starts_with("quote")).map(|g| g.1).collect();
         assert!(from.iter().all(|from| *from <= at(2)), "from its own last row on: {from:?}");
@@ -534,10 +539,10 @@ fn what_speaks_is_confessed_before_all_others_are_acknowledged() {
     b.frame(at(500), "d 0 11 12 101 2");
     drive(&mut b, 500, 700);
     b.frame(at(750), "ack");
-    assert_eq!(b.of(super::tests::QUOTES), ["quote 0", "gap open resync 0-0"]);
+    assert_eq!(b.of(super::tests::QUOTES), ["quote 0", "gap open sequence 0-0"]);
     b.frame(at(900), "s 0 20 100 1");
     b.frame(at(900), "q 0");
-    assert_eq!(b.of(super::tests::QUOTES)[2..], ["gap lost resync 0-0", "quote 0"]);
+    assert_eq!(b.of(super::tests::QUOTES)[2..], ["gap lost sequence 0-0", "quote 0"]);
 
     let mut b = quoted(false, 4);
     b.frame(at(500), "garbage");
