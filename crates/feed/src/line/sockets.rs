@@ -264,7 +264,9 @@ impl Line {
                 continue;
             };
             // Where a sibling carries on, the stream is subscribed since long before it was doubted.
-            let quiet = state.open_since > Ts::ZERO && now.since(state.open_since.max(loss.since)) >= OWED_FOR;
+            // (A beginning that lies ahead is of another clock.)
+            let doubted = if loss.since <= now { loss.since } else { Ts::ZERO };
+            let quiet = state.open_since > Ts::ZERO && now.since(state.open_since.max(doubted)) >= OWED_FOR;
             if quiet
                 && !self.is_derived(topic)
                 && !self.shed.covers(state.kind)
