@@ -26,11 +26,12 @@ impl Seeds {
 }
 
 /// Seeds that failed once, with the sockets that they failed with: what they found is mended.
-const FAILED_ONCE: [(&str, u64, usize); 12] = [
+const FAILED_ONCE: [(&str, u64, usize); 14] = [
     ("binance", 460, 3),
     ("bybit", 478, 1),
     ("bybit", 490, 2),
     ("bybit", 511, 2),
+    ("bybit", 519, 3),
     ("dydx", 94, 2),
     ("dydx", 129, 1),
     ("dydx", 135, 1),
@@ -39,6 +40,7 @@ const FAILED_ONCE: [(&str, u64, usize); 12] = [
     ("dydx", 302, 3),
     ("dydx", 356, 3),
     ("kraken", 533, 2),
+    ("kraken", 546, 3),
 ];
 
 /// Runs those of a class again.

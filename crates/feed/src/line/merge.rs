@@ -20,6 +20,8 @@ pub const LEN_MAX: usize = 16_384;
 const AGE_MAX: Duration = Duration::from_secs(60);
 /// A repeat on one socket comes within so many of its events.
 const RECENT: usize = 4;
+/// Events that all sockets passed are remembered for so many more: see [`Merge::offer`].
+const LEFT: usize = 16;
 /// Sockets of one set, the one that opens for a planned replacement included.
 pub const MEMBERS_MAX: usize = 8;
 
@@ -53,6 +55,9 @@ pub struct Merge {
     at: [u8; MEMBERS_MAX],
     /// With what each socket may begin: see [`Merge::joined`].
     begins: [Option<u64>; MEMBERS_MAX],
+    /// What went from the window last.
+    left: [u64; LEFT],
+    left_at: usize,
 }
 
 impl Default for Merge {
@@ -62,6 +67,8 @@ impl Default for Merge {
             recent: [[0; RECENT]; MEMBERS_MAX],
             at: [0; MEMBERS_MAX],
             begins: [None; MEMBERS_MAX],
+            left: [0; LEFT],
+            left_at: 0,
         }
     }
 }
@@ -69,7 +76,8 @@ impl Default for Merge {
 impl Merge {
     /// `replica` brought an event whose content is `print`; `open` has a bit for each socket that is subscribed.
     ///
-    /// `once`: the event names itself by id or time, so that the same once more is a repeat even on the same socket.
+    /// `once`: the event names itself by id or time, so that the same once more is a repeat even on the same socket. (A socket that begins
+    /// with a newer event than its siblings are at puts the window out of order: who brings an older one then has not passed the newer.)
     pub fn offer(&mut self, replica: usize, open: u8, print: u64, once: bool, now: Ts) -> Offer {
         let r = replica % MEMBERS_MAX;
         if once && self.recent[r].contains(&print) {
@@ -79,7 +87,7 @@ impl Merge {
         self.at[r] = self.at[r].wrapping_add(1);
         let own = 1_u8 << r;
         let begins = self.begins[r].take();
-        let found = self.window.iter().position(|e| e.print == print && e.passed & own == 0);
+        let found = self.window.iter().position(|e| e.print == print && (once || e.passed & own == 0));
         if let Some(found) = found {
             let first = self.window[found].at;
             // In order: what stands before it will not come from this socket any more.
@@ -89,7 +97,7 @@ impl Merge {
             self.let_go(open);
             return Offer::Repeat { first };
         }
-        if once && begins == Some(print) {
+        if once && (begins == Some(print) || self.left.contains(&print)) {
             return Offer::Again;
         }
         self.forget(now);
@@ -125,7 +133,10 @@ impl Merge {
     /// Entries that every open socket has passed are done with.
     fn let_go(&mut self, open: u8) {
         while self.window.front().is_some_and(|e| open & !e.passed == 0) {
-            self.window.pop_front();
+            if let Some(entry) = self.window.pop_front() {
+                self.left[self.left_at % LEFT] = entry.print;
+                self.left_at = self.left_at.wrapping_add(1);
+            }
         }
     }
 
@@ -206,6 +217,24 @@ mod tests {
         // Closed, it is not waited for.
         assert_eq!(m.offer(1, 0b10, u64::MAX - 1, false, Ts(1)), Offer::First);
         assert_eq!(m.len(), 1);
+    }
+
+    /// The third socket begins with 9 while the first two are at 7: it is ahead of them, and the window out of order.
+    #[test]
+    fn a_socket_that_begins_ahead_of_its_siblings_brings_nothing_twice() {
+        // By socket, in the order in which they bring them; the first was alone until then.
+        for story in [
+            &[(2, 9), (0, 8), (1, 8), (1, 9), (0, 9), (2, 10)][..],
+            &[(2, 9), (0, 8), (0, 9), (1, 8), (1, 9), (0, 10)],
+            &[(2, 9), (1, 8), (1, 9), (2, 10), (0, 8), (0, 9), (0, 10), (1, 10)],
+        ] {
+            let mut m = Merge::default();
+            (1..3).for_each(|socket| m.joined(socket, Some(7)));
+            let offers = story.iter().map(|(socket, event)| (*event, m.offer(*socket, 0b111, *event, true, Ts(1))));
+            let mut news: Vec<u64> = offers.filter(|(_, o)| *o == Offer::First).map(|(event, _)| event).collect();
+            news.sort_unstable();
+            assert_eq!(news, [8, 9, 10], "{story:?}");
+        }
     }
 
     proptest! {
