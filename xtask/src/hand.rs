@@ -134,13 +134,16 @@ fn walk(tour: &Tour, wscat: &Path, work: &Path) -> Result<()> {
 
 /// In place of the README's waits: looks until it is there. What a look returns as `Err` within is not there yet.
 fn again<T>(began: Instant, mut look: impl FnMut() -> Result<Result<T, String>>) -> Result<T> {
+    let mut last = "it was not looked at".to_owned();
     loop {
-        let why = match look()? {
+        let seen =
+            look().with_context(|| format!("{:.0} s from the start; before: {last}", began.elapsed().as_secs_f64()))?;
+        last = match seen {
             Ok(seen) => return Ok(seen),
             Err(why) => why,
         };
-        println!("after {:.1} s not yet: {why}", began.elapsed().as_secs_f64());
-        ensure!(began.elapsed() < LIMIT, "not within {LIMIT:?} of the start: {why}");
+        println!("after {:.1} s not yet: {last}", began.elapsed().as_secs_f64());
+        ensure!(began.elapsed() < LIMIT, "not within {LIMIT:?} of the start: {last}");
         std::thread::sleep(Duration::from_secs(1));
     }
 }

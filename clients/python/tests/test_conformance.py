@@ -76,6 +76,8 @@ def take_step(core: Core, delivered: dict[str, dict[str, Any]], now: int, step: 
             core.unsubscribe(now, value)
         case ["resync"]:
             core.resync(now, value["topic"], value.get("whole", False))
+        case ["flow"]:
+            core.flow(now, value["topic"], value["credit"])
         case ["processed"]:
             core.processed(now, value, delivered[value])
         case ["pub"]:

@@ -18,7 +18,7 @@ import pytest
 
 from link import Link, link
 from wholetape import (
-    Book, Client, Event, Message, Missed, Published, Rows, ServerError, State, TopicState, Unpublished, records, to_pandas,
+    Book, Client, Event, Message, Missed, NoCredit, Published, Rows, ServerError, State, TopicState, Unpublished, records, to_pandas,
     to_polars,
 )
 
@@ -156,6 +156,67 @@ def test_history_since_a_time_runs_into_live() -> None:
         assert len(flat) == polars.height == len(pandas) == len(seqs)
         assert {"topic", "seq", "ts", "price", "size", "side", "ts_event"} <= set(polars.columns)
         assert polars["ts_event"].dtype.is_integer() and list(pandas.columns) == polars.columns
+
+    within(60, test)
+
+
+def test_credit_is_never_overdrawn_over_cuts_and_others_go_on() -> None:
+    async def test() -> None:
+        got: list[Message] = []
+        granted, other = 100, 0
+        async with cut(150_000) as (wire, client):
+            client.subscribe(TRADES, "earliest", credit=granted)
+            client.subscribe(BOOK)
+            async for event in client:
+                assert not isinstance(event, (Missed, ServerError)), event
+                if not isinstance(event, Message):
+                    continue
+                if event.topic == TRADES:
+                    got.append(event)
+                    assert len(got) <= granted
+                    other = 0
+                    continue
+                other += 1
+                if len(got) < granted:
+                    continue
+                if granted == 1_000:
+                    break
+                if other == 5:
+                    wire.cut()  # to come back brings nothing either
+                elif other >= 20:
+                    client.flow(TRADES, 100)
+                    granted += 100
+                    other = 0
+            assert wire.cuts >= 8
+            for topic, credit in ((TRADES, 0), (TRADES, 1_000_001), ("trade.*", 1)):
+                with pytest.raises(NoCredit):
+                    client.flow(topic, credit)
+        joined(got)
+        last = got[-1].cursor["seq"]
+        async with Client(URL) as client:
+            client.subscribe(TRADES, "earliest")
+            same(got, await upto(client, TRADES, last), last)
+
+    within(90, test)
+
+
+def test_views_are_asked_for_by_keys() -> None:
+    async def test() -> None:
+        async with Client(URL) as client:
+            client.subscribe(BOOK, depth=10, conflate="100ms")
+            client.subscribe(TRADES, {"last": 3}, view="clean")
+            book, seen, trades = Book(), 0, 0
+            async for event in client:
+                assert not isinstance(event, (Missed, ServerError)), event
+                if isinstance(event, Message) and event.topic == BOOK:
+                    book.apply(event.message)
+                    seen += 1
+                    assert len(book.bids()) <= 10 and len(book.asks()) <= 10
+                elif isinstance(event, Message):
+                    trades += 1
+                if seen >= 20 and trades >= 3:
+                    break
+            assert len(book.bids()) == 10, "as deep as was asked"
 
     within(60, test)
 

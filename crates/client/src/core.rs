@@ -9,6 +9,7 @@
 //! - What the user has processed is a second position, behind the first: that one is acknowledged and saved.
 //! - Everything we say is paced below the server's limits, in the order in which it was asked for.
 
+mod credit;
 mod inbound;
 mod outbound;
 mod topic;
@@ -19,6 +20,7 @@ use serde_json::{Map, Value};
 
 use crate::ladder::{self, Bucket, Fate, Ladder};
 use crate::words::{Action, Cursor, Event, Publication, State, Sub, TopicState};
+pub use credit::NoCredit;
 use outbound::{Ask, Pub};
 use topic::Topic;
 

@@ -26,7 +26,7 @@ mod shell;
 mod socket;
 mod words;
 
-pub use crate::core::{Config, Core, Full};
+pub use crate::core::{Config, Core, Full, NoCredit};
 pub use shell::{Builder, Client, Handle, OpenError};
 pub use wholetape_wire::client::{BookError, apply_book};
 pub use words::{Action, Cursor, Event, Publication, State, Sub, TopicState};

@@ -21,7 +21,7 @@ use wholetape_wire::Form;
 
 use crate::ladder::Ladder;
 use crate::socket::{self, Happened, Socket};
-use crate::{Action, Config, Core, Cursor, Event, Full, Publication, State, Sub, TopicState};
+use crate::{Action, Config, Core, Cursor, Event, Full, NoCredit, Publication, State, Sub, TopicState};
 
 /// Events that wait for the user.
 const EVENTS: usize = 1_024;
@@ -148,6 +148,15 @@ impl Handle {
     /// Asks for a topic's whole state again, as after a [`crate::BookError`].
     pub fn resync(&self, topic: &str) {
         self.act(|core, now| core.resync(now, topic, true));
+    }
+
+    /// So many messages more of a topic may come (of history, any number); then it pauses, and the others go on. It adds to what is left,
+    /// over any number of connections, up to a million. A topic without credit ([`Sub::with_credit`]) is unlimited, until about now.
+    ///
+    /// # Errors
+    /// [`NoCredit`]; nothing has changed then.
+    pub fn flow(&self, topic: &str, credit: u64) -> Result<(), NoCredit> {
+        self.act(|core, now| core.flow(now, topic, credit))
     }
 
     /// Everything up to `cursor` was processed ([`Client::next`] says so by itself).

@@ -1,6 +1,7 @@
 //! The words between the state machine, its shell and the user.
 
 use serde_json::{Map, Value, json};
+use wholetape_wire::CREDIT_MAX;
 
 /// Where a reader stands in a topic: what `from` must say to go on behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,13 +40,14 @@ pub struct Sub {
     pub(crate) topic: String,
     pub(crate) from: Value,
     pub(crate) keys: Map<String, Value>,
+    pub(crate) credit: Option<u64>,
 }
 
 impl Sub {
     /// Of a topic or a pattern with `*`, what comes from now on.
     #[must_use]
     pub fn live(topic: impl Into<String>) -> Self {
-        Self { topic: topic.into(), from: json!("live"), keys: Map::new() }
+        Self { topic: topic.into(), from: json!("live"), keys: Map::new(), credit: None }
     }
 
     /// From the oldest that the server holds.
@@ -76,6 +78,13 @@ impl Sub {
     #[must_use]
     pub fn acked(self) -> Self {
         self.with("ack", json!("cum"))
+    }
+
+    /// So many messages, at most a million; then the topic pauses until [`crate::Handle::flow`]. Of a pattern: each topic.
+    #[must_use]
+    pub fn with_credit(mut self, credit: u64) -> Self {
+        self.credit = Some(credit.min(CREDIT_MAX));
+        self
     }
 
     /// Any other key of `sub`: `policy`, `lag`, `conflate`, `depth`, `view`.

@@ -54,6 +54,10 @@ fn sub(keys: &Value) -> Sub {
         (from, None) if from["last"].is_u64() => Sub::last(topic, from["last"].as_u64().unwrap()),
         (from, None) => Sub::since(topic, from["ts"].as_i64().expect("ts")),
     };
+    let start = match keys.remove("credit") {
+        Some(credit) => start.with_credit(credit.as_u64().expect("credit")),
+        None => start,
+    };
     keys.into_iter().fold(start, |sub, (key, value)| sub.with(&key, value))
 }
 
@@ -80,6 +84,9 @@ impl Runner {
             (Some("sub"), Some(v)) => core.subscribe(now, sub(v)),
             (Some("unsub"), Some(v)) => core.unsubscribe(now, &text(v)),
             (Some("resync"), Some(v)) => core.resync(now, &text(&v["topic"]), v["whole"] == true),
+            (Some("flow"), Some(v)) => {
+                core.flow(now, &text(&v["topic"]), v["credit"].as_u64().expect("credit")).expect("credit");
+            }
             (Some("processed"), Some(v)) => {
                 let topic = text(v);
                 let cursor = self.delivered.get(&topic).expect("something was delivered").clone();

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use wholetape_client::ladder::Ladder;
-use wholetape_client::{Client, Cursor, Event, State, Sub, TopicState, apply_book};
+use wholetape_client::{Client, Cursor, Event, NoCredit, State, Sub, TopicState, apply_book};
 use wholetape_gateway::GatewayConfig;
 use wholetape_model::{BookAction, RowFlags};
 use wholetape_tape::TapeConfig;
@@ -147,6 +147,63 @@ async fn cut_again_and_again(msgpack: bool) {
     assert_eq!(view.crc(), want.crc());
     let positions = client.close().await;
     assert_eq!(positions[TRADE], Cursor::Seq { epoch: rig.tape.epoch().to_owned(), seq: TRADES });
+}
+
+/// Never one message more than was allowed, whatever connection it comes by; what has no credit goes on beside.
+#[tokio::test]
+async fn credit_holds_over_a_link_that_is_cut() {
+    timeout(Duration::from_secs(120), credit_over_cuts()).await.expect("it goes on with each credit");
+}
+
+async fn credit_over_cuts() {
+    const TRADES: usize = 2_000;
+    const EACH: u64 = 50;
+    let mut rig = Rig::new().await;
+    rig.append(BOOK, snapshot(1));
+    rig.trades(1..=TRADES as u64);
+    let link = Link::new(rig.at, 20_000).await;
+    let ladder = Ladder { base_ms: 5, cap_ms: 20 };
+    let mut client = Client::builder(link.url()).with_ladder(ladder).start().unwrap();
+    client.subscribe(Sub::earliest(TRADE).with_credit(EACH));
+    client.subscribe(Sub::live(BOOK));
+    let (mut ids, mut granted, mut updates, mut told) = (Vec::new(), EACH as usize, 1, 0);
+    while ids.len() < TRADES {
+        match next(&mut client).await {
+            Event::Message { topic, message, .. } if topic == TRADE => {
+                ids.push(message["data"]["id"].as_u64().unwrap());
+                assert!(ids.len() <= granted, "{} of {granted}", ids.len());
+                if ids.len() == granted {
+                    // Of the other topic something comes, many times, before this one may go on.
+                    told = 0;
+                    updates += 1;
+                    rig.append(BOOK, delta(updates));
+                }
+            }
+            Event::Message { .. } => {
+                told += 1;
+                if ids.len() == granted && told >= 10 {
+                    client.flow(TRADE, EACH / 2).unwrap();
+                    client.flow(TRADE, EACH - EACH / 2).unwrap();
+                    granted += EACH as usize;
+                } else if ids.len() == granted {
+                    updates += 1;
+                    rig.append(BOOK, delta(updates));
+                }
+            }
+            event @ (Event::Missed { .. } | Event::Error(_)) => panic!("{event:?}"),
+            _ => {}
+        }
+    }
+    assert_eq!(ids, (1..=TRADES as u64).collect::<Vec<_>>());
+    assert!(*link.cuts.lock().unwrap() >= 10, "{:?} cuts", link.cuts);
+    let (_, metrics) = rig.get("/metrics").await;
+    let pauses = metrics.lines().find_map(|l| l.strip_prefix("gateway_flow_pauses_total ")).map(str::parse::<u32>);
+    assert!(matches!(pauses, Some(Ok(1..))), "the server held it: {pauses:?}");
+    for (topic, credit, why) in
+        [(TRADE, 0, NoCredit::Bounds), (TRADE, 1_000_001, NoCredit::Bounds), ("trade.*", 1, NoCredit::NotSubscribed)]
+    {
+        assert_eq!(client.flow(topic, credit), Err(why), "{topic} {credit}");
+    }
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ from ._words import (
     Malformed,
     Message,
     Missed,
+    NoCredit,
     Notice,
     Published,
     Rows,
@@ -23,6 +24,6 @@ from ._words import (
 __version__ = "0.1.0"
 
 __all__ = [
-    "Book", "ChecksumError", "Client", "Cursor", "Event", "From", "Full", "Malformed", "Message", "Missed", "Notice", "Published",
+    "Book", "ChecksumError", "Client", "Cursor", "Event", "From", "Full", "Malformed", "Message", "Missed", "NoCredit", "Notice", "Published",
     "Rows", "ServerError", "State", "TopicState", "Unpublished", "records", "to_pandas", "to_polars",
 ]

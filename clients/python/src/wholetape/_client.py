@@ -83,9 +83,10 @@ class Client:
         t = self._core.topics.get(topic)
         return None if t is None else t.state
 
-    def subscribe(self, topic: str, start: From = "live", **keys: Any) -> None:
-        """`keys`: any other of `sub`: `ack="cum"`, `policy`, `lag`. A topic that is subscribed already stays as it is."""
-        self._core.subscribe(self._now(), topic, start, **keys)
+    def subscribe(self, topic: str, start: From = "live", *, credit: int | None = None, **keys: Any) -> None:
+        """`credit`: so many messages, then it pauses until `flow` (of a pattern: each topic). `keys`: any other of `sub`: `ack="cum"`, `policy`,
+        `lag`, `depth`, `conflate`, `view`. A topic that is subscribed already stays as it is."""
+        self._core.subscribe(self._now(), topic, start, credit, **keys)
         self._wake.set()
 
     def unsubscribe(self, topic: str) -> None:
@@ -102,6 +103,12 @@ class Client:
     def resync(self, topic: str) -> None:
         """Asks for a topic's whole state again, as after a `ChecksumError`."""
         self._core.resync(self._now(), topic, whole=True)
+        self._wake.set()
+
+    def flow(self, topic: str, credit: int) -> None:
+        """So many messages more of a topic may come (of history, any number); then it pauses, and the others go on. It adds to what is left, over
+        any number of connections, up to a million. A topic that never had credit is unlimited, until about now. Raises `NoCredit`."""
+        self._core.flow(self._now(), topic, credit)
         self._wake.set()
 
     def processed(self, topic: str, cursor: Cursor) -> None:

@@ -17,8 +17,8 @@ from typing import Any, Literal
 from . import _ladder as ladder
 from ._topic import NEVER, SNAP, Topic
 from ._words import (
-    Action, Close, Connect, Cursor, Event, From, Full, Json, Malformed, Message, Missed, Notice, Published, Rows, Send,
-    ServerError, State, StateName, Tell, TopicState, Unpublished,
+    Action, Close, Connect, Cursor, Event, From, Full, Json, Malformed, Message, Missed, NoCredit, Notice, Published, Rows,
+    Send, ServerError, State, StateName, Tell, TopicState, Unpublished,
 )
 
 OPEN_MS = 10_000
@@ -26,6 +26,7 @@ ACK_MS = 1_000
 ACK_EVERY = 100
 ACK_TOPICS = 256
 RETRY_MS = 1_000
+CREDIT_MAX = 1_000_000
 
 Link = Literal["idle", "waiting", "opening", "up", "closing", "over"]
 
@@ -34,15 +35,18 @@ Link = Literal["idle", "waiting", "opening", "up", "closing", "over"]
 class Ask:
     """Something to say. Positions are looked up when it is said."""
 
-    op: Literal["hello", "resume", "sub", "unsub", "resync", "pub"]
+    op: Literal["hello", "resume", "sub", "unsub", "resync", "pub", "flow"]
     name: str = ""
     whole: bool = False
+    credit: int = 0
+    """What was said, once it was."""
 
 
 @dataclass(slots=True)
 class Want:
     start: From
     keys: Json
+    credit: int | None
 
 
 @dataclass(slots=True)
@@ -137,22 +141,24 @@ class Core:
             self._out.append(Close(1000))
         self._end(State("closed"))
 
-    def subscribe(self, now: int, name: str, start: From = "live", **keys: Any) -> None:
+    def subscribe(self, now: int, name: str, start: From = "live", credit: int | None = None, **keys: Any) -> None:
         """A topic that is subscribed already stays as it is; one that was denied begins anew."""
+        if credit is not None and not 0 <= credit <= CREDIT_MAX:
+            raise NoCredit(f"{credit} messages: 0 to {CREDIT_MAX}")
         asks: list[Ask] = []
         if "*" in name:
             # What a pattern meant before goes on where it was; what it means beside that the server knows.
             for topic, cursor in sorted(self._stored.items()):
                 if _matches(name, topic) and not topic.startswith("book.") and topic not in self.topics:
-                    self.topics[topic] = Topic(name, topic, start, keys, cursor)
+                    self.topics[topic] = Topic(name, topic, start, keys, cursor, credit)
                     asks.append(Ask("sub", topic))
         elif name not in self.topics or self.topics[name].state == "denied":
-            self.topics[name] = Topic(name, name, start, keys, self._stored.get(name))
+            self.topics[name] = Topic(name, name, start, keys, self._stored.get(name), credit)
             self._tell_topic(name)
         else:
             return
         asks.append(Ask("sub", name))
-        self._wants[name] = Want(start, keys)
+        self._wants[name] = Want(start, keys, credit)
         if self._up is not None and self._up.resume is None:
             self._queue.extend(asks)
             self._pump(now)
@@ -178,6 +184,28 @@ class Core:
         if if_seq is not None:
             message["if_seq"] = if_seq
         self._pubs.append(Pub(mid, message, topic))
+        self._pump(now)
+
+    def flow(self, now: int, topic: str, credit: int) -> None:
+        """So many messages (`data`, `mark`, `snap`) more of a topic may come; then it pauses. A topic without credit is unlimited.
+
+        The server's credit is of one connection and ends with `resync`. Ours goes on: what is left is said in the frame of the `sub` or
+        `resync` that asks for the topic again, so that nothing is sent between. Such topics are left out of `resume`, behind which it
+        could be; and one of which nothing may come is not asked for before the next credit.
+        """
+        t = self.topics.get(topic)
+        if t is None or t.state == "denied":
+            raise NoCredit(f"{topic}: not subscribed, or denied: a credit is of a topic, by its name")
+        if not 1 <= credit <= CREDIT_MAX - max(t.credit or 0, 0):
+            raise NoCredit(f"{credit} messages: at least 1, and at most {CREDIT_MAX} with what is left")
+        t.grant(credit)
+        if t.said:
+            self._queue.append(Ask("flow", topic))
+        elif t.held:
+            t.held = False
+            self._queue.append(Ask("sub", topic))
+        else:
+            return
         self._pump(now)
 
     def processed(self, now: int, topic: str, cursor: Cursor) -> None:
@@ -356,13 +384,27 @@ class Core:
             if said is None:
                 self._queue.popleft()
                 continue
-            if (at := up.bucket.take(now, ladder.OP)) is not None:
+            if (at := up.bucket.take(now, self._cost(ask))) is not None:
                 up.hold = at
                 return
             self._say(up, ask, said)
 
+    def _cost(self, ask: Ask) -> int:
+        """What the server reckons, with the `flow` beside it."""
+        if ask.op == "flow":
+            return ladder.LIGHT
+        t = self.topics.get(ask.name) if ask.op in ("sub", "resync") else None
+        return ladder.OP if t is None or t.credit is None else ladder.OP + ladder.LIGHT
+
+    def _holds(self, t: Topic | None) -> bool:
+        """Whether a `sub` waits for credit. Not one that a pattern means too, which would bring it without a bound, and not from where it stands."""
+        if t is None or any("*" in want and _matches(want, t.name) for want in self._wants):
+            return False
+        t.held = t.spent
+        return t.held
+
     def _compose(self, ask: Ask) -> Json | None:
-        """The message; `None` where it has become needless."""
+        """The message, without id and credit; `None` where it has become needless."""
         t = self.topics.get(ask.name)
         match ask.op:
             case "hello":
@@ -370,6 +412,9 @@ class Core:
             case "resume" if self._session is not None:
                 name, secret = self._session
                 return {"op": "resume", "session": name, "resume": secret, "pos": self._resumable()}
+            case "sub" if self._holds(t):
+                self._answered(ask.name)
+                return None
             case "sub":
                 want = self._wants.get(ask.name if t is None else t.want)
                 if want is None:
@@ -380,21 +425,31 @@ class Core:
                 return {"op": "unsub", "topic": ask.name}
             case "resync" if t is not None and t.open:
                 return {"op": "resync", "topic": ask.name, "pos": None if ask.whole else [t.epoch, t.last]}
+            case "flow" if t is not None and t.said and t.unsaid > 0:
+                return {}  # made when it is said
             case "pub" if (pub := self._next_pub()) is not None:
                 return dict(pub.message)
         return None
 
     def _resumable(self) -> Json:
-        at = ((name, t.place) for name, t in sorted(self.topics.items()) if t.want in self._wants)
+        """Topics with a position, for `resume`; those with credit are asked for by `sub`, which says it."""
+        at = ((name, t.place) for name, t in sorted(self.topics.items()) if t.want in self._wants and t.credit is None)
         return {name: [place["epoch"], place["seq"]] for name, place in at if place is not None and "seq" in place}
 
     def _say(self, up: Up, ask: Ask, said: Json) -> None:
+        t = self.topics.get(ask.name) if ask.op in ("sub", "resync", "flow") else None
+        if ask.op == "flow" and t is not None:
+            self._queue.popleft()
+            flow, t.unsaid = self._flow(t.name, t.unsaid), 0
+            self._out.append(Send(flow))
+            return
         if ask.op != "hello":
             self._id += 1
             said["id"] = self._id
         if ask.op == "sub":
-            t = self.topics.get(ask.name)
             up.asked.add(ask.name if t is None else t.want)
+            if t is not None:
+                t.said = True
         elif ask.op == "resume":
             up.resume = self._id
         elif ask.op == "pub" and (pub := self._next_pub()) is not None:
@@ -403,7 +458,15 @@ class Core:
             self._open[self._id] = ask
         if ask.op != "pub":
             self._queue.popleft()
-        self._out.append(Send(said))
+        # In one frame: nothing is sent between.
+        bounded = t is not None and t.credit is not None
+        self._out.append(Send([said, self._flow(t.name, t.whole())] if t is not None and bounded else said))
+
+    def _flow(self, topic: str, credit: int) -> Json:
+        """A message of credit, under an id of its own."""
+        self._id += 1
+        self._open[self._id] = Ask("flow", topic, credit=credit)
+        return {"op": "flow", "id": self._id, "topic": topic, "credit": credit}
 
     def _acknowledge(self, now: int) -> None:
         if (up := self._up) is None:
@@ -504,11 +567,15 @@ class Core:
             want = self._wants.get(ask.name) if ask is not None and ask.op == "sub" else None
             if ask is None or want is None:
                 return
-            self.topics[name] = Topic(ask.name, name, want.start, want.keys, None)
+            self.topics[name] = Topic(ask.name, name, want.start, want.keys, None, want.credit)
+            if want.credit is not None:
+                # A pattern brought it, without what is left for it.
+                self.topics[name].unsaid = self.topics[name].whole()
+                self._queue.append(Ask("flow", name))
         t = self.topics[name]
         live = t.place is None and t.start == "live"
         t.move(seq, epoch)
-        t.open, t.waiting = True, False
+        t.open, t.waiting, t.said = True, False, True
         # Acknowledgements are counted from here.
         t.ack, t.unacked = seq, 0
         t.until = 0 if live else NEVER
@@ -528,7 +595,7 @@ class Core:
         # Exactly the rows behind those that we have; anything else is asked for again.
         if i - counted != had:
             if not t.anew:
-                t.anew = True
+                t.anew, t.said = True, False
                 self._queue.extend((Ask("unsub", name), Ask("sub", name)))
             return
         t.anew = False
@@ -543,6 +610,8 @@ class Core:
         t = self.topics.get(name)
         if t is None or not t.open:
             return
+        if t.credit is not None and not t.waiting:
+            t.credit -= 1
         if op == "snap":
             step = t.on_snap(m["epoch"], seq)
             if step == "apply" and t.until == SNAP:
@@ -550,6 +619,8 @@ class Core:
         else:
             step = t.on_range(int(m.get("prev", seq - 1)), seq)
         if step == "resync":
+            if t.credit is not None:
+                t.credit += 1  # it was not given, and what is left is said anew
             self._hole(name)
         elif step == "apply":
             if t.settle():
@@ -594,7 +665,7 @@ class Core:
             return self._deny(name)
         if t.place is None or "seq" not in t.place:
             return
-        t.waiting, t.open = False, True
+        t.waiting, t.open, t.said = False, True, True
         last = t.last
         t.move(last, how.get("epoch", epoch))
         t.ack, t.unacked = last, 0
@@ -635,7 +706,13 @@ class Core:
                 if ask is not None and ask.op == "pub":
                     for pub in self._pubs:
                         pub.id = None if pub.mid == ask.name else pub.id
+                elif ask is not None and ask.op == "flow":
+                    if (t := self.topics.get(ask.name)) is not None:
+                        t.unsaid += ask.credit
+                    self._queue.appendleft(Ask("flow", ask.name))
                 elif ask is not None:
+                    if ask.op == "sub" and (t := self.topics.get(ask.name)) is not None:
+                        t.said = False
                     up.resume = None if ask.op == "resume" else up.resume
                     self._queue.appendleft(ask)
             return self._tell(ServerError(m))
@@ -653,7 +730,11 @@ class Core:
                 if "*" in name:
                     return  # all that the pattern means is subscribed by name
             case Ask("resync", name) if code == 2008:
+                if (t := self.topics.get(name)) is not None:
+                    t.said = False
                 self._queue.append(Ask("sub", name))
+            case Ask("flow", name) if code == 2008 and not ((t := self.topics.get(name)) and t.said):
+                return  # beside a `sub` that was refused: the next one says it
             case Ask("resync" | "sub", name):
                 self._ended(now, name, retry)
             case _ if code in (2007, 5000):
@@ -664,7 +745,7 @@ class Core:
     def _ended(self, now: int, name: str, retry_ms: int | None) -> None:
         """The server has let go of a subscription, for `retry_ms` or for good."""
         if (t := self.topics.get(name)) is not None:
-            t.open = t.waiting = False
+            t.open = t.waiting = t.said = False
         if retry_ms is not None and self._up is not None:
             self._up.retries.append((now + retry_ms, name))
         else:
@@ -673,6 +754,6 @@ class Core:
     def _deny(self, name: str) -> None:
         self._answered(name)
         if (t := self.topics.get(name)) is not None:
-            t.open = False
+            t.open = t.said = False
             if t.enter("denied"):
                 self._tell_topic(name)

@@ -19,11 +19,12 @@ def is_cursor(start: From) -> bool:
 
 
 class Topic:
-    def __init__(self, want: str, name: str, start: From, keys: Json, stored: Cursor | None) -> None:
+    def __init__(self, want: str, name: str, start: From, keys: Json, stored: Cursor | None, credit: int | None = None) -> None:
         # A book's state is not stored with its position; who holds it says so in `from`.
         if stored is not None and not name.startswith("book.") and not is_cursor(start):
             start = stored
         self.want = want
+        self.name = name
         self.start: From = start
         self.place: Cursor | None = None
         """What was delivered; `None` before anything was."""
@@ -42,6 +43,14 @@ class Topic:
         self.acked = keys.get("ack") == "cum"
         self.unacked = 0
         self.ack = 0
+        self.credit = credit
+        """Messages that may come; `None`: any number. Below zero: one was taken in advance, since no message of credit can say none."""
+        self.unsaid = 0
+        """Of these the server does not know."""
+        self.said = False
+        """The server has its `sub`, on this connection."""
+        self.held = False
+        """Its `sub` waits for credit."""
         self._forget_tail()
 
     def _forget_tail(self) -> None:
@@ -88,7 +97,7 @@ class Topic:
         return self.open and self.last < self.lag_until
 
     def disconnected(self) -> bool:
-        self.open = self.waiting = self.anew = False
+        self.open = self.waiting = self.anew = self.said = self.held = False
         self.lag_until = 0
         self._forget_tail()
         return self.state not in ("denied", "subscribing") and self.enter("stale")
@@ -97,6 +106,20 @@ class Topic:
         if "seq" in cursor and self.acked:
             self.unacked += 1
         self.done = cursor
+
+    @property
+    def spent(self) -> bool:
+        return self.credit is not None and self.credit <= 0
+
+    def grant(self, more: int) -> None:
+        had = self.credit or 0
+        self.credit = had + more
+        self.unsaid += max(0, more + min(had, 0))
+
+    def whole(self) -> int:
+        """All that is left, for a server that knows of none."""
+        self.unsaid = 0
+        return max(self.credit or 0, 1)
 
     def to_ack(self) -> int | None:
         if not self.acked or not self.open or self.done is None or "seq" not in self.done:
@@ -108,7 +131,7 @@ class Topic:
 
     def on_head(self, head: int) -> bool:
         """Whether the tail is lost: a whole heartbeat brought nothing although the one before told of more. In vain, wait twice as long."""
-        if self.waiting or (self.acked and self.ack < self.last):
+        if self.waiting or (self.acked and self.ack < self.last) or self.spent:
             return False
         last = self.last
         lost = last == self.tail_last and self.tail_head > last

@@ -111,7 +111,7 @@ class Connect:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    message: Json
+    message: Json | list[Json]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +127,10 @@ class Tell:
 
 
 Action: TypeAlias = Connect | Send | Close | Tell
+
+
+class NoCredit(Exception):
+    """The topic is not subscribed, or the credit is below 1 or above a million with what is left."""
 
 
 class Full(Exception):

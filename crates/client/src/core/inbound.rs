@@ -110,7 +110,7 @@ impl Core {
         self.queue.extend(topics.chain(patterns).cloned().map(Ask::Sub));
     }
 
-    fn answered(&mut self, topic: &str) {
+    pub(super) fn answered(&mut self, topic: &str) {
         if let Link::Up(up) = &mut self.link {
             up.pending.remove(topic);
         }
@@ -129,11 +129,12 @@ impl Core {
             let Some(sub) = ask.as_ref().and_then(|want| self.wants.get(want)) else { return };
             let topic = Topic::new(sub, &name, None);
             self.topics.insert(name.clone(), topic);
+            self.credit_behind(&name);
         }
         let Some(t) = self.topics.get_mut(&name) else { return };
         let live = t.cursor().is_none() && t.from == "live";
         t.place = Place::At(Rule::new(epoch, seq));
-        t.open = true;
+        (t.open, t.said) = (true, true);
         // Acknowledgements are counted from here.
         (t.ack, t.unacked) = (seq, 0);
         t.until = if live { 0 } else { u64::MAX };
@@ -178,6 +179,7 @@ impl Core {
     fn ask_anew(&mut self, name: &str) {
         self.queue.push_back(Ask::Unsub(name.to_owned()));
         self.queue.push_back(Ask::Sub(name.to_owned()));
+        self.unsaid(name);
     }
 
     fn on_data(&mut self, op: &str, name: String, m: Value) {
@@ -188,6 +190,9 @@ impl Core {
             "snap" => rule.on_snap(m["epoch"].as_str().unwrap_or(""), seq),
             _ => rule.on_range(m["prev"].as_u64().unwrap_or(seq.saturating_sub(1)), seq),
         };
+        if let (Step::Apply { .. } | Step::Duplicate, Some(credit)) = (&step, &mut t.credit) {
+            credit.spend();
+        }
         match step {
             Step::Apply { .. } => {
                 if op == "snap" && t.until == SNAP {
@@ -274,7 +279,7 @@ impl Core {
             rule.epoch = epoch.into();
         }
         let last = rule.last;
-        t.open = true;
+        (t.open, t.said) = (true, true);
         (t.ack, t.unacked) = (last, 0);
         let replay = how["n"].as_u64().map_or(u64::MAX, |n| last.saturating_add(n));
         match how["r"].as_str() {
@@ -351,7 +356,16 @@ impl Core {
                         up.resume = None;
                         self.queue.push_front(Ask::Resume);
                     }
-                    Some(ask) => self.queue.push_front(ask.clone()),
+                    Some(Ask::Flow { topic, credit }) => {
+                        self.unsay(topic, *credit);
+                        self.queue.push_front(Ask::Flow { topic: topic.clone(), credit: 0 });
+                    }
+                    Some(ask) => {
+                        self.queue.push_front(ask.clone());
+                        if let Ask::Sub(name) = ask {
+                            self.unsaid(name);
+                        }
+                    }
                     None => {}
                 }
             }
@@ -377,7 +391,12 @@ impl Core {
             // All that the pattern means is subscribed by name.
             Some(Ask::Sub(name)) if code == 2006 && name.contains('*') => return,
             Some(Ask::Sub(_)) if code == 2006 => {}
-            Some(Ask::Resync { topic, .. }) if code == 2008 => self.queue.push_back(Ask::Sub(topic)),
+            Some(Ask::Resync { topic, .. }) if code == 2008 => {
+                self.unsaid(&topic);
+                self.queue.push_back(Ask::Sub(topic));
+            }
+            // Beside a `sub` that was refused: the next one says it.
+            Some(Ask::Flow { topic, .. }) if code == 2008 && !self.topics.get(&topic).is_some_and(|t| t.said) => return,
             Some(Ask::Resync { topic, .. }) => self.ended(now, &topic, retry.then_some(retry_ms)),
             Some(Ask::Sub(name)) => self.ended(now, &name, retry.then_some(retry_ms)),
             // A history that failed, or a start that was refused: it carries the id that `sub` had.
@@ -393,7 +412,7 @@ impl Core {
     /// The server has let go of a subscription, for `retry_ms` or for good.
     fn ended(&mut self, now: u64, name: &str, retry_ms: Option<u64>) {
         if let Some(t) = self.topics.get_mut(name) {
-            t.open = false;
+            (t.open, t.said) = (false, false);
             if let Some(rule) = t.rule() {
                 rule.waiting = false;
             }
@@ -407,7 +426,7 @@ impl Core {
     fn deny(&mut self, name: &str) {
         self.answered(name);
         if let Some(t) = self.topics.get_mut(name) {
-            t.open = false;
+            (t.open, t.said) = (false, false);
             if t.enter(TopicState::Denied) {
                 self.tell_topic(name);
             }

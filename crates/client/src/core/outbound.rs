@@ -19,8 +19,16 @@ pub enum Ask {
     Resume,
     Sub(String),
     Unsub(String),
-    Resync { topic: String, whole: bool },
+    Resync {
+        topic: String,
+        whole: bool,
+    },
     Pub(String),
+    /// `credit` is what was said, once it was.
+    Flow {
+        topic: String,
+        credit: i64,
+    },
 }
 
 #[derive(Debug)]
@@ -52,12 +60,22 @@ impl Core {
                 return;
             }
             let Some((said, ask)) = self.compose() else { continue };
+            let cost = self.cost(&ask);
             let Link::Up(up) = &mut self.link else { return };
-            if let Err(at) = up.bucket.take(now, OP) {
+            if let Err(at) = up.bucket.take(now, cost) {
                 up.hold = at;
                 return;
             }
             self.say(ask, said);
+        }
+    }
+
+    /// What the server reckons it costs, with the `flow` beside it.
+    fn cost(&self, ask: &Ask) -> u64 {
+        match ask {
+            Ask::Flow { .. } => LIGHT,
+            Ask::Sub(name) | Ask::Resync { topic: name, .. } if self.has_credit(name) => OP + LIGHT,
+            _ => OP,
         }
     }
 
@@ -77,6 +95,10 @@ impl Core {
                 let pos: Map<String, Value> = self.resumable().map(|(name, pos)| (name.to_owned(), pos)).collect();
                 json!({"op": "resume", "session": session.name, "resume": session.secret, "pos": pos})
             }),
+            Ask::Sub(name) if self.holds(name) => {
+                self.answered(name);
+                None
+            }
             Ask::Sub(name) => self.sub(name),
             Ask::Unsub(name) => Some(json!({"op": "unsub", "topic": name})),
             Ask::Resync { topic, whole } => self.topics.get_mut(topic).filter(|t| t.open).and_then(|t| {
@@ -84,6 +106,8 @@ impl Core {
                 let pos = if *whole { Value::Null } else { json!([rule.epoch, rule.last]) };
                 Some(json!({"op": "resync", "topic": topic, "pos": pos}))
             }),
+            // Its message is made when it is said.
+            Ask::Flow { topic, .. } => self.owes_flow(topic).then_some(Value::Null),
             Ask::Pub(_) => None,
         };
         if said.is_none() {
@@ -101,10 +125,10 @@ impl Core {
         Some(Value::Object(said))
     }
 
-    /// Topics with a position, for `resume`.
+    /// Topics with a position, for `resume`; those with credit are asked for by `sub`, which says it.
     pub(super) fn resumable(&self) -> impl Iterator<Item = (&str, Value)> {
         self.topics.iter().filter_map(|(name, t)| match &t.place {
-            super::topic::Place::At(rule) if self.wants.contains_key(&t.want) => {
+            super::topic::Place::At(rule) if t.credit.is_none() && self.wants.contains_key(&t.want) => {
                 Some((name.as_str(), json!([rule.epoch, rule.last])))
             }
             _ => None,
@@ -112,14 +136,29 @@ impl Core {
     }
 
     fn say(&mut self, ask: Ask, mut said: Value) {
-        if !matches!(ask, Ask::Hello) {
+        if !matches!(ask, Ask::Hello | Ask::Flow { .. }) {
             self.id += 1;
             said["id"] = json!(self.id);
             self.open.insert(self.id, ask.clone());
         }
+        if let Some((topic, credit)) = self.credit_of(&ask) {
+            let flow = self.flow_message(topic, credit);
+            // In one frame: nothing is sent between.
+            said = if said.is_null() { flow } else { json!([said, flow]) };
+        }
         let Link::Up(up) = &mut self.link else { return };
         match &ask {
-            Ask::Sub(name) => _ = up.asked.insert(self.topics.get(name).map_or(name, |t| &t.want).clone()),
+            Ask::Sub(name) => {
+                let topic = self.topics.get_mut(name);
+                up.asked.insert(
+                    topic
+                        .map_or(name, |t| {
+                            t.said = true;
+                            &t.want
+                        })
+                        .clone(),
+                );
+            }
             Ask::Resume => up.resume = Some(self.id),
             Ask::Pub(mid) => {
                 let id = self.id;

@@ -3,6 +3,7 @@
 use serde_json::Value;
 use wholetape_wire::client::TopicState as Rule;
 
+use super::credit::Credit;
 use crate::words::{Cursor, Sub, TopicState};
 
 /// What was delivered.
@@ -42,6 +43,12 @@ pub struct Topic {
     /// Processed and not acknowledged.
     pub unacked: u32,
     pub ack: u64,
+    /// `None`: any number of messages may come.
+    pub credit: Option<Credit>,
+    /// The server has its `sub`, on this connection.
+    pub said: bool,
+    /// Its `sub` waits for credit.
+    pub held: bool,
     tail: Tail,
 }
 
@@ -83,6 +90,9 @@ impl Topic {
             acked: sub.keys.get("ack").is_some_and(|v| v == "cum"),
             unacked: 0,
             ack: 0,
+            credit: sub.credit.map(Credit::new),
+            said: false,
+            held: false,
             tail: Tail { last: 0, head: 0, quiet: 0, patience: 1 },
         }
     }
@@ -148,6 +158,7 @@ impl Topic {
     /// Whether the state changed.
     pub fn disconnected(&mut self) -> bool {
         (self.open, self.anew, self.lag_until) = (false, false, 0);
+        (self.said, self.held) = (false, false);
         self.tail = Tail { last: 0, head: 0, quiet: 0, patience: 1 };
         if let Some(rule) = self.rule() {
             rule.waiting = false;
@@ -182,7 +193,8 @@ impl Topic {
     /// told of more. Each time that this was in vain we wait twice as long.
     pub fn on_head(&mut self, head: u64) -> bool {
         let last = self.last();
-        if self.waiting() || (self.acked && self.ack < last) {
+        let paused = (self.acked && self.ack < last) || self.credit.is_some_and(Credit::is_spent);
+        if self.waiting() || paused {
             return false;
         }
         let lost = last == self.tail.last && self.tail.head > last;
