@@ -122,14 +122,13 @@ fn a_subscription_that_was_accepted_and_stays_silent_is_named_within_seconds() {
     let begin = Instant::now();
     let named = loop {
         let found = links(dir.path()).into_iter().find(|(cause, ..)| *cause == LinkCause::Silent);
-        if found.is_some() || begin.elapsed() > Duration::from_secs(20) {
+        if found.is_some() || begin.elapsed() > SOON * 2 {
             break found;
         }
         std::thread::sleep(Duration::from_millis(200));
     };
     let (_, why, _) = named.expect("the silence is named");
     assert!(why.contains("quote.BTCUSDT.BINANCE"), "{why}");
-    assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", begin.elapsed());
     run.terminate();
     run.child.wait().unwrap();
 }

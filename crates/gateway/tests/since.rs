@@ -232,7 +232,7 @@ async fn a_history_that_fails_is_an_error_and_can_be_asked_again() {
 async fn while_rows_come_the_topic_is_taken_and_can_be_left() {
     let (mut rig, attic) = rig_with(GatewayConfig::default()).await;
     trades(&mut rig, 1..=2_000);
-    *attic.wait.lock().unwrap() = Duration::from_millis(300);
+    *attic.wait.lock().unwrap() = Duration::from_secs(3);
     let mut ws = rig.client().await;
     ask(&mut ws, TRADE, json!({"ts": micros(1)})).await;
     ask(&mut ws, TRADE, json!("live")).await;
@@ -240,7 +240,7 @@ async fn while_rows_come_the_topic_is_taken_and_can_be_left() {
     ws.send(json!({"op": "unsub", "id": 2, "topic": TRADE})).await;
     let left = std::time::Instant::now();
     ws.said("ok").await;
-    assert!(left.elapsed() < Duration::from_millis(250), "at once: {:?}", left.elapsed());
+    assert!(left.elapsed() < Duration::from_millis(2_500), "at once: {:?}", left.elapsed());
     assert_eq!(ws.sub(TRADE, json!("live")).await["seq"], 2_000);
     trades(&mut rig, 2_001..=2_001);
     assert_eq!(ids(&ws.apply(1).await), [2_001]);
