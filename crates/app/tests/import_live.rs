@@ -119,11 +119,7 @@ fn through_the_process(heal: bool, faults: &str) -> (Value, Holds) {
     // Counts are handed over several times a second.
     let (page, began) = (started["page"].as_str().unwrap(), Instant::now());
     while metric(page, "feed_healed_rows_total") != done["healed"].as_u64().unwrap() {
-        assert!(
-            began.elapsed() < SOON,
-            "{} rows are counted: {done}",
-            metric(page, "feed_healed_rows_total")
-        );
+        assert!(began.elapsed() < SOON, "{} rows are counted: {done}", metric(page, "feed_healed_rows_total"));
         std::thread::sleep(Duration::from_millis(50));
     }
     std::thread::sleep(Duration::from_secs(1));
