@@ -601,7 +601,7 @@ impl Line {
 
 /// Since when updates may be missing behind the last one, of venue time `told`: what came late was made before it came, and so was what did
 /// not come. Where ids begin anew nothing but the time names it. A clock that is far away says nothing.
-fn made(told: Ts, came: Ts) -> Ts {
+pub(super) fn made(told: Ts, came: Ts) -> Ts {
     let is_behind = told > Ts::ZERO && told < came && came.since(told) < super::topics::LAG_MAX;
     if is_behind { told } else { came }
 }

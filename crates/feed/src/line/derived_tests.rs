@@ -99,3 +99,21 @@ fn a_book_from_before_the_loss_is_none() {
         assert!(b.of(BOOK).contains(&"Snapshot 15"), "what comes behind a later time is");
     }
 }
+
+/// A recording's times are months old: by them nothing is older than a loss of today.
+#[test]
+fn times_that_are_far_away_do_not_make_a_book_old() {
+    let mut b = pair();
+    for conn in 0..2 {
+        told(&mut b, conn, 10_000_000, &["t 5000"]);
+    }
+    told(&mut b, 0, 10_000_010, &["s 0 10 100 1", "d 0 10 11 101 1"]);
+    for conn in 0..2 {
+        close(&mut b, conn, 10_000_500 + conn as u64);
+    }
+    b.line.on_open(0, ConnMeta { number: 9 }, at(10_001_000), &mut b.out);
+    b.take();
+    let before = b.of(BOOK).len();
+    told(&mut b, 0, 10_001_100, &["ack", "t 6000", "s 0 17 100 1", "d 0 17 18 101 1"]);
+    assert_eq!(b.of(BOOK)[before..], ["gap lost disconnected 12-17", "Snapshot 17", "validity live 17", "Delta 18"]);
+}

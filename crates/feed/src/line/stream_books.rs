@@ -20,7 +20,7 @@ use wholetape_model::{
 };
 
 use super::Line;
-use super::books::BookFlow;
+use super::books::{BookFlow, made};
 use super::out::{ConnIx, LineAction, LineOut};
 
 /// A snapshot follows its subscription within this long, or it is asked for again.
@@ -172,8 +172,10 @@ impl Line {
     fn is_behind_loss(&self, ix: InstrumentIx, conn: ConnIx) -> bool {
         let Some(flow) = self.instruments[ix as usize].book.as_ref().filter(|_| self.members > 1) else { return false };
         let c = &self.conns[conn];
+        // By the clock by which the loss began: times that are far away (a recording's) say nothing.
+        let told = made(c.last_event, c.heard_at);
         // At the very time of the loss (dYdX's blocks are a second apart) it may be either.
-        let is_older = |since| c.last_event < since || c.last_event == since && flow.resubscription.asked != Some(conn);
+        let is_older = |since| told < since || told == since && flow.resubscription.asked != Some(conn);
         c.heard_at >= c.opened_at && flow.lost_since().is_some_and(is_older)
     }
 
