@@ -140,6 +140,9 @@ pub struct GatewayKeyNew {
     /// Topics that it may publish to.
     #[arg(long = "pub", value_name = "PATTERN")]
     pub publish: Vec<String>,
+    /// The class of topics that its connections serve first: critical (as without it), trade, book or ticker.
+    #[arg(long, value_name = "CLASS")]
+    pub prio: Option<String>,
     #[arg(long)]
     pub json: bool,
 }

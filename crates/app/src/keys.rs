@@ -17,7 +17,7 @@ pub fn run(args: &GatewayKey) -> anyhow::Result<ExitCode> {
     match args {
         GatewayKey::New(args) => {
             let path = file(&args.file)?;
-            let key = new_key(&path, &args.name, &args.sub, &args.publish, &now)?;
+            let key = new_key(&path, &args.name, &args.sub, (&args.publish, args.prio.as_deref()), &now)?;
             if args.json {
                 say!("{}", json!({"id": key.id, "secret": key.secret, "file": path}));
             } else {
@@ -44,7 +44,7 @@ pub fn run(args: &GatewayKey) -> anyhow::Result<ExitCode> {
             let ring = Keyring::read(&file(&args.file)?)?;
             if args.json {
                 let all = ring.listed().iter().map(|k| {
-                    json!({"id": k.id, "alg": k.alg, "name": k.name, "created": k.created, "sub": k.may.read, "pub": k.may.publish, "revoked": k.revoked})
+                    json!({"id": k.id, "alg": k.alg, "name": k.name, "created": k.created, "sub": k.may.read, "pub": k.may.publish, "prio": k.may.prio.map(|c| c.as_str()), "revoked": k.revoked})
                 });
                 say!("{}", json!({"keys": all.collect::<Vec<_>>()}));
             } else {

@@ -7,15 +7,18 @@ use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::SinkExt;
 use rig::{BOOK, QUOTE, Rig, TRADE, Ws, snapshot};
 use ring::hmac;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_tungstenite::connect_async;
+use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::Response;
 use wholetape_gateway::GatewayConfig;
 use wholetape_gateway::auth::write::{NewKey, Revoked, new_key, revoke};
+use wholetape_model::RowFlags;
 use wholetape_tape::TapeConfig;
 use wholetape_wire::client::Client;
 
@@ -40,7 +43,7 @@ impl Guarded {
     async fn with(f: impl FnOnce(&mut GatewayConfig)) -> Self {
         let dir = TempDir::new().unwrap();
         let keys = dir.path().join("keys.toml");
-        let key = new_key(&keys, "test", &patterns(&["trade.*", "quote.*"]), &[], "").unwrap();
+        let key = new_key(&keys, "test", &patterns(&["trade.*", "quote.*"]), (&[], None), "").unwrap();
         let mut config = GatewayConfig::default();
         config.auth.keys = Some(keys.clone());
         f(&mut config);
@@ -231,7 +234,7 @@ async fn a_signature_is_good_once() {
     thief.send(message).await;
     refused(thief, 1008, 4301).await;
     // Nor is one connection two principals'.
-    let second = new_key(&g.keys, "second", &patterns(&["*"]), &[], "").unwrap();
+    let second = new_key(&g.keys, "second", &patterns(&["*"]), (&[], None), "").unwrap();
     tokio::time::sleep(Duration::from_millis(800)).await;
     ws.send(signed(&second, micros(), "n")).await;
     refused(ws, 1008, 4301).await;
@@ -309,7 +312,7 @@ async fn a_renewal_may_give_less() {
 #[tokio::test]
 async fn revocation_reaches_live_connections_within_a_second() {
     let g = Guarded::new().await;
-    let other = new_key(&g.keys, "other", &patterns(&["*"]), &[], "").unwrap();
+    let other = new_key(&g.keys, "other", &patterns(&["*"]), (&[], None), "").unwrap();
     tokio::time::sleep(Duration::from_millis(800)).await;
     let mut by_key = g.client().await;
     let (mut by_token, _) = g.connect("/v1/ws", &[]).await;
@@ -470,7 +473,7 @@ async fn a_principal_closed_for_abuse_stays_out() {
     let (ws, _) = g.connect("/v1/ws", &[("x-api-key", &g.api_key())]).await;
     refused(ws, 1006, 4303).await;
     // Others of the same address are others.
-    let other = new_key(&g.keys, "other", &patterns(&["*"]), &[], "").unwrap();
+    let other = new_key(&g.keys, "other", &patterns(&["*"]), (&[], None), "").unwrap();
     tokio::time::sleep(Duration::from_secs(2).saturating_sub(began.elapsed())).await;
     for (id, secret) in [(&other.id, &other.secret), (&g.key.id, &g.key.secret)] {
         let (mut ws, _) = g.connect("/v1/ws", &[("x-api-key", &format!("{id}.{secret}"))]).await;
@@ -491,4 +494,43 @@ async fn without_a_good_file_it_does_not_start() {
     let deps = Deps { tape, history: None, surface: std::sync::Arc::new(rig::App), clients: Default::default() };
     let ended = Gateway::serve(config, deps, listener, CancellationToken::new()).await;
     assert!(ended.unwrap_err().to_string().contains("gateway key new"));
+}
+
+/// What a token says of priority holds among the topics of its connection: its class is sent first, and the others keep their share.
+#[tokio::test]
+async fn the_class_that_a_token_names_is_sent_first() {
+    const N: u64 = 2_000;
+    let mut g = Guarded::new().await;
+    // Somebody follows both, so that what comes is in memory, and waits for nothing but its turn.
+    let (mut follower, _) = g.connect("/v1/ws", &[("x-api-key", &g.api_key())]).await;
+    let mut at = Vec::new();
+    for topic in [TRADE, QUOTE] {
+        let subd = follower.sub(topic, json!("live")).await;
+        at.push((topic, json!({"seq": subd["seq"], "epoch": subd["epoch"]})));
+    }
+    for n in N..2 * N {
+        g.rig.append_only(QUOTE, rig::quote(n), RowFlags::default());
+        g.rig.append_only(TRADE, rig::trade(n), RowFlags::default());
+    }
+    g.rig.lane.commit().unwrap();
+    follower.apply(2 * N as usize).await;
+    for (claims, first) in [(json!({}), TRADE), (json!({"prio": "book"}), QUOTE)] {
+        let bearer = format!("Bearer {}", g.token(60, claims));
+        let (mut ws, _) = g.connect("/v1/ws", &[("authorization", &bearer)]).await;
+        // Asked for last, so that it is not first for that.
+        at.sort_by_key(|(topic, _)| *topic == first);
+        for (topic, from) in &at {
+            let op = json!({"op": "sub", "id": 1, "topic": topic, "from": from});
+            ws.socket.feed(Message::text(op.to_string())).await.unwrap();
+        }
+        ws.socket.flush().await.unwrap();
+        let mut got = [0; 2];
+        while !got.contains(&N) {
+            let said = ws.next().await;
+            if said["op"] == "data" {
+                got[usize::from(said["topic"] == first)] += 1;
+            }
+        }
+        assert!(got[1] == N && got[0] < N / 4, "of {first} {}, of the other {}", got[1], got[0]);
+    }
 }

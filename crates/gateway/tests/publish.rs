@@ -254,9 +254,9 @@ async fn keys_publish_what_they_may_and_their_names_are_their_own() {
     let dir = TempDir::new().unwrap();
     let keys = dir.path().join("keys.toml");
     let all = |patterns: &[&str]| patterns.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>();
-    let a = new_key(&keys, "a", &all(&["*"]), &all(&["c4.*"]), "").unwrap();
-    let b = new_key(&keys, "b", &all(&["*"]), &all(&["c4.game.42"]), "").unwrap();
-    let reader = new_key(&keys, "reader", &all(&["*"]), &[], "").unwrap();
+    let a = new_key(&keys, "a", &all(&["*"]), (&all(&["c4.*"]), None), "").unwrap();
+    let b = new_key(&keys, "b", &all(&["*"]), (&all(&["c4.game.42"]), None), "").unwrap();
+    let reader = new_key(&keys, "reader", &all(&["*"]), (&[], None), "").unwrap();
     let mut config = config();
     config.publish.anonymous.clear();
     config.auth.keys = Some(keys);

@@ -27,6 +27,11 @@ impl Class {
             Self::Ticker => "ticker",
         }
     }
+
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|class| class.as_str() == text)
+    }
 }
 
 /// The length of a bar.

@@ -145,7 +145,7 @@ async fn a_gateway_that_goes_away_lowers_the_figure() {
     let deps = Deps { tape: tape.clone(), history: None, surface: Arc::new(Nothing), clients: Default::default() };
     // One that wants credentials and speaks TLS: the probe has the process's own key, and needs no name.
     let (own, keys) = (OwnKey::random(), dir.path().join("keys.toml"));
-    new_key(&keys, "", &["trade.*".to_owned()], &[], "").unwrap();
+    new_key(&keys, "", &["trade.*".to_owned()], (&[], None), "").unwrap();
     let auth = AuthConfig { keys: Some(keys), metrics: true, own: Some(own.clone()), ..AuthConfig::default() };
     let made = rcgen::generate_simple_self_signed(vec!["example.org".to_owned()]).unwrap();
     let tls = TlsConfig { cert: dir.path().join("cert.pem"), key: dir.path().join("key.pem") };

@@ -121,7 +121,7 @@ impl Authority {
                 if !is_secret_of(&super::keyring::hashed(&own.0), secret) {
                     return Err(Refused::Invalid("the secret is not the key's"));
                 }
-                let everything = Patterns { read: vec!["*".to_owned()], publish: Vec::new() };
+                let everything = Patterns { read: vec!["*".to_owned()], ..Patterns::default() };
                 let grants = Grants::of([Arc::new(everything)]);
                 Ok(Principal { name: OWN.into(), grants, exp: None, origin: Origin::Own })
             }

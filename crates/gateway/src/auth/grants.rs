@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use wholetape_model::Class;
 use wholetape_wire::TOPIC_LEN_MAX;
 
 use crate::ws::ops::matches;
@@ -16,6 +17,8 @@ const PATTERNS_MAX: usize = 256;
 pub struct Patterns {
     pub read: Vec<String>,
     pub publish: Vec<String>,
+    /// The class that a connection serves before all others.
+    pub prio: Option<Class>,
 }
 
 impl Patterns {
@@ -32,7 +35,20 @@ impl Patterns {
                 return Err(format!("{start:?} is no topic, nor a pattern like trade.* or *.BINANCE"));
             }
         }
-        Ok(Self { read, publish })
+        Ok(Self { read, publish, prio: None })
+    }
+
+    /// The same, with the name of a class to be served first.
+    ///
+    /// # Errors
+    /// One line: no such class.
+    pub fn first(mut self, class: Option<&str>) -> Result<Self, String> {
+        let none = |name: &str| {
+            let start: String = name.chars().take(64).collect();
+            format!("prio is none of critical, trade, book, ticker: {start:?}")
+        };
+        self.prio = class.map(|name| Class::parse(name).ok_or_else(|| none(name))).transpose()?;
+        Ok(self)
     }
 }
 
@@ -51,6 +67,11 @@ impl Grants {
 
     pub fn may_publish(&self, topic: &str) -> bool {
         !self.0.is_empty() && self.0.iter().all(|layer| layer.publish.iter().any(|p| matches(p, topic)))
+    }
+
+    /// The class to be served first: what a token says goes before what its key does.
+    pub fn prio(&self) -> Option<Class> {
+        self.0.iter().rev().find_map(|layer| layer.prio)
     }
 }
 
@@ -99,6 +120,15 @@ mod tests {
             assert!(Patterns::new(vec![bad.to_owned()], Vec::new()).unwrap_err().contains("no topic"), "{bad:?}");
         }
         assert!(Patterns::new(vec!["*".into(); 257], Vec::new()).is_err());
+    }
+
+    #[test]
+    fn a_token_says_before_its_key_which_class_goes_first() {
+        let layer = |prio| Arc::new(Patterns::default().first(prio).unwrap());
+        assert_eq!(Grants::of([layer(None), layer(None)]).prio(), None);
+        assert_eq!(Grants::of([layer(Some("book")), layer(None)]).prio(), Some(Class::Book));
+        assert_eq!(Grants::of([layer(Some("book")), layer(Some("ticker"))]).prio(), Some(Class::Ticker));
+        assert!(Patterns::default().first(Some("high")).unwrap_err().contains("\"high\""));
     }
 
     proptest::proptest! {

@@ -90,9 +90,21 @@ fn read(claims: &Map<String, Value>, signer: &Signer, now: i64) -> Result<Claims
         return Err(Refused::Expired);
     }
     let may = Patterns::new(patterns(claims, "sub")?, patterns(claims, "pub")?);
-    let may = Arc::new(may.map_err(|_| Refused::Invalid("a pattern of the token is none"))?);
+    let may = may.map_err(|_| Refused::Invalid("a pattern of the token is none"))?;
+    let prio = match own(claims, "prio") {
+        None => None,
+        Some(Value::String(class)) => Some(class.as_str()),
+        Some(_) => Some(""),
+    };
+    let may = may.first(prio).map_err(|_| Refused::Invalid("the token's prio is no class"))?;
+    let may = Arc::new(may);
     let owned = |name| text(claims, name).map(|t| t.chars().take(128).collect());
     Ok(Claims { subject: owned("sub"), jti: text(claims, "jti").map(str::to_owned), may, exp })
+}
+
+/// A claim of ours, within `wholetape` or beside it.
+fn own<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    claims.get("wholetape").and_then(|w| w.get(name)).or_else(|| claims.get(name))
 }
 
 /// Patterns are the claims `sub` and `pub`. Issuers whose `sub` must be a name give them within `wholetape`.
@@ -192,6 +204,10 @@ mod tests {
         let (_, read) = verify(&ring, &token(&pair, &header(), &named), NOW).unwrap();
         assert_eq!((read.subject.as_deref(), read.exp), (Some("ada"), NOW + 1));
         assert_eq!((read.may.read.len(), read.may.publish.len()), (1, 1));
+        for claims in [with(claims(), "prio", json!("book")), with(claims(), "wholetape", json!({"prio": "book"}))] {
+            let (_, read) = verify(&ring, &token(&pair, &header(), &claims), NOW).unwrap();
+            assert_eq!(read.may.prio, Some(wholetape_model::Class::Book));
+        }
         // An API key's secret signs as well.
         let head = json!({"alg": "HS256", "kid": "k_1"});
         let own = with(claims(), "iss", json!("k_1"));
@@ -210,6 +226,8 @@ mod tests {
         let head = |key: &str, value: Value| token(&pair, &with(header(), key, value), &claims());
         let claim = |key: &str, value: Value| token(&pair, &header(), &with(claims(), key, value));
         refused("", "no token");
+        refused(&claim("prio", json!("high")), "prio");
+        refused(&claim("prio", json!(1)), "prio");
         refused("a.b", "no token");
         refused("a.b.c.d", "no token");
         refused(&format!("{good}.x"), "no token");

@@ -6,6 +6,7 @@
 //! name = "dashboards"
 //! sha256 = "…"                 # of its secret, which is kept nowhere
 //! sub = ["trade.*"]
+//! prio = "trade"               # the class that is served first, if it is not `critical`
 //!
 //! [[issuer]]                   # whose tokens (JWT) are taken
 //! kid = "2026-11"
@@ -68,6 +69,8 @@ struct KeyEntry {
     #[serde(default, rename = "pub")]
     publish: Vec<String>,
     #[serde(default)]
+    prio: Option<String>,
+    #[serde(default)]
     created: String,
 }
 
@@ -83,6 +86,8 @@ struct IssuerEntry {
     sub: Vec<String>,
     #[serde(default = "everything", rename = "pub")]
     publish: Vec<String>,
+    #[serde(default)]
+    prio: Option<String>,
 }
 
 fn everything() -> Vec<String> {
@@ -244,7 +249,7 @@ impl KeyEntry {
     fn signer(self) -> Result<(String, Signer), String> {
         checked_id(&self.id)?;
         let hash = unhex(&self.sha256).ok_or("sha256: 64 hex digits are expected")?;
-        let may = Arc::new(Patterns::new(self.sub, self.publish)?);
+        let may = Arc::new(Patterns::new(self.sub, self.publish)?.first(self.prio.as_deref())?);
         let (material, aud) = (Material::Secret(hash), AUDIENCE.to_owned());
         Ok((self.name, Signer { iss: self.id.clone(), id: self.id, material, aud, may }))
     }
@@ -257,7 +262,7 @@ impl IssuerEntry {
             return Err("iss and aud are what its tokens must say: neither is empty".into());
         }
         let material = Material::Public(PublicKey::of_jwk(&self.alg, &self.jwk)?);
-        let may = Arc::new(Patterns::new(self.sub, self.publish)?);
+        let may = Arc::new(Patterns::new(self.sub, self.publish)?.first(self.prio.as_deref())?);
         Ok(Signer { id: self.kid, material, iss: self.iss, aud: self.aud, may })
     }
 }

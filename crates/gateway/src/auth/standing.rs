@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use wholetape_model::Topic;
+use wholetape_model::{Class, Topic};
 use wholetape_tape::WakeSet;
 use wholetape_wire::reply::{self, Error};
 use wholetape_wire::{Auth, Close, Code, Op};
@@ -82,6 +82,11 @@ impl Standing {
             (Some(_), Some(held)) => held.principal.grants.may_read(topic.as_str()),
             (Some(authority), None) => authority.anonymous.may_read(topic.as_str()),
         }
+    }
+
+    /// The class that is served before all others.
+    pub fn prio(&self) -> Option<Class> {
+        self.held.as_ref().and_then(|held| held.principal.grants.prio())
     }
 
     /// Whose credentials were shown.

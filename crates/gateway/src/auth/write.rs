@@ -42,7 +42,7 @@ pub fn new_key(
     path: &Path,
     name: &str,
     read: &[String],
-    publish: &[String],
+    (publish, prio): (&[String], Option<&str>),
     created: &str,
 ) -> Result<NewKey, KeysError> {
     let key = NewKey { id: secret::name("k_"), secret: new_secret() };
@@ -54,6 +54,9 @@ pub fn new_key(
     }
     entry.insert("sub".to_owned(), list(read));
     entry.insert("pub".to_owned(), list(publish));
+    if let Some(class) = prio {
+        entry.insert("prio".to_owned(), toml::Value::String(class.to_owned()));
+    }
     add(path, "key", &entry)?;
     Ok(key)
 }
@@ -115,14 +118,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("keys.toml");
         let may = ["trade.*".to_owned()];
-        let key = new_key(&path, "a \"name\"", &may, &[], "2026-11-23T00:00:00Z").unwrap();
+        let key = new_key(&path, "a \"name\"", &may, (&[], None), "2026-11-23T00:00:00Z").unwrap();
         assert!(key.secret.len() > 64 && key.id.starts_with("k_"));
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(!text.contains(&key.secret) && !text.contains(&key.secret[4..]));
         // What people add stays.
         let text = format!("# ours\n{text}");
         std::fs::write(&path, &text).unwrap();
-        let other = new_key(&path, "b", &may, &may, "").unwrap();
+        let other = new_key(&path, "b", &may, (&may, Some("book")), "").unwrap();
         assert_ne!((&key.id, &key.secret), (&other.id, &other.secret));
         revoke(&path, &Revoked::Key(key.id.clone()), "2026-11-23T00:00:01Z").unwrap();
         revoke(&path, &Revoked::Token("t1".into()), "").unwrap();
@@ -141,8 +144,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("keys.toml");
         assert!(revoke(&path, &Revoked::Token("t".into()), "").is_err());
-        assert!(new_key(&path, "", &["a b".to_owned()], &[], "").is_err() && !path.exists());
-        new_key(&path, "", &["*".to_owned()], &[], "").unwrap();
+        assert!(new_key(&path, "", &["a b".to_owned()], (&[], None), "").is_err() && !path.exists());
+        new_key(&path, "", &["*".to_owned()], (&[], None), "").unwrap();
         let before = std::fs::read_to_string(&path).unwrap();
         let why = revoke(&path, &Revoked::Key("k_9".into()), "").unwrap_err().to_string();
         assert!(why.contains("k_9") && why.contains("key ls"), "{why}");

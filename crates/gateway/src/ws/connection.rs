@@ -28,7 +28,7 @@ use crate::auth::standing::Standing;
 use crate::clients::Place;
 use crate::publish::Desk;
 use crate::ws::bucket::Bucket;
-use crate::ws::classes::Classes;
+use crate::ws::classes::{Classes, rank};
 use crate::ws::hub::Hub;
 use crate::ws::outbox::Outbox;
 use crate::ws::resume::Resuming;
@@ -163,12 +163,12 @@ impl Session {
 
     /// Fills the outbox up to a batch. True when something is left.
     fn fill(&mut self) -> bool {
-        let budget = self.hub.config.write_bytes;
+        let (budget, prio) = (self.hub.config.write_bytes, self.standing.prio());
         if self.resuming.is_some() {
             return false;
         }
         while self.out.bytes < budget && self.out.queue.len() < 4 * BATCH_MESSAGES_MAX && self.closing.is_none() {
-            let Some(token) = self.ready.pick() else { return false };
+            let Some(token) = self.ready.pick(prio) else { return false };
             let allowance = self.allowance(token);
             let Some(sub) = self.subs.get_mut(&token) else { continue };
             sub.allow(allowance);
@@ -202,8 +202,9 @@ impl Session {
     /// counted that are of its class or a higher one. So the lowest class gives first.
     fn allowance(&self, token: u64) -> Option<u64> {
         let sub = self.subs.get(&token).filter(|s| s.terms().slow == Slow::DropLowest)?;
+        let place = |s: &Subscription| rank(s.class(), self.standing.prio());
         let shares =
-            |s: &&Subscription| s.terms().slow == Slow::DropLowest && s.token != token && s.class() <= sub.class();
+            |s: &&Subscription| s.terms().slow == Slow::DropLowest && s.token != token && place(s) <= place(sub);
         let others: u64 = self.subs.values().filter(shares).map(Subscription::behind).sum();
         Some(sub.terms().lag.saturating_sub(others))
     }
