@@ -26,7 +26,7 @@ impl Seeds {
 }
 
 /// Seeds that failed once, with the sockets that they failed with: what they found is mended.
-const FAILED_ONCE: [(&str, u64, usize); 14] = [
+const FAILED_ONCE: [(&str, u64, usize); 16] = [
     ("binance", 460, 3),
     ("bybit", 478, 1),
     ("bybit", 490, 2),
@@ -36,9 +36,11 @@ const FAILED_ONCE: [(&str, u64, usize); 14] = [
     ("dydx", 129, 1),
     ("dydx", 135, 1),
     ("dydx", 192, 2),
+    ("dydx", 217, 3),
     ("dydx", 263, 3),
     ("dydx", 302, 3),
     ("dydx", 356, 3),
+    ("dydx", 508, 3),
     ("kraken", 533, 2),
     ("kraken", 546, 3),
 ];

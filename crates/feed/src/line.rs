@@ -434,6 +434,7 @@ impl Line {
         state.conn = Some(conn);
         let is_losing = state.losing.is_some();
         self.speaks(topic, now);
+        self.begins_with(conn, topic, trade.id, event.ts_event);
         let gap = self.next_gap.max(now.0 as u64);
         let live = self.instruments[ix].trades.on_live(trade.id, event.ts_event, now, gap);
         if is_losing && self.from_socket && live != Live::Repeat {

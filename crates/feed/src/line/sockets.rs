@@ -12,7 +12,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use wholetape_model::{Body, Event, GapCause, InstrumentIx, Ts, ValidityState};
+use wholetape_model::{Body, Event, GapCause, InstrumentIx, TradeId, Ts, ValidityState};
 
 use super::Line;
 use super::merge::{MEMBERS_MAX, Offer};
@@ -237,6 +237,23 @@ impl Line {
         if since < first {
             let why = "the only socket that was subscribed then brought nothing of this stream";
             self.confess(topic, GapCause::Silent, since, first, why, now, out);
+        }
+    }
+
+    /// `conn` brings a trade, where ids do not count. The first since it opened is an old one (dYdX begins with a list of them); where all
+    /// that it knows is newer than what its siblings brought, they may have been deaf meanwhile.
+    #[inline]
+    pub(super) fn begins_with(&mut self, conn: ConnIx, topic: LineTopic, id: TradeId, event: Ts) {
+        if self.members == 1 || !self.from_socket {
+            return;
+        }
+        let state = &self.topics.list[topic as usize];
+        if state.owed.heard[self.replica_of(conn)] >= self.conns[conn].opened_at {
+            return;
+        }
+        let trades = &mut self.instruments[state.instrument as usize].trades;
+        if trades.is_beyond(id, event) {
+            trades.doubt(GapCause::Silent, Ts::MAX, true);
         }
     }
 

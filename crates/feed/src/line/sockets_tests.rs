@@ -483,6 +483,10 @@ fn stalled_pair(history: TradeHistory) -> Pair {
     p.frame(1, at(5_001), "T 5");
     p.close(1, at(5_500));
     p.open(1, at(8_000));
+    if matches!(history, TradeHistory::ByTimeWithOverlap(_)) {
+        // The venue begins with old ones.
+        p.frame(1, at(8_001), "T 5");
+    }
     p.frame(1, at(9_000), "T 9");
     p.close(0, at(14_000));
     p
@@ -618,4 +622,28 @@ fn a_sibling_that_carries_the_trades_leaves_nothing_to_confess_whatever_their_id
         p.frame(1, at(10_000), "T 10");
         assert_eq!(p.of(TRADES), ["trade 4", "trade 5", "trade 6", "trade 7", "trade 8", "trade 10"]);
     }
+}
+
+/// The sibling that carries alone is deaf to trades, and nobody knows: what a socket begins with then is newer than all that is held.
+#[test]
+fn a_socket_that_begins_with_newer_trades_than_its_siblings_brought_shows_what_they_missed() {
+    let overlap = Duration::from_secs(1);
+    let mut p =
+        loose_pair(TradeHistory::ByTimeWithOverlap(ByTime { page_max: 100, reach: None, overlap, downwards: false }));
+    for n in 4..9 {
+        p.frame(0, at(n * 1_000), &format!("T {n}"));
+        p.frame(1, at(n * 1_000 + 1), &format!("T {n}"));
+    }
+    p.close(1, at(8_100));
+    // As it should be: what it begins with is known.
+    p.open(1, at(8_200));
+    for n in 8..10 {
+        p.frame(1, at(9_100), &format!("T {n}"));
+    }
+    p.close(1, at(9_200));
+    p.open(1, at(14_000));
+    p.frame(1, at(14_100), "T 13");
+    assert_eq!(p.of(TRADES)[5..], ["trade 9", "gap open silent 0-0", "trade 13"]);
+    heal(&mut p, at(15_000), "8 9 11 12 13");
+    assert_eq!(p.of(TRADES)[8..], ["trade 11 late", "trade 12 late", "gap healed silent 0-0"]);
 }
