@@ -121,6 +121,7 @@ async fn run_world(venue: Arc<Venue>, every: Duration) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
+            biased;
             () = venue.stop.cancelled() => return,
             _ = ticks.tick() => venue.lock().tick(),
         }
@@ -248,6 +249,8 @@ impl SimHandle {
 impl Drop for SimHandle {
     fn drop(&mut self) {
         self.stop.cancel();
+        // The tasks end when they are next run: until then a due tick would tell more, into a truth that another start may already have read.
+        self.venues.iter().for_each(|venue| venue.lock().halt());
     }
 }
 

@@ -283,6 +283,11 @@ impl Inner {
         self.tell(now, &mut batch);
     }
 
+    /// Makes nothing more, and tells nothing of what is collected: like a kill.
+    pub fn halt(&mut self) {
+        self.frozen = true;
+    }
+
     pub fn resume(&mut self) {
         self.ticked = Instant::now();
         self.frozen = false;

@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use support::{Client, NaiveBook, SPOT, USDM, config, get, start, sync};
 use wholetape_sim::{VenueConfig, truth};
 
@@ -102,4 +104,22 @@ async fn the_same_seed_founds_the_same_venue() {
     }
     assert_eq!(found[0], found[1]);
     assert_ne!(found[0], found[2]);
+}
+
+#[tokio::test]
+async fn what_is_dropped_tells_nothing_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let named = |at: usize| VenueConfig { name: format!("venue{at}"), ..VenueConfig::spot() };
+    let sim = start(config(dir.path(), (0..8).map(named).collect())).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    // A tick is due at every venue when the end comes.
+    std::thread::sleep(Duration::from_millis(100));
+    drop(sim);
+    let lengths = || -> Vec<u64> {
+        let file = |at: usize| dir.path().join(format!("truth-venue{at}.jsonl"));
+        (0..8).map(|at| std::fs::metadata(file(at)).unwrap().len()).collect()
+    };
+    let then = lengths();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(lengths(), then);
 }
