@@ -496,7 +496,8 @@ async fn broadcast(newest: Arc<AtomicU64>, live: Arc<AtomicUsize>, most: Arc<Ato
         async move {
             most.fetch_max(live.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             acknowledge(&mut ws).await;
-            let mut sent = newest.load(Ordering::SeqCst);
+            // Who joins repeats what its sibling may still have under way.
+            let mut sent = newest.load(Ordering::SeqCst).saturating_sub(1_000);
             'open: loop {
                 while sent < newest.load(Ordering::SeqCst) {
                     sent += 1;

@@ -321,13 +321,14 @@ async fn a_panic_harms_nobody_else<K: WorkerKind>(kind: &K) {
     for (who, (seqs, late)) in [("the same worker", same), ("another worker", other)] {
         assert!(consecutive(&seqs), "{}: {who} lost its sequence", K::NAME);
         assert!(seqs.len() > 100, "{}: {who} made {} events", K::NAME, seqs.len());
-        let bound = calm.quantile(0.99) * 4 + 50 * MS;
+        // The median: who is held up is late at every tick, and a stall of the machine at some.
+        let bound = calm.quantile(0.5) * 4 + 50 * MS;
         assert!(
-            late.quantile(0.99) < bound,
-            "{}: {who} p99 {:?}, calm {:?}",
+            late.quantile(0.5) < bound,
+            "{}: {who} p50 {:?}, calm {:?}",
             K::NAME,
-            late.quantile(0.99),
-            calm.quantile(0.99)
+            late.quantile(0.5),
+            calm.quantile(0.5)
         );
     }
     assert!(stage.workers.iter().all(|w| w.fatal().is_none()));
@@ -346,8 +347,8 @@ async fn a_busy_loop_harms_no_other_worker<K: WorkerKind>(kind: &K) {
     assert!(stage.workers[0].pulse().is_stuck(), "{}: nobody noticed", K::NAME);
     assert!(!stage.workers[1].pulse().is_stuck());
     assert!(consecutive(&seqs) && seqs.len() > 300, "{}: {} events", K::NAME, seqs.len());
-    let bound = calm.quantile(0.99) * 4 + 50 * MS;
-    assert!(late.quantile(0.99) < bound, "{}: p99 {:?}, calm {:?}", K::NAME, late.quantile(0.99), calm.quantile(0.99));
+    let bound = calm.quantile(0.5) * 4 + 50 * MS;
+    assert!(late.quantile(0.5) < bound, "{}: p50 {:?}, calm {:?}", K::NAME, late.quantile(0.5), calm.quantile(0.5));
     stage.busy.store(false, Ordering::SeqCst);
     assert!(
         common::until(Duration::from_secs(3), || !stage.workers[0].pulse().is_stuck()).await,

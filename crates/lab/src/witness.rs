@@ -4,10 +4,10 @@
 //! and compares: a seq once shown is that record for ever (P5); after `kill -9` all of it is there (P4); after a power loss what
 //! was synced is there, and what is gone lies within a range that the tape names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use wholetape_model::{
-    Body, BookAction, Gap, GapCause, Level, Quote, Record, RowFlags, Scales, Topic, Trade, Ts, ValidityState,
+    Body, BookAction, Gap, GapCause, GapState, Level, Quote, Record, RowFlags, Scales, Topic, Trade, Ts, ValidityState,
 };
 use wholetape_tape::{Delivery, From, Reader, ReaderOptions, Tape};
 
@@ -137,6 +137,24 @@ pub struct Whole {
     pub rows: Vec<Row>,
     /// `(prev, seq]` of receipts.
     pub missed: Vec<(u64, u64)>,
+}
+
+/// Whether a gap mark of any topic has no verdict yet.
+///
+/// # Errors
+/// As [`read_whole`].
+pub fn has_open_gaps(tape: &Tape) -> Result<bool, String> {
+    let mut open = BTreeSet::new();
+    for state in tape.topics() {
+        for row in read_whole(tape, &state.topic)?.rows {
+            match row.kept {
+                Kept::Gap(gap) if gap.state == GapState::Open => _ = open.insert(gap.gap),
+                Kept::Gap(gap) => _ = open.remove(&gap.gap),
+                _ => {}
+            }
+        }
+    }
+    Ok(!open.is_empty())
 }
 
 /// Reads a topic whole.

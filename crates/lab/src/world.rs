@@ -20,7 +20,7 @@ use crate::figures::{Figures, Recovery};
 use crate::outside::{Event, MS, Outside, SECOND, START, Timed};
 use crate::process::{DIR, Process, Setup, WorldTime};
 use crate::readers::Cursor;
-use crate::witness::{End, Whole, Witness, read_whole};
+use crate::witness::{End, Whole, Witness, has_open_gaps, read_whole};
 
 /// What a world is made from.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +58,8 @@ impl Plan {
 /// Without faults the market goes on for this long, and then as long again only the clock does.
 const AFTERMATH: i64 = 75 * SECOND;
 const QUIET: i64 = 150 * SECOND;
+/// Where a hole or a doubt has no verdict by then: a venue that answers little is asked for longer, at most so many times.
+const PATIENCE: (usize, i64) = (30, 10 * SECOND);
 
 /// See the module.
 pub struct World {
@@ -183,6 +185,12 @@ impl World {
         self.until(end)?;
         self.o.freeze();
         self.until(end + QUIET)?;
+        for _ in 0..PATIENCE.0 {
+            if !self.process.as_ref().map_or(Ok(false), |p| has_open_gaps(&p.tape))? {
+                break;
+            }
+            self.until(self.o.now + PATIENCE.1)?;
+        }
         self.finish()?;
         crate::check::all(self)
     }

@@ -47,6 +47,7 @@ impl Inner {
         if self.check_writable().is_err() {
             return;
         }
+        let _alone = lock(&self.keeping);
         self.retire();
         self.look_at_space();
         self.clear_debts();

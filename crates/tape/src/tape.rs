@@ -102,6 +102,8 @@ pub(crate) struct Inner {
     /// Moves when a topic was registered.
     pub topics_changed: AtomicU64,
     pub claims: Mutex<()>,
+    /// Held by who looks after age and size: of two at once each would remove for the other as well.
+    pub keeping: Mutex<()>,
     /// Segments that went for lack of space and whose marks are not all on the disk.
     pub debts: Mutex<Vec<Arc<Debt>>>,
     /// What retention waits for: topics, and the seq up to which each is stored elsewhere.
@@ -475,6 +477,7 @@ impl Inner {
             topics: RwLock::default(),
             topics_changed: AtomicU64::new(1),
             claims: Mutex::default(),
+            keeping: Mutex::default(),
             debts: Mutex::default(),
             watches: Mutex::default(),
             synced_wakers: Mutex::default(),
